@@ -1,0 +1,65 @@
+/* Data: sources of examples, their splits, and the loader that writes batches ahead of time. */
+#ifndef ADZE_DATA_H
+#define ADZE_DATA_H
+
+#include "model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A source of labelled examples: random access, thread-safe reads. A new format fills in this table. */
+typedef struct adze_dataset adze_dataset;
+struct adze_dataset {
+    char name[64];
+    int64_t count;
+    adze_type example; /* type of one example as stored: u8 (H, W, C) */
+    int classes;
+    const char *const *class_names; /* classes of them, or NULL */
+    uint64_t fingerprint[2];        /* XXH3-128 of the decoded data */
+    int (*read)(const adze_dataset *d, int64_t i, void *x, int64_t *label); /* copies example i; 0 or ADZE_E* */
+    const uint8_t *(*peek)(const adze_dataset *d, int64_t i); /* address of example i when it lies in memory, else NULL; may be NULL */
+    void (*close)(adze_dataset *d);
+    adze_ctx *ctx;
+    void *impl;
+};
+
+/* A named set ("fashion-mnist", "mnist", "optdigits") looked for in $ADZE_DATA (a path list), $XDG_DATA_HOME/adze, /usr/share/datasets and friends; or a
+ * folder with the four IDX files. part: "train" or "test". Formats are registered (adze_io_register adds gzip). */
+ADZE_API int adze_dataset_open(adze_ctx *ctx, const char *name_or_path, const char *part, adze_dataset **out);
+ADZE_API int adze_dataset_from_memory(adze_ctx *ctx, adze_type example, const void *x, const int64_t *labels, int64_t count, int classes, adze_dataset **out); /* borrows */
+ADZE_API void adze_dataset_close(adze_dataset *d);
+ADZE_API int adze_dataset_known(int i, const char **name, const char **doc); /* i from 0; ADZE_EARG past the end */
+
+/* Parses one IDX file from memory (LeCun's format; u8 data, rank 1 to 4). Every header field is checked against n. data points into bytes. */
+ADZE_API int adze_idx_parse(adze_ctx *ctx, const void *bytes, size_t n, const char *file, adze_type *type, const void **data);
+
+/* A random split by seed: writes the shuffled example ids of both parts; ids has room for count. */
+ADZE_API int adze_split_ids(adze_ctx *ctx, int64_t count, int64_t nval, uint64_t seed, int64_t *ids); /* the last nval are the validation part */
+ADZE_API int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, adze_preprocess *p); /* keeps p->pad */
+ADZE_API int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, const uint8_t *x, adze_dtype d, void *out);
+
+typedef struct adze_loader adze_loader;
+typedef struct adze_loader_opts {
+    size_t size;
+    int64_t batch;
+    bool shuffle;     /* a new permutation each epoch, from (seed, epoch) */
+    uint64_t seed;
+    adze_dtype dtype; /* of x: F32 or F64 */
+    int workers;      /* threads that decode ahead; 0: none, batches are made when asked for. Results never depend on it */
+    int ahead;        /* batches made ahead; default 2 */
+    int64_t shift;    /* augmentation: random shift by up to so many pixels */
+    bool hflip;       /* augmentation: mirrored with probability 1/2 */
+} adze_loader_opts;
+ADZE_API int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, const adze_preprocess *p, const adze_loader_opts *o, adze_loader **out);
+ADZE_API void adze_loader_free(adze_loader *l);
+ADZE_API int64_t adze_loader_batches(const adze_loader *l); /* in an epoch, the last may be smaller */
+ADZE_API int adze_loader_seek(adze_loader *l, int64_t epoch, int64_t batch); /* the next batch to come */
+/* The next batch: copies into x (B, ...) and label (B, i64); *n examples (0: the epoch is over), rows beyond n are left alone. */
+ADZE_API int adze_loader_next(adze_loader *l, adze_tensor x, adze_tensor label, int64_t *n);
+ADZE_API double adze_loader_wait(const adze_loader *l); /* seconds that callers waited for data so far */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

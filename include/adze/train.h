@@ -1,0 +1,80 @@
+/* Training: options, schedules, metrics, the trainer and its checkpoints. */
+#ifndef ADZE_TRAIN_H
+#define ADZE_TRAIN_H
+
+#include "data.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct adze_train_opts { /* adze_train_fields drives the command line, config.yaml and the checkpoint */
+    int64_t epochs, batch, accumulate, val_count;
+    uint64_t seed;
+    int32_t optimizer, schedule, loss, dtype; /* enums: adze_train_fields has their names */
+    double lr, momentum, weight_decay, l2, beta1, beta2, eps;
+    bool nesterov;
+    double warmup_epochs, min_lr, gamma;
+    int64_t step_epochs;
+    double clip_value, clip_norm;
+    double label_smoothing, huber_delta;
+    int64_t patience; /* early stopping: validation checks without improvement; 0: off */
+    double min_delta;
+    int32_t monitor;  /* val_loss, val_acc */
+    int64_t shift;
+    bool hflip;
+    int64_t save_every; /* steps between checkpoints within an epoch; 0: at epochs only */
+    int64_t limit_train, limit_val; /* examples; 0: all */
+    int64_t pad;
+    int64_t workers;
+} adze_train_opts;
+ADZE_API const adze_field *adze_train_fields(void);
+
+/* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
+ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);
+
+typedef struct adze_metrics {
+    int64_t count, classes;
+    double loss, nll, acc, top5;
+    int64_t *confusion;         /* classes x classes, row: true class; owned by whoever asked */
+} adze_metrics;
+
+typedef enum adze_stop { ADZE_STOP_NONE, ADZE_STOP_EPOCHS, ADZE_STOP_PATIENCE, ADZE_STOP_REQUEST, ADZE_STOP_NAN, ADZE_STOP_ERROR } adze_stop;
+ADZE_API const char *adze_stop_name(adze_stop s);
+
+typedef struct adze_epoch_stats {
+    int64_t epoch, step, examples;
+    double loss, acc, val_loss, val_acc, lr, seconds, items_per_s, wait_share;
+    bool best;
+} adze_epoch_stats;
+
+typedef struct adze_trainer adze_trainer;
+typedef struct adze_callbacks { /* each returns 0 to go on, else training stops with ADZE_STOP_REQUEST; any may be NULL */
+    void *user;
+    int (*train_begin)(void *user, adze_trainer *t);
+    int (*step_end)(void *user, adze_trainer *t, int64_t step, int64_t steps_per_epoch, double loss, double lr);
+    int (*epoch_end)(void *user, adze_trainer *t, const adze_epoch_stats *s);
+    int (*checkpoint)(void *user, adze_trainer *t, const char *path);
+    void (*train_end)(void *user, adze_trainer *t, adze_stop why);
+} adze_callbacks;
+
+/* dir: where checkpoints go ("dir/last", "dir/best"), NULL for none. The model and the data outlive the trainer. */
+ADZE_API int adze_trainer_new(adze_ctx *ctx, adze_model *m, const adze_dataset *train, const adze_train_opts *o, const char *dir, const adze_callbacks *cb, adze_trainer **out);
+ADZE_API void adze_trainer_free(adze_trainer *t);
+ADZE_API int adze_trainer_resume(adze_trainer *t); /* continues from dir's newest complete checkpoint; ADZE_EARG when there is none */
+ADZE_API int adze_trainer_run(adze_trainer *t, adze_stop *why);
+ADZE_API void adze_trainer_request_stop(adze_trainer *t); /* async-signal-safe: finish the step, save, return ADZE_ESTOPPED */
+ADZE_API adze_store *adze_trainer_store(adze_trainer *t);
+ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t);
+ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans and the store need, known before the first step */
+
+/* Judges a model on (a part of) a data set: the last batch is padded and masked, sums are divided by the true count. */
+ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n, int64_t batch, adze_metrics *out);
+ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
+/* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
+ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,25 @@
+/* Devices are constant tables: ordered lists of kernels. The reference kernel of an op's record is always the last resort. */
+#ifndef ADZE_SRC_DEVICE_H
+#define ADZE_SRC_DEVICE_H
+
+#include "adze/op.h"
+#include "base/base.h"
+
+typedef struct adze_kernel_list {
+    const adze_kernel *kernels;
+    int count;
+} adze_kernel_list;
+
+typedef struct adze_device {
+    const char *name;
+    const adze_kernel_list *lists[4]; /* searched in order; NULL ends */
+} adze_device;
+
+const adze_device *adze_device_find(const char *name, adze_isa isa); /* "ref" or "cpu"; NULL when unknown. isa REF: "cpu" is the portable build */
+/* The first kernel of the device that accepts the node, or NULL: then op->ref. */
+const adze_kernel *adze_device_kernel(const adze_device *d, const adze_sig *sig);
+
+/* One table per instruction set, from the same portable loops compiled with its flags (src/cpu/isa_*.c). */
+extern const adze_kernel_list adze_kernels_ref, adze_kernels_v2, adze_kernels_v3, adze_kernels_v4;
+
+#endif
