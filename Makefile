@@ -1,0 +1,45 @@
+# The two commands are `make demo` and `make test`; everything is built by CMake in build/.
+BUILD ?= build
+PREFIX ?= /usr/local
+CMAKE_FLAGS ?=
+JOBS ?= $(shell nproc)
+DEMO_SEED ?= 0
+
+.PHONY: all bootstrap configure demo test bench install uninstall check-long fuzz format clean
+all: configure
+	@cmake --build $(BUILD) -j $(JOBS)
+
+bootstrap:
+	@scripts/bootstrap
+
+configure: | bootstrap
+	@cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+
+demo: all
+	@scripts/demo $(BUILD)/adze $(DEMO_SEED)
+
+test: all
+	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
+
+bench: all
+	@$(BUILD)/bench/bench_kernels
+	@$(BUILD)/adze bench train lenet5-caffe --batch 128
+
+check-long: all
+	@scripts/check-long $(BUILD)
+
+fuzz: bootstrap
+	@scripts/fuzz
+
+install: all
+	@cmake --install $(BUILD)
+
+uninstall:
+	@xargs -r rm -fv < $(BUILD)/install_manifest.txt
+
+format:
+	@git ls-files -co --exclude-standard '*.c' '*.h' '*.inc' | xargs clang-format -i
+
+clean:
+	@rm -rf $(BUILD)
