@@ -34,6 +34,7 @@ typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitte
     int channels;
     double mean[16], sd[16];
     int64_t pad; /* pixels of border added on every side before (28 -> 32 for lenet5) */
+    bool fixed;  /* mean and sd come from the model file: training does not fit them */
 } adze_preprocess;
 ADZE_API const adze_preprocess *adze_model_preprocess(const adze_model *m);
 ADZE_API void adze_model_set_preprocess(adze_model *m, const adze_preprocess *p);
@@ -49,7 +50,8 @@ typedef struct adze_build_opts {
     bool train;       /* dropout active, batch statistics used and the running ones updated */
     adze_dtype dtype; /* F32 or F64 */
 } adze_build_opts;
-/* Appends the model to a graph: x (N, ...) -> its last layer's output (N, classes). Slots are named "layer:w". */
+/* Appends the model to a graph: x (N, ...) -> its last layer's output (N, classes). Slots are named "layer:w". A classifier's outputs are scores: the
+ * largest is the best class and softmax makes them probabilities, also for rbf, whose outputs are minus the squared distances. */
 ADZE_API int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y);
 /* The loss that the model's last layer asks for (softmax cross-entropy on logits; for RBF outputs LeCun's 1998 criterion), per example: (N). */
 ADZE_API int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adze_val label, adze_val *loss);

@@ -1,4 +1,6 @@
-/* The kernels of the portable loops, compiled with the flags of one instruction set: v2. */
-#include "core/device.h"
-
-const adze_kernel_list adze_kernels_v2 = {NULL, 0};
+/* The portable loops compiled for SSE4.2 (x86-64-v2): 4 x 2 register tiles of 16-byte vectors, products and sums apart. */
+#define CPU_TABLE adze_kernels_v2
+#define CPU_VECTOR 16 /* bytes */
+#define CPU_ROWS 4    /* rows of a register tile */
+#define CPU_FMA 0
+#include "kernels.inc"

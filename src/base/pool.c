@@ -1,0 +1,197 @@
+/* The thread pool: persistent workers that spin for a moment, then sleep; the caller is thread 0; a run ends with a barrier.
+ *
+ * Each worker has its own door: the caller writes the number of the run on it, and knocks only when the worker has gone to sleep.
+ * The flag "asleep" and the number are written before the other is read (sequentially consistent), so that one side always sees the other. */
+#include "base/ctx.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+enum { SPINS = 2000 }; /* some tens of microseconds: more than the gap between two steps of a plan, less than a time slice */
+
+typedef struct door {
+    pthread_mutex_t lock;
+    pthread_cond_t knock;
+    atomic_bool asleep;
+} door;
+
+typedef struct worker {
+    _Alignas(ADZE_ALIGN) atomic_uint run; /* the last run this worker is asked to take part in */
+    door door;
+    pthread_t thread;
+    adze_pool *pool;
+    int ith;
+} worker;
+
+struct adze_pool {
+    adze_task fn; /* the next three belong to the run in progress */
+    void *arg;
+    int nth;
+    int count; /* workers that exist */
+    int spins;
+    unsigned run;
+    bool stop;
+    door door; /* of the caller */
+    _Alignas(ADZE_ALIGN) atomic_int busy;
+    worker workers[ADZE_MAX_THREADS - 1];
+};
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+static void door_init(door *d) {
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_cond_init(&d->knock, NULL);
+    atomic_init(&d->asleep, false);
+}
+
+static void door_free(door *d) {
+    pthread_cond_destroy(&d->knock);
+    pthread_mutex_destroy(&d->lock);
+}
+
+static void door_knock(door *d) {
+    if (atomic_load(&d->asleep)) {
+        pthread_mutex_lock(&d->lock);
+        pthread_cond_signal(&d->knock);
+        pthread_mutex_unlock(&d->lock);
+    }
+}
+
+static bool worker_called(const worker *w, unsigned last) {
+    return atomic_load(&w->run) != last;
+}
+
+static void *worker_main(void *arg) {
+    worker *w = arg;
+    adze_pool *pool = w->pool;
+    for (unsigned last = 0;; last = atomic_load(&w->run)) {
+        for (int i = 0; i < pool->spins && !worker_called(w, last); i++) {
+            relax();
+        }
+        if (!worker_called(w, last)) {
+            pthread_mutex_lock(&w->door.lock);
+            atomic_store(&w->door.asleep, true);
+            while (!worker_called(w, last)) {
+                pthread_cond_wait(&w->door.knock, &w->door.lock);
+            }
+            atomic_store(&w->door.asleep, false);
+            pthread_mutex_unlock(&w->door.lock);
+        }
+        if (pool->stop) {
+            return NULL;
+        }
+        pool->fn(pool->arg, w->ith, pool->nth);
+        if (atomic_fetch_sub(&pool->busy, 1) == 1) {
+            door_knock(&pool->door);
+        }
+    }
+}
+
+static void wait_workers(adze_pool *pool) {
+    for (int i = 0; i < pool->spins && atomic_load(&pool->busy); i++) {
+        relax();
+    }
+    if (atomic_load(&pool->busy)) {
+        pthread_mutex_lock(&pool->door.lock);
+        atomic_store(&pool->door.asleep, true);
+        while (atomic_load(&pool->busy)) {
+            pthread_cond_wait(&pool->door.knock, &pool->door.lock);
+        }
+        atomic_store(&pool->door.asleep, false);
+        pthread_mutex_unlock(&pool->door.lock);
+    }
+}
+
+static adze_pool *pool_new(adze_ctx *ctx) {
+    int64_t workers = ctx->threads - 1;
+    size_t bytes = offsetof(adze_pool, workers) + (size_t)workers * sizeof(worker);
+    adze_pool *pool = adze_alloc_raw(ctx, (int64_t)bytes);
+    if (pool) {
+        memset(pool, 0, bytes);
+        pool->spins = ctx->threads <= ctx->cores ? SPINS : 0;
+        door_init(&pool->door);
+    }
+    return pool;
+}
+
+/* Starts workers up to `wanted`; signals stay with the threads of the program. */
+static void pool_grow(adze_ctx *ctx, adze_pool *pool, int wanted) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (pool->count < wanted && !ctx->pool_failed) {
+        worker *w = &pool->workers[pool->count];
+        w->pool = pool;
+        w->ith = pool->count + 1;
+        atomic_init(&w->run, 0);
+        door_init(&w->door);
+        if (pthread_create(&w->thread, NULL, worker_main, w) == 0) {
+            pool->count++;
+        } else {
+            door_free(&w->door);
+            ctx->pool_failed = true; /* fewer threads give the same results, only later */
+        }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void call_workers(adze_pool *pool, int n) {
+    pool->run = pool->run == UINT32_MAX ? 1 : pool->run + 1; /* never 0, with which a worker starts */
+    atomic_store(&pool->busy, n);
+    for (int i = 0; i < n; i++) {
+        atomic_store(&pool->workers[i].run, pool->run);
+        door_knock(&pool->workers[i].door);
+    }
+}
+
+void adze_pool_run(adze_ctx *ctx, adze_task fn, void *arg, int nth) {
+    nth = nth < ctx->threads ? nth : ctx->threads;
+    if (nth > 1 && !ctx->pool && !ctx->pool_failed) {
+        ctx->pool = pool_new(ctx);
+        ctx->pool_failed = !ctx->pool;
+    }
+    adze_pool *pool = ctx->pool;
+    if (nth <= 1 || !pool) {
+        fn(arg, 0, 1);
+        return;
+    }
+    pool_grow(ctx, pool, nth - 1);
+    nth = nth < pool->count + 1 ? nth : pool->count + 1;
+    if (nth == 1) {
+        fn(arg, 0, 1);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->nth = nth;
+    call_workers(pool, nth - 1);
+    fn(arg, 0, nth);
+    wait_workers(pool);
+}
+
+void adze_pool_free(adze_ctx *ctx) {
+    adze_pool *pool = ctx->pool;
+    if (!pool) {
+        return;
+    }
+    pool->stop = true;
+    call_workers(pool, pool->count);
+    for (int i = 0; i < pool->count; i++) {
+        pthread_join(pool->workers[i].thread, NULL);
+        door_free(&pool->workers[i].door);
+    }
+    door_free(&pool->door);
+    adze_free(ctx, pool);
+    ctx->pool = NULL;
+}
+
+double adze_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

@@ -1,0 +1,158 @@
+/* adze list and adze zoo: what there is, printed from the tables themselves. */
+#include "cli/cli.h"
+
+typedef struct item {
+    const char *name, *doc;
+} item;
+
+static int get_model(int i, item *out) {
+    if (i >= adze_zoo_count()) {
+        return ADZE_EARG;
+    }
+    *out = (item){adze_zoo_name(i), adze_zoo_doc(i)};
+    return ADZE_OK;
+}
+static int get_layer(int i, item *out) {
+    if (i >= adze_layer_count()) {
+        return ADZE_EARG;
+    }
+    *out = (item){adze_layer_name(i), adze_layer_doc(i)};
+    return ADZE_OK;
+}
+static int get_op(int i, item *out) {
+    const adze_op *op = adze_op_at(i);
+    if (!op) {
+        return ADZE_EARG;
+    }
+    *out = (item){op->name, op->doc};
+    return ADZE_OK;
+}
+static int get_dataset(int i, item *out) {
+    return adze_dataset_known(i, &out->name, &out->doc);
+}
+static int get_enum(const char *field, int i, item *out) {
+    const adze_field *f = adze_field_find(adze_train_fields(), field);
+    for (int k = 0; f && f->names[k]; k++) {
+        if (k == i) {
+            *out = (item){f->names[k], ""};
+            return ADZE_OK;
+        }
+    }
+    return ADZE_EARG;
+}
+static int get_optimizer(int i, item *out) {
+    return get_enum("optimizer", i, out);
+}
+static int get_schedule(int i, item *out) {
+    return get_enum("schedule", i, out);
+}
+static int get_loss(int i, item *out) {
+    return get_enum("loss", i, out);
+}
+static int get_option(int i, item *out) {
+    const adze_field *f = &adze_train_fields()[0];
+    for (int k = 0; f[k].name; k++) {
+        if (k == i) {
+            *out = (item){f[k].name, f[k].help};
+            return ADZE_OK;
+        }
+    }
+    return ADZE_EARG;
+}
+
+static const struct {
+    const char *name;
+    int (*get)(int i, item *out);
+} LISTS[] = {{"models", get_model},         {"layers", get_layer},       {"ops", get_op},      {"datasets", get_dataset},
+             {"optimizers", get_optimizer}, {"schedules", get_schedule}, {"losses", get_loss}, {"options", get_option}};
+
+static int print_list(cli *c, int which) {
+    adze_text t = {.ctx = c->ctx};
+    item it;
+    if (c->global.json) {
+        adze_text_add(&t, "{\"schema\":1,\"%s\":[", LISTS[which].name);
+    }
+    for (int i = 0; LISTS[which].get(i, &it) == ADZE_OK; i++) {
+        if (c->global.json) {
+            adze_text_add(&t, "%s{\"name\":", i ? "," : "");
+            adze_json_string(&t, it.name);
+            adze_text_add(&t, ",\"doc\":");
+            adze_json_string(&t, it.doc ? it.doc : "");
+            adze_text_add(&t, "}");
+        } else {
+            adze_text_add(&t, "%-20s %s\n", it.name, it.doc ? it.doc : "");
+        }
+    }
+    if (c->global.json) {
+        adze_text_add(&t, "]}\n");
+    }
+    return cli_print_text(c, &t);
+}
+
+static int run_list(cli *c, int argc, const char **argv) {
+    cli_args a = {0};
+    int status = cli_parse(c, &a, argc, argv, 1, 1);
+    if (status == ADZE_OK && c->global.help) {
+        cli_help(c->cmd, stdout);
+    } else if (status == ADZE_OK) {
+        size_t which = 0;
+        while (which < ADZE_COUNT(LISTS) && strcmp(LISTS[which].name, a.words[0]) != 0) {
+            which++;
+        }
+        if (which < ADZE_COUNT(LISTS)) {
+            status = print_list(c, (int)which);
+        } else {
+            const char *near = adze_suggest(a.words[0], &LISTS[0].name, ADZE_COUNT(LISTS), sizeof(LISTS[0]));
+            status = near ? cli_usage_error(c, "nothing to list as '%s'; did you mean '%s'?", a.words[0], near)
+                          : cli_usage_error(c, "nothing to list as '%s'", a.words[0]);
+        }
+    }
+    cli_args_free(c, &a);
+    return status;
+}
+
+static int zoo_show(cli *c, const char *name) {
+    adze_model *m;
+    TRY(adze_model_from_zoo(c->ctx, name, &m));
+    char *s = NULL;
+    int status = c->global.json ? adze_model_to_json(m, &s) : adze_model_to_yaml(m, &s);
+    if (status == ADZE_OK) {
+        fputs(s, stdout);
+        if (c->global.json) {
+            fputc('\n', stdout);
+        }
+        adze_text_free(c->ctx, s);
+        status = cli_finish_output(c);
+    }
+    adze_model_free(m);
+    return status;
+}
+
+static int run_zoo(cli *c, int argc, const char **argv) {
+    cli_args a = {0};
+    int status = cli_parse(c, &a, argc, argv, 0, 2);
+    if (status == ADZE_OK && c->global.help) {
+        cli_help(c->cmd, stdout);
+    } else if (status == ADZE_OK && (a.nwords == 0 || (a.nwords == 1 && strcmp(a.words[0], "list") == 0))) {
+        status = print_list(c, 0);
+    } else if (status == ADZE_OK && a.nwords == 2 && strcmp(a.words[0], "show") == 0) {
+        status = zoo_show(c, a.words[1]);
+    } else if (status == ADZE_OK) {
+        status = cli_usage_error(c, "usage: adze %s", c->cmd->usage);
+    }
+    cli_args_free(c, &a);
+    return status;
+}
+
+const cli_cmd CLI_LIST = {"list",
+                          "models, layers, ops, datasets, optimizers, schedules, losses, options",
+                          "list models|layers|ops|datasets|optimizers|schedules|losses|options",
+                          "  adze list models\n  adze list ops --json\n  adze list options\n",
+                          NULL,
+                          run_list};
+const cli_cmd CLI_ZOO = {"zoo",
+                         "the built-in models, and the file of each",
+                         "zoo [list | show MODEL]",
+                         "  adze zoo\n  adze zoo show lenet5-caffe > net.yaml\n  adze zoo show mlp --json\n",
+                         NULL,
+                         run_zoo};

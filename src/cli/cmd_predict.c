@@ -1,0 +1,160 @@
+/* adze predict: what a trained model says of pictures; needs nothing but the model file. */
+#include "cli/cli.h"
+
+typedef struct predict_opts {
+    int64_t top;
+    bool invert;
+} predict_opts;
+static const adze_field FIELDS[] = {
+    {"top", ADZE_F_I64, 0, offsetof(predict_opts, top), 0, "3", 1, 1000, NULL, "classes to print for each picture"},
+    {"invert", ADZE_F_BOOL, 0, offsetof(predict_opts, invert), 0, NULL, 0, 0, NULL, "the picture is dark on light, the training set light on dark"},
+    {0}};
+
+static int tables(cli_table *t) {
+    t[0] = (cli_table){FIELDS, NULL, NULL};
+    return 1;
+}
+
+/* Grey from colour (Rec. 601 luma) or colour from grey, so that any PNG suits any model. */
+static void convert(const uint8_t *from, int64_t have, uint8_t *to, int64_t want, int64_t pixels) {
+    for (int64_t i = 0; i < pixels; i++) {
+        const uint8_t *p = from + i * have;
+        for (int64_t k = 0; k < want; k++) {
+            if (have == want) {
+                to[i * want + k] = p[k];
+            } else {
+                to[i * want + k] = have == 1 ? p[0] : (uint8_t)((299 * p[0] + 587 * p[1] + 114 * p[2] + 500) / 1000);
+            }
+        }
+    }
+}
+
+/* The pixels of a PNG in the model's shape before padding. */
+static int read_picture(cli *c, const adze_model *m, const char *path, bool invert, adze_type *example, uint8_t **pixels) {
+    const adze_preprocess *p = adze_model_preprocess(m);
+    adze_type in = adze_model_input_type(m, 1, ADZE_F32);
+    if (in.rank != 4) {
+        return adze_fail(c->ctx, ADZE_ENOSUP, "model '%s' does not take pictures", adze_model_name(m));
+    }
+    int64_t h = in.dims[1] - 2 * p->pad, w = in.dims[2] - 2 * p->pad, channels = in.dims[3];
+    adze_tensor image;
+    TRY(adze_png_read(c->ctx, path, &image));
+    int status = ADZE_OK;
+    if (image.dims[0] != h || image.dims[1] != w) {
+        status = adze_fail(c->ctx, ADZE_ESHAPE, "'%s' has %lldx%lld pixels, the model '%s' takes %lldx%lld", path, (long long)image.dims[1],
+                           (long long)image.dims[0], adze_model_name(m), (long long)w, (long long)h);
+    } else {
+        *pixels = adze_alloc(c->ctx, h * w * channels, 1);
+        status = *pixels ? ADZE_OK : ADZE_ENOMEM;
+    }
+    if (status == ADZE_OK) {
+        convert(adze_tensor_data(&image), image.dims[2], *pixels, channels, h * w);
+        for (int64_t i = 0; invert && i < w * h * channels; i++) {
+            (*pixels)[i] = (uint8_t)(255 - (*pixels)[i]);
+        }
+    }
+    adze_tensor_free(&image);
+    *example = adze_type_make(ADZE_U8, 3, (int64_t[]){h, w, channels});
+    return status;
+}
+
+static void print_answer(cli *c, const adze_model *m, const char *path, const adze_tensor *probs, int64_t top, adze_text *t) {
+    int classes = (int)probs->dims[1];
+    adze_text_add(t, c->global.json ? "{\"schema\":1,\"file\":" : "%s", path);
+    if (c->global.json) {
+        adze_json_string(t, path);
+        adze_text_add(t, ",\"top\":[");
+    }
+    int64_t shown = 0;
+    for (double above = 2, last = -1; shown < top && shown < classes; shown++) {
+        int best = -1; /* the largest not above the last; equal ones in order of class */
+        for (int k = 0; k < classes; k++) {
+            double v = adze_tensor_get(probs, k);
+            if ((v < above || (v == above && k > last)) && (best < 0 || v > adze_tensor_get(probs, best))) {
+                best = k;
+            }
+        }
+        if (best < 0) {
+            break;
+        }
+        above = adze_tensor_get(probs, best);
+        last = best;
+        if (c->global.json) {
+            adze_text_add(t, "%s{\"class\":", shown ? "," : "");
+            adze_json_string(t, adze_model_class_name(m, best));
+            adze_text_add(t, ",\"p\":%.6f}", above);
+        } else {
+            adze_text_add(t, "%s %s %.4f", shown ? "," : ":", adze_model_class_name(m, best), above);
+        }
+    }
+    adze_text_add(t, c->global.json ? "]}\n" : "\n");
+}
+
+static int predict_one(cli *c, const adze_model *m, adze_store *s, const char *path, const predict_opts *o) {
+    adze_type example;
+    uint8_t *pixels = NULL;
+    TRY(read_picture(c, m, path, o->invert, &example, &pixels));
+    adze_tensor x = {0}, probs = {0};
+    int status = adze_tensor_new(c->ctx, adze_model_input_type(m, 1, ADZE_F32), &x);
+    if (status == ADZE_OK) {
+        status = adze_preprocess_apply(adze_model_preprocess(m), &example, pixels, ADZE_F32, adze_tensor_data(&x));
+    }
+    if (status == ADZE_OK) {
+        status = adze_predict(c->ctx, m, s, x, &probs);
+    }
+    if (status == ADZE_OK) {
+        adze_text t = {.ctx = c->ctx};
+        print_answer(c, m, path, &probs, o->top, &t);
+        status = cli_print_text(c, &t);
+    }
+    adze_tensor_free(&probs);
+    adze_tensor_free(&x);
+    adze_free(c->ctx, pixels);
+    return status;
+}
+
+/* "-" reads file names from standard input, a line each. */
+static int predict_list(cli *c, const adze_model *m, adze_store *s, const predict_opts *o) {
+    char line[4096];
+    while (fgets(line, sizeof(line), stdin)) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (line[0]) {
+            TRY(predict_one(c, m, s, line, o));
+        }
+    }
+    return ADZE_OK;
+}
+
+static int predict(cli *c, const cli_args *a, const predict_opts *o) {
+    adze_model *m;
+    adze_store *s;
+    TRY(cli_load_model(c, a->words[0], &m, &s));
+    int status = s ? ADZE_OK : cli_usage_error(c, "'%s' has no weights; train it first: adze train %s", a->words[0], a->words[0]);
+    for (int i = 1; i < a->nwords && status == ADZE_OK; i++) {
+        status = strcmp(a->words[i], "-") == 0 ? predict_list(c, m, s, o) : predict_one(c, m, s, a->words[i], o);
+    }
+    adze_store_free(s);
+    adze_model_free(m);
+    return status;
+}
+
+static int run(cli *c, int argc, const char **argv) {
+    predict_opts o;
+    cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
+    int status = cli_parse(c, &a, argc, argv, 2, -1);
+    if (status == ADZE_OK && c->global.help) {
+        cli_help(c->cmd, stdout);
+    } else if (status == ADZE_OK) {
+        status = predict(c, &a, &o);
+    }
+    cli_args_free(c, &a);
+    return status;
+}
+
+const cli_cmd CLI_PREDICT = {
+    "predict",
+    "what a trained model says of PNG pictures",
+    "predict MODEL.safetensors PICTURE... [options]",
+    "  adze predict m.safetensors shirt.png\n  adze predict m.safetensors *.png --top 1 --json\n  ls *.png | adze predict m.safetensors -\n",
+    tables,
+    run};

@@ -1,0 +1,253 @@
+/* adze train: from a model and a data set to a judged, saved network in a run folder; resumes with no other flag. */
+#include "cli/progress.h"
+#include "cli/rundir.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+typedef struct train_opts {
+    char data[512], out[512], resume[512];
+    bool dry_run;
+} train_opts;
+
+static const adze_field FIELDS[] = {
+    {"data", ADZE_F_STR, 0, offsetof(train_opts, data), sizeof(((train_opts *)0)->data), "fashion-mnist", 0, 0, NULL, "data set: a name or a folder"},
+    {"out", ADZE_F_STR, 0, offsetof(train_opts, out), sizeof(((train_opts *)0)->out), "", 0, 0, NULL,
+     "run folder (default runs/MODEL-001, -002, ...)"},
+    {"resume", ADZE_F_STR, 0, offsetof(train_opts, resume), sizeof(((train_opts *)0)->resume), "", 0, 0, NULL,
+     "go on with this run folder; needs no other flag"},
+    {"dry_run", ADZE_F_BOOL, 0, offsetof(train_opts, dry_run), 0, NULL, 0, 0, NULL, "check everything, print the plan, train nothing"},
+    {0}};
+
+static int tables(cli_table *t) {
+    t[0] = (cli_table){FIELDS, NULL, NULL};
+    t[1] = (cli_table){adze_train_fields(), NULL, "training"};
+    return 2;
+}
+
+typedef struct job {
+    cli *c;
+    cli_progress progress;
+    cli_rundir run;
+    cli_run_opts ro;
+    adze_train_opts o;
+    adze_model *model;
+    adze_dataset *data;
+    adze_trainer *trainer;
+    int status; /* of a callback that failed */
+} job;
+
+/* A signal handler can reach the trainer only through a global; the command runs one training. */
+static adze_trainer *volatile signal_trainer;
+
+static void on_signal(int sig) {
+    static const char note[] = "\nstopping after this step (press again to abort without saving)\n";
+    if (write(STDERR_FILENO, note, sizeof(note) - 1) < 0) {
+        /* nobody is listening: stop all the same */
+    }
+    adze_trainer_request_stop(signal_trainer);
+    signal(sig, SIG_DFL);
+}
+
+static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
+    (void)t;
+    job *j = user;
+    cli_progress_step(&j->progress, j->run.n ? j->run.history[j->run.n - 1].epoch + 1 : 1, step, steps, j->o.batch, loss, lr);
+    return 0;
+}
+
+static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *s) {
+    (void)t;
+    job *j = user;
+    cli_progress_epoch(&j->progress, s);
+    j->status = cli_rundir_epoch(&j->run, s);
+    return j->status;
+}
+
+static void introduce(job *j) {
+    char a[32], b[32];
+    const adze_type *e = &j->data->example;
+    cli_progress *p = &j->progress;
+    cli_progress_say(p, "data   %s  %lld examples, %lldx%lldx%lld, %d classes", j->data->name, (long long)j->data->count, (long long)e->dims[0],
+                     (long long)(e->rank > 1 ? e->dims[1] : 1), (long long)(e->rank > 2 ? e->dims[2] : 1), j->data->classes);
+    cli_progress_say(p, "model  %s  %lld params (%s)  memory %s at batch %lld", adze_model_name(j->model), (long long)adze_model_params(j->model),
+                     cli_bytes(a, sizeof(a), 4.0 * (double)adze_model_params(j->model)),
+                     cli_bytes(b, sizeof(b), (double)adze_trainer_memory(j->trainer)), (long long)j->o.batch);
+    cli_progress_say(p, "run    %s  seed %llu  %d threads  %s", j->run.path, (unsigned long long)j->o.seed, adze_ctx_threads(j->c->ctx),
+                     adze_ctx_isa(j->c->ctx));
+}
+
+/* The trained net with the best weights, as one file that `adze predict` needs nothing else for. */
+static int save_model(job *j) {
+    char best[1024], path[1024];
+    TRY(cli_rundir_file(&j->run, "ckpt/best", best, sizeof(best)));
+    TRY(cli_rundir_file(&j->run, "model.safetensors", path, sizeof(path)));
+    if (!adze_path_exists(j->c->ctx, best)) {
+        return adze_model_save(j->model, adze_trainer_store(j->trainer), "", path);
+    }
+    adze_model *m;
+    adze_store *s;
+    TRY(adze_model_load(j->c->ctx, best, &m, &s));
+    int status = adze_model_save(j->model, s, "", path);
+    adze_store_free(s);
+    adze_model_free(m);
+    return status;
+}
+
+static int save_result(job *j, adze_stop why, int status, double seconds) {
+    const adze_epoch_stats *best = NULL, *last = j->run.n ? &j->run.history[j->run.n - 1] : NULL;
+    for (int64_t i = 0; i < j->run.n; i++) {
+        best = j->run.history[i].best ? &j->run.history[i] : best;
+    }
+    adze_text t = {.ctx = j->c->ctx};
+    adze_text_add(&t, "{\"schema\":1,\"status\":\"%s\",\"stopped\":\"%s\",\"seconds\":%.1f,\"run\":", adze_status_name(status), adze_stop_name(why),
+                  seconds);
+    adze_json_string(&t, j->run.path);
+    if (last) {
+        adze_text_add(&t, ",\"epochs\":%lld,\"steps\":%lld,\"val_acc\":%.6f,\"val_loss\":%.9g", (long long)last->epoch, (long long)last->step,
+                      last->val_acc, last->val_loss);
+    }
+    if (best) {
+        adze_text_add(&t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch, best->val_acc);
+    }
+    adze_text_add(&t, "}\n");
+    char *s;
+    TRY(adze_text_finish(&t, &s));
+    int saved = cli_rundir_write(&j->run, "result.json", s);
+    if (saved == ADZE_OK && j->c->global.json) {
+        fputs(s, stdout);
+        saved = cli_finish_output(j->c);
+    } else if (saved == ADZE_OK && status == ADZE_OK && best) {
+        printf("best validation accuracy %.2f %% at epoch %lld; model saved as %s/model.safetensors\n", 100 * best->val_acc, (long long)best->epoch,
+               j->run.path);
+        saved = cli_finish_output(j->c);
+    }
+    adze_free(j->c->ctx, s);
+    return saved;
+}
+
+static int train(job *j, bool resume) {
+    char ckpt[1024];
+    TRY(cli_rundir_file(&j->run, "ckpt", ckpt, sizeof(ckpt)));
+    adze_callbacks cb = {.user = j, .step_end = on_step, .epoch_end = on_epoch};
+    cli_progress_start(&j->progress, j->c, j->o.epochs);
+    TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, ckpt, &cb, &j->trainer));
+    if (resume) {
+        TRY(adze_trainer_resume(j->trainer));
+    }
+    introduce(j);
+    signal_trainer = j->trainer;
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    adze_stop why = ADZE_STOP_NONE;
+    double start = adze_now();
+    int status = adze_trainer_run(j->trainer, &why);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    if (j->status != ADZE_OK) {
+        return j->status; /* a metrics file could not be written: its message stands */
+    }
+    if (status == ADZE_ESTOPPED) {
+        TRY(save_result(j, why, status, adze_now() - start));
+        return adze_fail(j->c->ctx, ADZE_ESTOPPED, "interrupted; saved %s -> go on with: adze train --resume %s",
+                         adze_trainer_last_checkpoint(j->trainer), j->run.path);
+    }
+    if (status != ADZE_OK) {
+        char message[2048];
+        snprintf(message, sizeof(message), "%s", adze_errmsg(j->c->ctx));
+        save_result(j, why, status, adze_now() - start);
+        return adze_fail(j->c->ctx, status, "%s", message);
+    }
+    if (why == ADZE_STOP_PATIENCE) {
+        cli_progress_say(&j->progress, "stopped early: no improvement in %lld validations", (long long)j->o.patience);
+    }
+    TRY(save_model(j));
+    return save_result(j, why, status, adze_now() - start);
+}
+
+static int start(job *j, const train_opts *t) {
+    adze_store *s = NULL;
+    int status = cli_load_model(j->c, j->ro.model, &j->model, &s);
+    adze_store_free(s);
+    if (status != ADZE_OK) {
+        return status;
+    }
+    TRY(adze_dataset_open(j->c->ctx, j->ro.data, "train", &j->data));
+    bool resume = t->resume[0] != 0;
+    if (t->dry_run) {
+        adze_callbacks none = {0};
+        cli_progress_start(&j->progress, j->c, j->o.epochs);
+        snprintf(j->run.path, sizeof(j->run.path), "(dry run)");
+        TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, NULL, &none, &j->trainer));
+        introduce(j);
+        return ADZE_OK;
+    }
+    if (!resume) {
+        TRY(cli_rundir_create(&j->run, j->c, t->out, adze_model_name(j->model)));
+        TRY(cli_rundir_config_save(&j->run, &j->ro, &j->o));
+        char *yaml;
+        TRY(adze_model_to_yaml(j->model, &yaml));
+        status = cli_rundir_write(&j->run, "model.yaml", yaml);
+        adze_text_free(j->c->ctx, yaml);
+        TRY(status);
+        TRY(cli_rundir_env(&j->run, j->data));
+    }
+    return train(j, resume);
+}
+
+/* With --resume, the folder's config.yaml gives every option; those on the command line (more epochs, say) win. */
+static int load_config(job *j, const train_opts *t, const cli_args *a, const adze_train_opts *given) {
+    TRY(cli_rundir_open(&j->run, j->c, t->resume));
+    TRY(adze_fields_default(CLI_RUN_FIELDS, &j->ro));
+    TRY(adze_fields_default(adze_train_fields(), &j->o));
+    TRY(cli_rundir_config_load(&j->run, &j->ro, &j->o));
+    char value[256];
+    for (const adze_field *f = adze_train_fields(); f->name; f++) {
+        if (cli_given(a, 1, f->name)) {
+            if (adze_field_print(f, given, value, sizeof(value)) < 0) {
+                return adze_fail(j->c->ctx, ADZE_EBUG, "option %s cannot be printed", f->name);
+            }
+            TRY(adze_field_parse(j->c->ctx, f, &j->o, value, f->name));
+        }
+    }
+    return cli_rundir_file(&j->run, "model.yaml", j->ro.model, sizeof(j->ro.model));
+}
+
+static int run(cli *c, int argc, const char **argv) {
+    train_opts t;
+    adze_train_opts given;
+    job j = {.c = c};
+    cli_args a = {.tables = {{FIELDS, &t, NULL}, {adze_train_fields(), &given, "training"}}, .ntables = 2};
+    int status = cli_parse(c, &a, argc, argv, 0, 1);
+    if (status == ADZE_OK && c->global.help) {
+        cli_help(c->cmd, stdout);
+        cli_args_free(c, &a);
+        return cli_finish_output(c);
+    }
+    if (status == ADZE_OK && t.resume[0]) {
+        status = load_config(&j, &t, &a, &given);
+    } else if (status == ADZE_OK && a.nwords == 0) {
+        status = cli_usage_error(c, "usage: adze %s", c->cmd->usage);
+    } else if (status == ADZE_OK) {
+        j.o = given;
+        snprintf(j.ro.model, sizeof(j.ro.model), "%s", a.words[0]);
+        memcpy(j.ro.data, t.data, sizeof(j.ro.data));
+    }
+    if (status == ADZE_OK) {
+        status = start(&j, &t);
+    }
+    adze_trainer_free(j.trainer);
+    adze_dataset_close(j.data);
+    adze_model_free(j.model);
+    cli_rundir_close(&j.run);
+    cli_args_free(c, &a);
+    return status;
+}
+
+const cli_cmd CLI_TRAIN = {"train",
+                           "train a model; everything about the run lands in one folder",
+                           "train MODEL [options]",
+                           "  adze train lenet5-caffe --data fashion-mnist --epochs 10\n  adze train net.yaml lr=0.01 batch=64\n"
+                           "  adze train --resume runs/lenet5-caffe-001\n",
+                           tables,
+                           run};

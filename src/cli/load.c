@@ -1,0 +1,19 @@
+/* Models by name or by file, for every command that takes one. */
+#include "cli/cli.h"
+
+static bool ends_with(const char *s, const char *tail) {
+    size_t n = strlen(s), m = strlen(tail);
+    return n >= m && strcmp(s + n - m, tail) == 0;
+}
+
+int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s) {
+    *m = NULL;
+    *s = NULL;
+    if (ends_with(name, ".safetensors")) {
+        return adze_model_load(c->ctx, name, m, s);
+    }
+    if (ends_with(name, ".yaml") || ends_with(name, ".yml") || ends_with(name, ".json")) {
+        return adze_model_from_file(c->ctx, name, m);
+    }
+    return adze_model_from_zoo(c->ctx, name, m);
+}

@@ -1,0 +1,155 @@
+/* The command: finds the verb, makes the context, and turns the status into an exit code. */
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+static int run_version(cli *c, int argc, const char **argv);
+static int run_help(cli *c, int argc, const char **argv);
+
+static const cli_cmd VERSION = {"version", "the version and what it was built with", "version [--json]", "  adze version\n", NULL, run_version};
+static const cli_cmd HELP = {"help", "what a command does, examples first", "help [COMMAND]", "  adze help train\n", NULL, run_help};
+
+const cli_cmd *const CLI_COMMANDS[] = {&CLI_TRAIN, &CLI_EVAL,   &CLI_PREDICT, &CLI_INFO,  &CLI_INSPECT, &CLI_GRAPH, &CLI_LIST, &CLI_ZOO,
+                                       &CLI_DATA,  &CLI_DOCTOR, &CLI_BENCH,   &CLI_CHECK, &VERSION,     &HELP,      NULL};
+
+static const cli_cmd *find_command(const char *name) {
+    for (int i = 0; CLI_COMMANDS[i]; i++) {
+        if (strcmp(CLI_COMMANDS[i]->name, name) == 0) {
+            return CLI_COMMANDS[i];
+        }
+    }
+    return NULL;
+}
+
+static void overview(FILE *to) {
+    fputs("adze: train, judge and ship neural networks\n\n"
+          "  adze train lenet5-caffe --data fashion-mnist --epochs 10\n"
+          "  adze eval runs/lenet5-caffe-001/model.safetensors --data fashion-mnist\n"
+          "  adze predict runs/lenet5-caffe-001/model.safetensors shirt.png\n\ncommands\n",
+          to);
+    for (int i = 0; CLI_COMMANDS[i]; i++) {
+        fprintf(to, "  %-9s %s\n", CLI_COMMANDS[i]->name, CLI_COMMANDS[i]->brief);
+    }
+    fputs("\nadze help COMMAND explains one. Results go to stdout, all else to stderr; --json works everywhere.\n"
+          "exit codes: 0 ok, 1 failed, 2 usage, 3 bad input file, 4 I/O, 5 interrupted and saved, 6 memory,\n"
+          "            7 diverged, 8 not supported, 9 internal fault, 75 temporary\n",
+          to);
+}
+
+static int unknown_command(cli *c, const char *name) {
+    const char *names[32];
+    size_t n = 0;
+    for (int i = 0; CLI_COMMANDS[i]; i++) {
+        names[n++] = CLI_COMMANDS[i]->name;
+    }
+    const char *near = adze_suggest(name, names, n, sizeof(names[0]));
+    if (near) {
+        return adze_fail(c->ctx, ADZE_EARG, "'%s' is not a command; did you mean 'adze %s'? (adze help lists them)", name, near);
+    }
+    return adze_fail(c->ctx, ADZE_EARG, "'%s' is not a command (adze help lists them)", name);
+}
+
+static int run_help(cli *c, int argc, const char **argv) {
+    if (argc == 0) {
+        overview(stdout);
+        return cli_finish_output(c);
+    }
+    const cli_cmd *cmd = find_command(argv[0]);
+    if (!cmd) {
+        return unknown_command(c, argv[0]);
+    }
+    cli_help(cmd, stdout);
+    return cli_finish_output(c);
+}
+
+static int run_version(cli *c, int argc, const char **argv) {
+    cli_args a = {0};
+    int status = cli_parse(c, &a, argc, argv, 0, 0);
+    if (status == ADZE_OK && c->global.help) {
+        cli_help(c->cmd, stdout);
+    } else if (status == ADZE_OK && c->global.json) {
+        printf("{\"schema\":1,\"version\":\"%s\",\"compiler\":\"%s\",\"io\":[\"yaml\",\"gzip\",\"png\"]}\n", adze_version(), __VERSION__);
+    } else if (status == ADZE_OK) {
+        printf("adze %s\n", adze_version());
+    }
+    cli_args_free(c, &a);
+    return status == ADZE_OK ? cli_finish_output(c) : status;
+}
+
+static void print_log(void *user, adze_level level, const char *message) {
+    const cli *c = user;
+    if (level == ADZE_WARN || (c->global.verbose && !c->global.quiet)) {
+        fprintf(stderr, "adze: %s\n", message);
+    }
+}
+
+/* Options that shape the context must be known before it exists: read here, checked again (with messages) by cli_parse. */
+static void peek_globals(int argc, const char **argv, adze_ctx_opts *o) {
+    for (int i = 1; i < argc; i++) {
+        const char *w = argv[i];
+        int64_t v;
+        const char *names[] = {"--threads", "--isa", "--mem-limit"};
+        for (int k = 0; k < 3; k++) {
+            size_t n = strlen(names[k]);
+            const char *value = strncmp(w, names[k], n) ? NULL : w[n] == '=' ? w + n + 1 : w[n] == 0 && i + 1 < argc ? argv[i + 1] : NULL;
+            if (!value) {
+                continue;
+            }
+            if (k == 0 && adze_parse_i64(value, &v) && v >= 0 && v <= 256) {
+                o->threads = (int)v;
+            } else if (k == 1 && *value) {
+                o->isa = value;
+            } else if (k == 2 && cli_parse_bytes(value, &v) == ADZE_OK) {
+                o->mem_limit = (size_t)v;
+            }
+        }
+    }
+}
+
+static int dispatch(cli *c, int argc, const char **argv) {
+    const char *verb = argc > 1 ? argv[1] : NULL;
+    if (!verb) {
+        overview(stderr);
+        return adze_fail(c->ctx, ADZE_EARG, "a command is missing");
+    }
+    if (strcmp(verb, "--version") == 0 || strcmp(verb, "-V") == 0) {
+        verb = "version";
+    } else if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
+        verb = "help";
+    }
+    c->cmd = find_command(verb);
+    if (!c->cmd) {
+        return unknown_command(c, verb);
+    }
+    int status = adze_io_register(c->ctx);
+    return status == ADZE_OK ? c->cmd->run(c, argc - 2, argv + 2) : status;
+}
+
+int main(int argc, char **argv) {
+    const char **args = (const char **)argv;
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe becomes an error of the write, told like any other */
+    cli c = {0};
+    adze_ctx_opts opts = {.size = sizeof(opts), .log = print_log, .log_user = &c};
+    peek_globals(argc, args, &opts);
+    int status = adze_ctx_new(&opts, &c.ctx);
+    if (status != ADZE_OK && status != ADZE_ENOMEM && opts.isa) {
+        fprintf(stderr, "adze: instruction set '%s' is unknown or not in this processor (ref, v2, v3, v4)\n", opts.isa);
+        return adze_status_exit_code(status);
+    }
+    if (status != ADZE_OK) {
+        fprintf(stderr, "adze: cannot start: %s\n", status == ADZE_ENOMEM ? "out of memory" : "ADZE_ISA names no instruction set of this processor");
+        return adze_status_exit_code(status);
+    }
+    status = dispatch(&c, argc, args);
+    if (status != ADZE_OK) {
+        fflush(stdout);
+        const char *m = adze_errmsg(c.ctx);
+        fprintf(stderr, "adze: %s\n", *m ? m : adze_status_name(status));
+        if (status == ADZE_EBUG) {
+            fputs("adze: this is a fault of Adze itself; please report it with the command line and `adze doctor`\n", stderr);
+        }
+    }
+    adze_ctx_free(c.ctx);
+    return adze_status_exit_code(status);
+}

@@ -1,0 +1,100 @@
+/* Progress on stderr: one redrawn line on a terminal, one plain line per epoch in a log, JSON lines or nothing on request. */
+#include "cli/progress.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { BAR_WIDTH = 24 };
+static const double REDRAW_SECONDS = 0.1;
+
+void cli_progress_start(cli_progress *p, cli *c, int64_t epochs) {
+    *p = (cli_progress){.epochs = epochs, .mode = c->global.progress};
+    if (c->global.quiet) {
+        p->mode = CLI_PROGRESS_NONE;
+    } else if (p->mode == CLI_PROGRESS_AUTO) {
+        p->mode = cli_is_tty(stderr) ? CLI_PROGRESS_BAR : CLI_PROGRESS_PLAIN;
+    }
+    p->color = p->mode == CLI_PROGRESS_BAR && !getenv("NO_COLOR");
+    p->epoch_start = adze_now();
+}
+
+/* Losses below 1e-3 in exponent form, as people expect. */
+static const char *number(char *out, size_t n, double v) {
+    snprintf(out, n, v != 0 && fabs(v) < 1e-3 ? "%.4e" : "%.4f", v);
+    return out;
+}
+
+static void clear_line(const cli_progress *p) {
+    if (p->mode == CLI_PROGRESS_BAR) {
+        fputs("\r\033[K", stderr);
+    }
+}
+
+void cli_progress_step(cli_progress *p, int64_t epoch, int64_t step, int64_t steps, int64_t batch, double loss, double lr) {
+    double now = adze_now();
+    if (step <= 1) {
+        p->epoch_start = now;
+        p->smooth_loss = loss;
+        p->first_step = step;
+    }
+    p->smooth_loss += 0.05 * (loss - p->smooth_loss);
+    if (p->mode != CLI_PROGRESS_BAR || (now - p->drawn < REDRAW_SECONDS && step < steps)) {
+        return;
+    }
+    p->drawn = now;
+    double done = (double)(step - p->first_step), rate = done > 0 ? done / (now - p->epoch_start) : 0;
+    double left = rate > 0 ? (double)(steps - step) / rate : 0;
+    char line[512], text[32], bar[BAR_WIDTH * 3 + 1] = "";
+    for (int i = 0; i < BAR_WIDTH; i++) {
+        strcat(bar, i * steps < step * BAR_WIDTH ? "━" : "─");
+    }
+    int n = snprintf(line, sizeof(line), "epoch %2lld/%lld %s %3.0f%% %lld:%02lld", (long long)epoch, (long long)p->epochs, bar,
+                     100.0 * (double)step / (double)steps, (long long)left / 60, (long long)left % 60);
+    /* Each part is shown if the terminal is wide enough; the bar's glyphs take three bytes and one column. */
+    char parts[3][48];
+    snprintf(parts[0], sizeof(parts[0]), "  loss %s", number(text, sizeof(text), p->smooth_loss));
+    snprintf(parts[1], sizeof(parts[1]), "  %.0f img/s", rate * (double)batch);
+    snprintf(parts[2], sizeof(parts[2]), "  lr %.1e", lr);
+    int columns = n - 2 * BAR_WIDTH, width = cli_width();
+    for (int i = 0; i < 3; i++) {
+        int len = (int)strlen(parts[i]);
+        if (columns + len >= width) {
+            break;
+        }
+        memcpy(line + n, parts[i], (size_t)len + 1);
+        n += len;
+        columns += len;
+    }
+    clear_line(p);
+    fputs(line, stderr);
+    fflush(stderr);
+}
+
+void cli_progress_epoch(cli_progress *p, const adze_epoch_stats *s) {
+    char a[32], b[32];
+    if (p->mode == CLI_PROGRESS_BAR) {
+        clear_line(p);
+        const char *on = p->color && s->best ? "\033[1m" : "", *off = p->color && s->best ? "\033[0m" : "";
+        fprintf(stderr, "%s%3lld  train %s/%.4f  val %s/%.4f%s  %.1f s  wait %.0f%%%s\n", on, (long long)s->epoch, number(a, sizeof(a), s->loss),
+                s->acc, number(b, sizeof(b), s->val_loss), s->val_acc, s->best ? " *best" : "", s->seconds, 100 * s->wait_share, off);
+    } else if (p->mode == CLI_PROGRESS_PLAIN) {
+        fprintf(stderr, "epoch=%lld step=%lld loss=%s acc=%.4f val_loss=%s val_acc=%.4f lr=%.3g time=%.1fs img_s=%.0f wait=%.0f%%%s\n",
+                (long long)s->epoch, (long long)s->step, number(a, sizeof(a), s->loss), s->acc, number(b, sizeof(b), s->val_loss), s->val_acc, s->lr,
+                s->seconds, s->items_per_s, 100 * s->wait_share, s->best ? " best" : "");
+    } else if (p->mode == CLI_PROGRESS_JSON) {
+        fprintf(stderr, "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"acc\":%.6f,\"val_loss\":%.9g,\"val_acc\":%.6f,\"lr\":%.9g}\n",
+                (long long)s->epoch, (long long)s->step, s->loss, s->acc, s->val_loss, s->val_acc, s->lr);
+    }
+}
+
+void cli_progress_say(cli_progress *p, const char *fmt, ...) {
+    if (p->mode == CLI_PROGRESS_NONE || p->mode == CLI_PROGRESS_JSON) {
+        return;
+    }
+    clear_line(p);
+    va_list ap;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}

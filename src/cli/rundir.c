@@ -1,0 +1,231 @@
+/* The folder of one run. Everything in it is written whole or appended in whole lines; nothing is ever overwritten by another run. */
+#include "cli/rundir.h"
+
+#include <stdlib.h>
+
+const adze_field CLI_RUN_FIELDS[] = {
+    {"model", ADZE_F_STR, 0, offsetof(cli_run_opts, model), sizeof(((cli_run_opts *)0)->model), "", 0, 0, NULL, "zoo name or model file"},
+    {"data", ADZE_F_STR, 0, offsetof(cli_run_opts, data), sizeof(((cli_run_opts *)0)->data), "fashion-mnist", 0, 0, NULL,
+     "data set: a name or a folder"},
+    {0}};
+
+static const char CSV_HEAD[] = "epoch,step,loss,acc,val_loss,val_acc,lr,seconds,items_per_s,best\n";
+
+int cli_rundir_file(const cli_rundir *r, const char *name, char *out, size_t n) {
+    return adze_path_join(out, n, r->path, name) == ADZE_OK ? ADZE_OK
+                                                            : adze_fail(r->c->ctx, ADZE_EARG, "the path '%s/%s' is too long", r->path, name);
+}
+
+int cli_rundir_write(const cli_rundir *r, const char *name, const char *text) {
+    char path[1024];
+    TRY(cli_rundir_file(r, name, path, sizeof(path)));
+    adze_piece piece = {text, (int64_t)strlen(text)};
+    return adze_replace_file(r->c->ctx, path, &piece, 1);
+}
+
+static int append(const cli_rundir *r, const char *name, const char *text) {
+    char path[1024];
+    TRY(cli_rundir_file(r, name, path, sizeof(path)));
+    return adze_append_file(r->c->ctx, path, text);
+}
+
+int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_name) {
+    *r = (cli_rundir){.c = c};
+    if (out && *out) {
+        snprintf(r->path, sizeof(r->path), "%s", out);
+        char config[1024];
+        TRY(cli_rundir_file(r, "config.yaml", config, sizeof(config)));
+        if (adze_path_exists(c->ctx, config)) {
+            return adze_fail(c->ctx, ADZE_EARG, "'%s' holds a run already; choose another --out, or go on with `adze train --resume %s`", out, out);
+        }
+    } else {
+        for (int i = 1;; i++) {
+            snprintf(r->path, sizeof(r->path), "runs/%.200s-%03d", model_name, i);
+            if (!adze_path_exists(c->ctx, r->path)) {
+                break;
+            }
+        }
+    }
+    char dir[1024];
+    TRY(cli_rundir_file(r, "plots", dir, sizeof(dir)));
+    TRY(adze_make_dirs(c->ctx, dir));
+    TRY(cli_rundir_file(r, "ckpt", dir, sizeof(dir)));
+    TRY(adze_make_dirs(c->ctx, dir));
+    return append(r, "metrics.csv", CSV_HEAD);
+}
+
+static int add_epoch(cli_rundir *r, const adze_epoch_stats *s) {
+    /* A resumed run repeats the epochs after its checkpoint: the later record replaces the earlier. */
+    while (r->n > 0 && r->history[r->n - 1].epoch >= s->epoch) {
+        r->n--;
+    }
+    if (r->n == r->cap) {
+        int64_t cap = r->cap ? 2 * r->cap : 64;
+        adze_epoch_stats *p = adze_resize(r->c->ctx, r->history, r->cap, cap, sizeof(*p));
+        if (!p) {
+            return ADZE_ENOMEM;
+        }
+        r->history = p;
+        r->cap = cap;
+    }
+    r->history[r->n++] = *s;
+    return ADZE_OK;
+}
+
+static int read_metrics(cli_rundir *r) {
+    char path[1024];
+    void *bytes;
+    int64_t n;
+    TRY(cli_rundir_file(r, "metrics.csv", path, sizeof(path)));
+    if (!adze_path_exists(r->c->ctx, path)) {
+        return ADZE_OK;
+    }
+    TRY(adze_read_file(r->c->ctx, path, 64 << 20, &bytes, &n));
+    int status = ADZE_OK;
+    char *line = bytes, *end;
+    for (; status == ADZE_OK && (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        double v[10] = {0};
+        int k = 0;
+        for (char *p = line; p && k < 10; k++) {
+            char *comma = strchr(p, ',');
+            if (comma) {
+                *comma = 0;
+            }
+            if (!adze_parse_f64(p, &v[k])) {
+                break;
+            }
+            p = comma ? comma + 1 : NULL;
+        }
+        if (k >= 9) { /* the head and a torn last line are passed over */
+            adze_epoch_stats s = {(int64_t)v[0], (int64_t)v[1], 0, v[2], v[3], v[4], v[5], v[6], v[7], v[8], 0, v[9] != 0};
+            status = add_epoch(r, &s);
+        }
+    }
+    adze_free(r->c->ctx, bytes);
+    return status;
+}
+
+int cli_rundir_open(cli_rundir *r, cli *c, const char *path) {
+    *r = (cli_rundir){.c = c};
+    snprintf(r->path, sizeof(r->path), "%s", path);
+    if (!adze_path_exists(c->ctx, path)) {
+        return adze_fail(c->ctx, ADZE_EARG, "there is no run at '%s'", path);
+    }
+    return read_metrics(r);
+}
+
+void cli_rundir_close(cli_rundir *r) {
+    if (r->c) {
+        adze_free(r->c->ctx, r->history);
+    }
+    r->history = NULL;
+}
+
+/* YAML scalars that a person could have typed: strings are quoted, all else is plain. */
+static void config_table(adze_text *t, const adze_field *table, const void *obj) {
+    char value[1024];
+    for (const adze_field *f = table; f->name; f++) {
+        if (adze_field_print(f, obj, value, sizeof(value)) < 0) {
+            continue;
+        }
+        adze_text_add(t, "%s: ", f->name);
+        if (f->kind == ADZE_F_STR) {
+            adze_json_string(t, value);
+        } else {
+            adze_text_add(t, "%s", value);
+        }
+        adze_text_add(t, "\n");
+    }
+}
+
+int cli_rundir_config_save(const cli_rundir *r, const cli_run_opts *ro, const adze_train_opts *o) {
+    adze_text t = {.ctx = r->c->ctx};
+    adze_text_add(&t, "# What this run was started with; `adze train --resume DIR` reads it.\n");
+    config_table(&t, CLI_RUN_FIELDS, ro);
+    config_table(&t, adze_train_fields(), o);
+    char *s;
+    TRY(adze_text_finish(&t, &s));
+    int status = cli_rundir_write(r, "config.yaml", s);
+    adze_free(r->c->ctx, s);
+    return status;
+}
+
+int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opts *o) {
+    adze_ctx *ctx = r->c->ctx;
+    char path[1024];
+    TRY(cli_rundir_file(r, "config.yaml", path, sizeof(path)));
+    void *bytes;
+    int64_t n;
+    TRY(adze_read_file(ctx, path, 1 << 20, &bytes, &n));
+    adze_doc *doc = NULL;
+    int status = adze_yaml_parse(ctx, bytes, (size_t)n, path, &doc);
+    if (status == ADZE_OK) {
+        const adze_tree *tree = adze_doc_root(doc);
+        /* The two tables share one map: each skips the other's keys. */
+        const char *skip_train[128], *skip_run[8];
+        int a = 0, b = 0;
+        for (const adze_field *f = adze_train_fields(); f->name; f++) {
+            skip_train[a++] = f->name;
+        }
+        for (const adze_field *f = CLI_RUN_FIELDS; f->name; f++) {
+            skip_run[b++] = f->name;
+        }
+        skip_train[a] = skip_run[b] = NULL;
+        adze_text faults = {.ctx = ctx};
+        int bad = adze_tree_fields(ctx, tree, CLI_RUN_FIELDS, ro, path, "config", skip_train, &faults);
+        bad += adze_tree_fields(ctx, tree, adze_train_fields(), o, path, "config", skip_run, &faults);
+        char *s = NULL;
+        if (bad) {
+            status = adze_text_finish(&faults, &s);
+            status = status == ADZE_OK ? adze_fail(ctx, ADZE_EARG, "%s%d faults in the run's config", s, bad) : status;
+        }
+        adze_free(ctx, s);
+        adze_text_drop(&faults);
+    }
+    adze_doc_free(doc);
+    adze_free(ctx, bytes);
+    return status;
+}
+
+int cli_rundir_env(const cli_rundir *r, const adze_dataset *d) {
+    adze_ctx *ctx = r->c->ctx;
+    adze_text t = {.ctx = ctx};
+    adze_text_add(&t, "{\"schema\":1,\"adze\":\"%s\",\"compiler\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"data\":", adze_version(), __VERSION__,
+                  adze_ctx_isa(ctx), adze_ctx_threads(ctx));
+    adze_json_string(&t, d->name);
+    adze_text_add(&t, ",\"data_fingerprint\":\"%016llx%016llx\",\"examples\":%lld}\n", (unsigned long long)d->fingerprint[1],
+                  (unsigned long long)d->fingerprint[0], (long long)d->count);
+    char *s;
+    TRY(adze_text_finish(&t, &s));
+    int status = cli_rundir_write(r, "env.json", s);
+    adze_free(ctx, s);
+    return status;
+}
+
+static int draw(const cli_rundir *r) {
+    static const char *const files[2] = {"plots/curves.svg", "plots/curves.png"};
+    char path[1024];
+    for (int i = 0; i < 2; i++) {
+        TRY(cli_rundir_file(r, files[i], path, sizeof(path)));
+        TRY(adze_history_plot(r->c->ctx, path, r->history, r->n));
+    }
+    return ADZE_OK;
+}
+
+int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {
+    char line[512];
+    TRY(add_epoch(r, s));
+    snprintf(line, sizeof(line), "%lld,%lld,%.9g,%.6f,%.9g,%.6f,%.9g,%.3f,%.1f,%d\n", (long long)s->epoch, (long long)s->step, s->loss, s->acc,
+             s->val_loss, s->val_acc, s->lr, s->seconds, s->items_per_s, s->best);
+    TRY(append(r, "metrics.csv", line));
+    snprintf(
+        line, sizeof(line),
+        "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"acc\":%.6f,\"val_loss\":%.9g,\"val_acc\":%.6f,\"lr\":%.9g,\"seconds\":%.3f}\n",
+        (long long)s->epoch, (long long)s->step, s->loss, s->acc, s->val_loss, s->val_acc, s->lr, s->seconds);
+    TRY(append(r, "metrics.jsonl", line));
+    snprintf(line, sizeof(line), "epoch %lld: train %.4f/%.4f val %.4f/%.4f lr %.3g, %.1f s%s\n", (long long)s->epoch, s->loss, s->acc, s->val_loss,
+             s->val_acc, s->lr, s->seconds, s->best ? ", best" : "");
+    TRY(append(r, "log.txt", line));
+    return draw(r);
+}

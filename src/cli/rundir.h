@@ -1,0 +1,29 @@
+/* The folder of one run: config, environment, log, metrics, checkpoints, curves, result (rundir.c). */
+#ifndef ADZE_SRC_CLI_RUNDIR_H
+#define ADZE_SRC_CLI_RUNDIR_H
+
+#include "cli/cli.h"
+
+typedef struct cli_run_opts { /* with adze_train_opts, all that a resume needs; written to config.yaml */
+    char model[512], data[512];
+} cli_run_opts;
+extern const adze_field CLI_RUN_FIELDS[];
+
+typedef struct cli_rundir {
+    cli *c;
+    char path[768];
+    adze_epoch_stats *history;
+    int64_t n, cap;
+} cli_rundir;
+
+int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_name); /* runs/NAME-001, -002, ...; `out` names it instead */
+int cli_rundir_open(cli_rundir *r, cli *c, const char *path);                          /* an existing one, to resume; reads metrics.csv */
+void cli_rundir_close(cli_rundir *r);
+int cli_rundir_file(const cli_rundir *r, const char *name, char *out, size_t n);
+int cli_rundir_write(const cli_rundir *r, const char *name, const char *text);
+int cli_rundir_config_save(const cli_rundir *r, const cli_run_opts *ro, const adze_train_opts *o);
+int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opts *o);
+int cli_rundir_env(const cli_rundir *r, const adze_dataset *d);
+int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s); /* metrics.csv, metrics.jsonl, log.txt, plots */
+
+#endif

@@ -1,0 +1,139 @@
+/* Splits and preprocessing: which examples validate, and how pixels become numbers. Both are pure functions of data and seed. */
+#include "data/formats.h"
+
+#include <math.h>
+
+enum { LEVELS = 256, MAX_CHANNELS = (int)ADZE_COUNT(((adze_preprocess *)0)->mean) };
+
+int adze_split_ids(adze_ctx *ctx, int64_t count, int64_t nval, uint64_t seed, int64_t *ids) {
+    if (count < 0 || nval < 0 || nval > count) {
+        return adze_fail(ctx, ADZE_EARG, "a validation part of %lld examples does not fit into a set of %lld", (long long)nval, (long long)count);
+    }
+    for (int64_t i = 0; i < count; i++) {
+        ids[i] = i;
+    }
+    adze_rng r = adze_rng_make(seed, adze_hash_str("data/split"));
+    adze_rng_permute(&r, ids, count);
+    return ADZE_OK;
+}
+
+static int64_t example_channels(const adze_type *t) {
+    return t->rank > 0 ? t->dims[t->rank - 1] : 1;
+}
+
+/* Pixels are whole numbers, so the sums are exact and the fit has the same bits whatever the order of the examples. */
+typedef struct channel_sums {
+    uint64_t sum[MAX_CHANNELS], square[MAX_CHANNELS];
+} channel_sums;
+
+static void sum_pixels(const uint8_t *x, int64_t pixels, int64_t channels, channel_sums *s) {
+    for (int64_t i = 0; i < pixels; i++) {
+        for (int64_t c = 0; c < channels; c++) {
+            uint64_t v = x[i * channels + c];
+            s->sum[c] += v;
+            s->square[c] += v * v;
+        }
+    }
+}
+
+static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, channel_sums *s) {
+    int64_t bytes = adze_type_bytes(&d->example), channels = example_channels(&d->example), label;
+    uint8_t *x = adze_alloc(ctx, bytes, 1);
+    if (x == NULL) {
+        return ADZE_ENOMEM;
+    }
+    int st = ADZE_OK;
+    for (int64_t i = 0; i < n && st == ADZE_OK; i++) {
+        int64_t id = ids != NULL ? ids[i] : i;
+        st = d->read(d, id, x, &label);
+        if (st == ADZE_OK) {
+            sum_pixels(x, bytes / channels, channels, s);
+        } else {
+            st = adze_fail(ctx, st, "example %lld of data set '%s' cannot be read", (long long)id, d->name);
+        }
+    }
+    adze_free(ctx, x);
+    return st;
+}
+
+int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, adze_preprocess *p) {
+    int64_t channels = example_channels(&d->example);
+    if (channels < 1 || channels > MAX_CHANNELS) {
+        return adze_fail(ctx, ADZE_ENOSUP, "data set '%s' has %lld channels; 1 to %d are supported", d->name, (long long)channels, MAX_CHANNELS);
+    }
+    if (n < 1) {
+        return adze_fail(ctx, ADZE_EARG, "data set '%s': no training example is left to fit the preprocessing on", d->name);
+    }
+    channel_sums s = {{0}, {0}};
+    TRY(sum_examples(ctx, d, ids, n, &s));
+    double count = (double)n * (double)(adze_type_count(&d->example) / channels);
+    p->scale = 1.0 / (LEVELS - 1);
+    p->channels = (int)channels;
+    for (int64_t c = 0; c < channels; c++) {
+        double mean = (double)s.sum[c] / count, var = (double)s.square[c] / count - mean * mean;
+        p->mean[c] = mean * p->scale;
+        p->sd[c] = var > 0 ? sqrt(var) * p->scale : 1; /* a constant channel stays 0 */
+    }
+    return ADZE_OK;
+}
+
+void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut) {
+    for (int64_t c = 0; c < channels; c++) {
+        bool fitted = c < p->channels && c < MAX_CHANNELS;
+        double mean = fitted ? p->mean[c] : 0, sd = fitted ? p->sd[c] : 1, scale = p->channels > 0 ? p->scale : 1.0 / (LEVELS - 1);
+        for (int v = 0; v < LEVELS; v++) {
+            lut[c * LEVELS + v] = ((double)v * scale - mean) / sd;
+        }
+    }
+}
+
+typedef struct image_dims {
+    int64_t h, w, c;
+} image_dims;
+
+static image_dims image_of(const adze_type *t) {
+    image_dims d = {1, 1, 1};
+    if (t->rank >= 1) {
+        d.c = t->dims[t->rank - 1];
+    }
+    if (t->rank >= 2) {
+        d.w = t->dims[t->rank - 2];
+    }
+    if (t->rank >= 3) {
+        d.h = t->dims[t->rank - 3];
+    }
+    return d;
+}
+
+void adze_preprocess_image(const double *lut, int64_t pad, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d, void *out) {
+    image_dims s = image_of(example);
+    float *f = out;
+    double *g = out;
+    for (int64_t y = -pad; y < s.h + pad; y++) {
+        for (int64_t col = -pad; col < s.w + pad; col++) {
+            bool inside = y >= 0 && y < s.h && col >= 0 && col < s.w;
+            int64_t from_y = y - w.dy, from_x = (w.flip ? s.w - 1 - col : col) - w.dx;
+            inside = inside && from_y >= 0 && from_y < s.h && from_x >= 0 && from_x < s.w;
+            const uint8_t *px = x + (inside ? (from_y * s.w + from_x) * s.c : 0);
+            for (int64_t c = 0; c < s.c; c++) {
+                double v = lut[c * LEVELS + (inside ? px[c] : 0)];
+                if (d == ADZE_F64) {
+                    *g++ = v;
+                } else {
+                    *f++ = (float)v;
+                }
+            }
+        }
+    }
+}
+
+int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, const uint8_t *x, adze_dtype d, void *out) {
+    double lut[MAX_CHANNELS * LEVELS];
+    image_dims s = image_of(example);
+    if (s.c > MAX_CHANNELS || s.c < 0 || p->pad < 0 || (d != ADZE_F32 && d != ADZE_F64) || example->rank > 3) {
+        return ADZE_EARG;
+    }
+    adze_preprocess_table(p, s.c, lut);
+    adze_preprocess_image(lut, p->pad, example, (adze_warp){0}, x, d, out);
+    return ADZE_OK;
+}

@@ -1,0 +1,121 @@
+/* Layers that join every input with every output: dense, and LeCun's RBF output with its fixed code vectors. */
+#include "model/layer.h"
+
+typedef struct dense {
+    int64_t units;
+    int32_t activation;
+    bool bias;
+    double bias_init;
+    adze_init init;
+} dense;
+
+static const adze_field DENSE_FIELDS[] = {
+    {"units", ADZE_F_I64, ADZE_FIELD_REQUIRED, offsetof(dense, units), 0, NULL, 1, 10000000, NULL, "number of outputs"},
+    {"activation", ADZE_F_ENUM, 0, offsetof(dense, activation), 0, "none", 0, 0, adze_activation_names, "function of the sums"},
+    {"bias", ADZE_F_BOOL, 0, offsetof(dense, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output"},
+    {"bias_init", ADZE_F_F64, 0, offsetof(dense, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
+    ADZE_INIT_FIELDS(dense, "auto"),
+    {0},
+};
+
+static bool needs_flat(adze_builder *b, const adze_type *x) {
+    if (x->rank == 2) {
+        return false;
+    }
+    char text[128];
+    adze_layer_fail(b, ADZE_ESHAPE, "the input is %s; put a flatten layer before", adze_type_print(x, text, sizeof text));
+    return true;
+}
+
+static adze_val dense_build(adze_builder *b, const void *fields) {
+    const dense *f = fields;
+    adze_type x = adze_layer_in(b, 0);
+    if (needs_flat(b, &x)) {
+        return (adze_val){0};
+    }
+    int64_t in = x.dims[1];
+    adze_param_desc w = {.role = "w", .flags = ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, .fan_in = in, .fan_out = f->units};
+    w.type = adze_type_make(b->dtype, 2, (int64_t[]){in, f->units}); /* (in, units) */
+    w.init = adze_layer_init(f->init, f->activation);
+    adze_val y = adze_matmul(b->g, b->x[0], adze_layer_param(b, &w), false, false);
+    if (f->bias) {
+        y = adze_add(b->g, y, adze_layer_vector(b, "b", f->units, f->bias_init, ADZE_SLOT_TRAINABLE));
+    }
+    adze_layer_macs(b, (double)in * (double)f->units);
+    return adze_layer_activate(b, y, f->activation);
+}
+
+const adze_layer_kind adze_layer_dense = {
+    .name = "dense",
+    .doc = "y = fn(x w + b): x (N, C), w (C, units), b (units)",
+    .fields = DENSE_FIELDS,
+    .size = sizeof(dense),
+    .from_min = 1,
+    .from_max = 1,
+    .build = dense_build,
+};
+
+/* -- rbf: LeCun, Bottou, Bengio, Haffner 1998, section II.C -- */
+
+enum { CODE_W = 7, CODE_H = 12, CODE_BITS = CODE_W * CODE_H, CODES = 10 };
+
+/* Stylised digits, 7 wide and 12 high, after the paper's figure 3. */
+static const char *const DIGITS[CODES][CODE_H] = {
+    {".......", "..###..", ".##.##.", "##...##", "##...##", "##...##", "##...##", "##...##", ".##.##.", "..###..", ".......", "......."},
+    {"...##..", "..###..", ".####..", "...##..", "...##..", "...##..", "...##..", "...##..", "...##..", ".######", ".......", "......."},
+    {".#####.", "##...##", "##...##", ".....##", "....##.", "...##..", "..##...", ".##....", "##.....", "#######", ".......", "......."},
+    {"#######", ".....##", "....##.", "...##..", "..####.", ".....##", ".....##", ".....##", "##...##", ".#####.", ".......", "......."},
+    {".......", "##..##.", "##..##.", "##..##.", "##..##.", "##..##.", "#######", "....##.", "....##.", "....##.", "....##.", "......."},
+    {"#######", "##.....", "##.....", "##.....", "######.", "##...##", ".....##", ".....##", "##...##", ".#####.", ".......", "......."},
+    {"..####.", ".##....", "##.....", "##.....", "######.", "##...##", "##...##", "##...##", "##...##", ".#####.", ".......", "......."},
+    {"#######", "##...##", ".....##", "....##.", "....##.", "...##..", "...##..", "..##...", "..##...", "..##...", ".......", "......."},
+    {".#####.", "##...##", "##...##", "##...##", ".#####.", "##...##", "##...##", "##...##", "##...##", ".#####.", ".......", "......."},
+    {".#####.", "##...##", "##...##", "##...##", "##...##", ".######", ".....##", ".....##", "....##.", ".####..", ".......", "......."},
+};
+
+typedef struct rbf {
+    int32_t codes;
+} rbf;
+
+static const char *const CODE_NAMES[] = {"digits", NULL};
+
+static const adze_field RBF_FIELDS[] = {
+    {"codes", ADZE_F_ENUM, 0, offsetof(rbf, codes), 0, "digits", 0, 0, CODE_NAMES, "code vectors; digits: 10 drawings of 7 x 12 pixels, +1 and -1"},
+    {0},
+};
+
+static adze_val rbf_build(adze_builder *b, const void *fields) {
+    (void)fields;
+    adze_type x = adze_layer_in(b, 0);
+    if (needs_flat(b, &x)) {
+        return (adze_val){0};
+    }
+    if (x.dims[1] != CODE_BITS) {
+        return adze_layer_fail(b, ADZE_ESHAPE, "the input has %lld numbers, the digit codes have %d (7 x 12)", (long long)x.dims[1], CODE_BITS);
+    }
+    double codes[CODES][CODE_BITS];
+    float codes32[CODES][CODE_BITS];
+    for (int i = 0; i < CODES; i++) {
+        for (int j = 0; j < CODE_BITS; j++) {
+            codes[i][j] = DIGITS[i][j / CODE_W][j % CODE_W] == '#' ? 1 : -1;
+            codes32[i][j] = (float)codes[i][j];
+        }
+    }
+    adze_type t = adze_type_make(b->dtype, 2, (int64_t[]){CODES, CODE_BITS});
+    adze_val c = adze_const(b->g, t, b->dtype == ADZE_F64 ? (const void *)codes : (const void *)codes32);
+    adze_val wide = adze_reshape(b->g, b->x[0], (int64_t[]){x.dims[0], 1, CODE_BITS}, 3);
+    adze_val d2 = adze_sum(b->g, adze_square(b->g, adze_sub(b->g, wide, c)), (int[]){2}, 1, false); /* (N, 10) */
+    adze_layer_fixed(b, (int64_t)CODES * CODE_BITS);
+    adze_layer_macs(b, (double)CODES * CODE_BITS);
+    return adze_neg(b->g, d2);
+}
+
+const adze_layer_kind adze_layer_rbf = {
+    .name = "rbf",
+    .doc = "y_i = -|x - code_i|^2: minus the squared distance to fixed codes of +-1, so that the largest score is the nearest class",
+    .fields = RBF_FIELDS,
+    .size = sizeof(rbf),
+    .from_min = 1,
+    .from_max = 1,
+    .build = rbf_build,
+};

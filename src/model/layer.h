@@ -1,0 +1,189 @@
+/* What the files of this room share: the record of a layer type, the layers of a model, and what a layer's build function may call. */
+#ifndef ADZE_SRC_LAYER_H
+#define ADZE_SRC_LAYER_H
+
+#include "adze/model.h"
+#include "adze/ops.h"
+#include "base/base.h"
+#include "base/tree.h"
+
+enum {
+    ADZE_MODEL_VERSION = 1,
+    ADZE_MODEL_MAX_BYTES = 1 << 20, /* of a model file's text */
+    ADZE_MODEL_MAX_LAYERS = 10000,  /* after repeats are unrolled */
+    ADZE_LAYER_MAX_FROM = 16,
+    ADZE_LAYER_NAME = 64 /* bytes of a layer's path, the final 0 included */
+};
+#define ADZE_MODEL_MAX_PARAMS 2000000000 /* trainable numbers of one model, and numbers of one layer's output for one example */
+
+typedef enum adze_init_kind {
+    ADZE_INIT_AUTO, /* the layer decides: he_normal before a relu-like activation, glorot_uniform else */
+    ADZE_INIT_ZEROS, ADZE_INIT_CONSTANT, ADZE_INIT_NORMAL, ADZE_INIT_UNIFORM, ADZE_INIT_LECUN_NORMAL, ADZE_INIT_LECUN_UNIFORM,
+    ADZE_INIT_GLOROT_NORMAL, ADZE_INIT_GLOROT_UNIFORM, ADZE_INIT_HE_NORMAL, ADZE_INIT_HE_UNIFORM, ADZE_INIT_ORTHOGONAL, ADZE_INIT_LECUN98
+} adze_init_kind;
+
+typedef struct adze_init { /* how a slot gets its first values */
+    int32_t kind, fan;     /* fan: 0 the kind's own, 1 in, 2 out, 3 average */
+    double gain;           /* multiplies the deviation or the limit */
+    double value;          /* constant: the value; normal: the deviation; uniform: the limit */
+} adze_init;
+
+extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[];
+
+#define ADZE_INIT_FIELDS(S, def_kind)                                                                                                               \
+    {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                  \
+        {"init_fan", ADZE_F_ENUM, 0, offsetof(S, init.fan), 0, "auto", 0, 0, adze_fan_names, "fan that scales them; auto: in, glorot: average"},     \
+        {"init_gain", ADZE_F_F64, 0, offsetof(S, init.gain), 0, "1", -1e6, 1e6, NULL, "factor on the deviation or limit"},                           \
+        {"init_value", ADZE_F_F64, 0, offsetof(S, init.value), 0, "0", -1e6, 1e6, NULL, "constant's value, normal's deviation, uniform's limit"}
+
+typedef enum adze_activation {
+    ADZE_ACT_NONE, ADZE_ACT_RELU, ADZE_ACT_LEAKY_RELU, ADZE_ACT_TANH, ADZE_ACT_LECUN_TANH, ADZE_ACT_SIGMOID, ADZE_ACT_SOFTPLUS, ADZE_ACT_SILU,
+    ADZE_ACT_GELU, ADZE_ACT_ELU
+} adze_activation;
+
+typedef struct adze_layer_kind adze_layer_kind;
+typedef struct adze_builder adze_builder;
+
+struct adze_layer_kind { /* a layer type: all that is known about it */
+    const char *name, *doc;
+    const adze_field *fields;
+    size_t size;            /* bytes of the fields' struct */
+    int from_min, from_max; /* how many inputs */
+    /* What the field table cannot say; NULL when all is right, else a sentence in buf or a constant one. */
+    const char *(*check)(const void *fields, char *buf, size_t n);
+    adze_val (*build)(adze_builder *b, const void *fields);
+};
+
+const adze_layer_kind *adze_layer_kind_at(int i); /* NULL past the end */
+const adze_layer_kind *adze_layer_kind_find(const char *name);
+
+extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
+    adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
+    adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat;
+
+/* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
+typedef struct adze_spec adze_spec;
+struct adze_spec {
+    const adze_layer_kind *kind; /* NULL: a repeat */
+    char name[ADZE_LAYER_NAME];
+    void *fields;
+    int nfrom;
+    const char *from[ADZE_LAYER_MAX_FROM]; /* as written; none: the previous layer */
+    int64_t times;                         /* a repeat's count */
+    adze_spec *child, *next;
+    const adze_tree *tree; /* only while a file is being read */
+};
+
+typedef struct adze_layer { /* after repeats are unrolled */
+    const adze_spec *spec;
+    char path[ADZE_LAYER_NAME];
+    int nfrom;
+    int from[ADZE_LAYER_MAX_FROM]; /* layer numbers; -1: the model's input */
+    int line, col;
+    adze_type out; /* for a batch of 1 */
+    int64_t params, fixed;
+    double macs;
+} adze_layer;
+
+typedef struct adze_param { /* a slot of the model, as found by building it once */
+    const char *slot; /* "c1:w" */
+    adze_type type;   /* dtype F32; the store's own dtype is chosen at init */
+    uint32_t flags;
+    adze_init init;
+    int64_t fan_in, fan_out;
+    const uint8_t *mask; /* (C, K), last two axes: 0 where a connection is absent; NULL: none */
+} adze_param;
+
+struct adze_model {
+    adze_ctx *ctx;
+    adze_arena arena;
+    char name[64];
+    int32_t task; /* 0: classify, 1: regress */
+    adze_ints input;
+    adze_preprocess pre;
+    bool pre_given; /* by the file or a caller: printed */
+    int nclass_names;
+    char **class_names;
+    char (*class_numbers)[12]; /* "3": what a class is called when it has no name */
+    adze_spec *specs;
+    adze_layer *layers;
+    int nlayers, cap_layers;
+    adze_param *params;
+    int nparams, cap_params;
+    int classes;
+};
+
+struct adze_builder {
+    const adze_model *m;
+    adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
+    int layer;
+    adze_graph *g;
+    bool train;
+    adze_dtype dtype;
+    int nx;
+    adze_val x[ADZE_LAYER_MAX_FROM];
+    int failed; /* a status when a layer refused before any node could */
+};
+
+/* -- what a build function may call; all are sticky like the graph's builders -- */
+
+typedef struct adze_param_desc {
+    const char *role; /* "w" */
+    adze_type type;
+    uint32_t flags;
+    adze_init init;
+    int64_t fan_in, fan_out;
+    const uint8_t *mask; /* copied when the model is probed */
+    int64_t absent;      /* masked elements */
+} adze_param_desc;
+adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d);
+adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags); /* (n), all starting at value */
+adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_PRINTF(3, 4);         /* "layer 'c1': ..." */
+void adze_layer_fixed(adze_builder *b, int64_t numbers);
+void adze_layer_macs(adze_builder *b, double macs);
+adze_type adze_layer_in(const adze_builder *b, int i); /* type of input i */
+adze_val adze_layer_activate(adze_builder *b, adze_val x, int32_t activation);
+adze_init adze_layer_init(adze_init given, int32_t activation); /* AUTO made definite */
+
+/* -- init.c -- */
+int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed);
+
+/* -- build.c -- */
+int adze_model_probe(adze_model *m, int *layer); /* builds once for a batch of 1, gathers parameters and shapes; *layer: where it failed */
+
+/* -- parse.c -- */
+typedef struct adze_faults { /* collects every fault of a file */
+    adze_ctx *ctx;
+    const char *file;
+    adze_text text;
+    int count;
+} adze_faults;
+void adze_fault(adze_faults *f, const adze_tree *at, const char *fmt, ...) ADZE_PRINTF(3, 4); /* a sentence with its place */
+int adze_faults_finish(adze_faults *f);                                                       /* ADZE_OK, or all of them as the message */
+int adze_preprocess_from_tree(adze_faults *f, const adze_tree *t, adze_preprocess *p);
+int adze_class_names_from_tree(adze_model *m, adze_faults *f, const adze_tree *t);
+extern const adze_field adze_preprocess_fields[], adze_model_fields[];
+
+/* -- print.c -- */
+enum { ADZE_PRINT_ALL = 0, ADZE_PRINT_NET = 1 /* without preprocessing and class names */ };
+int adze_model_print(const adze_model *m, int what, char **text);
+void adze_preprocess_print(const adze_preprocess *p, bool yaml, adze_text *t);
+void adze_class_names_print(const adze_model *m, bool yaml, adze_text *t);
+
+/* -- zoo/zoo.c: a network as the tree that its file would become -- */
+typedef struct adze_zoo {
+    adze_ctx *ctx;
+    adze_arena arena;
+    adze_tree *root, *layers;
+    bool failed;
+} adze_zoo;
+typedef struct adze_zoo_net {
+    const char *name, *doc;
+    void (*build)(adze_zoo *z);
+} adze_zoo_net;
+adze_tree *adze_zoo_set(adze_zoo *z, adze_tree *map, const char *key, const char *value); /* "[1, 2]" becomes a list; NULL: a map */
+/* Appends a layer: its type, its name, then keys and values in turn, ended by NULL. */
+void adze_zoo_layer(adze_zoo *z, const char *type, const char *name, ...);
+extern const adze_zoo_net adze_zoo_mlp[], adze_zoo_lenet[]; /* each ends in a NULL name */
+
+#endif

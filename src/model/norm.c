@@ -1,0 +1,90 @@
+/* Layers that steady the signal: batch normalisation with running statistics, layer normalisation, dropout. */
+#include "model/layer.h"
+
+typedef struct norm {
+    double eps, momentum;
+} norm;
+
+static const adze_field BATCHNORM_FIELDS[] = {
+    {"eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the variance"},
+    {"momentum", ADZE_F_F64, 0, offsetof(norm, momentum), 0, "0.9", 0, 1, NULL, "share of the old running statistics kept at each step"},
+    {0},
+};
+
+static adze_val batchnorm_build(adze_builder *b, const void *fields) {
+    const norm *f = fields;
+    adze_type x = adze_layer_in(b, 0);
+    int64_t c = x.dims[x.rank - 1];
+    adze_val scale = adze_layer_vector(b, "scale", c, 1, ADZE_SLOT_TRAINABLE);
+    adze_val shift = adze_layer_vector(b, "shift", c, 0, ADZE_SLOT_TRAINABLE);
+    adze_val mean = adze_layer_vector(b, "mean", c, 0, ADZE_SLOT_STATE);
+    adze_val var = adze_layer_vector(b, "var", c, 1, ADZE_SLOT_STATE);
+    adze_layer_macs(b, (double)adze_type_count(&x) / (double)(x.dims[0] ? x.dims[0] : 1));
+    if (!b->train) {
+        return adze_batchnorm_eval(b->g, b->x[0], scale, shift, mean, var, f->eps);
+    }
+    adze_val batch_mean, batch_var;
+    adze_val y = adze_batchnorm(b->g, b->x[0], scale, shift, f->eps, &batch_mean, &batch_var);
+    adze_ema(b->g, mean, batch_mean, f->momentum);
+    adze_ema(b->g, var, batch_var, f->momentum); /* biased: divided by the count */
+    return y;
+}
+
+const adze_layer_kind adze_layer_batchnorm = {
+    .name = "batchnorm",
+    .doc = "y = (x - mean) / sqrt(var + eps) * scale + shift per channel: the batch's biased statistics in training, running ones in use",
+    .fields = BATCHNORM_FIELDS,
+    .size = sizeof(norm),
+    .from_min = 1,
+    .from_max = 1,
+    .build = batchnorm_build,
+};
+
+static const adze_field LAYERNORM_FIELDS[] = {
+    {"eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the variance"},
+    {0},
+};
+
+static adze_val layernorm_build(adze_builder *b, const void *fields) {
+    const norm *f = fields;
+    adze_type x = adze_layer_in(b, 0);
+    int64_t c = x.dims[x.rank - 1];
+    adze_val scale = adze_layer_vector(b, "scale", c, 1, ADZE_SLOT_TRAINABLE);
+    adze_val shift = adze_layer_vector(b, "shift", c, 0, ADZE_SLOT_TRAINABLE);
+    adze_layer_macs(b, (double)adze_type_count(&x) / (double)(x.dims[0] ? x.dims[0] : 1));
+    return adze_layernorm(b->g, b->x[0], scale, shift, f->eps);
+}
+
+const adze_layer_kind adze_layer_layernorm = {
+    .name = "layernorm",
+    .doc = "y = (x - mean) / sqrt(var + eps) * scale + shift over the last axis of each example",
+    .fields = LAYERNORM_FIELDS,
+    .size = sizeof(norm),
+    .from_min = 1,
+    .from_max = 1,
+    .build = layernorm_build,
+};
+
+typedef struct dropout {
+    double p;
+} dropout;
+
+static const adze_field DROPOUT_FIELDS[] = {
+    {"p", ADZE_F_F64, 0, offsetof(dropout, p), 0, "0.5", 0, 0.99, NULL, "probability that a number is set to 0 in training"},
+    {0},
+};
+
+static adze_val dropout_build(adze_builder *b, const void *fields) {
+    const dropout *f = fields;
+    return b->train && f->p > 0 ? adze_dropout(b->g, b->x[0], f->p) : b->x[0];
+}
+
+const adze_layer_kind adze_layer_dropout = {
+    .name = "dropout",
+    .doc = "training: each number is 0 with probability p, else divided by 1 - p; in use: y = x",
+    .fields = DROPOUT_FIELDS,
+    .size = sizeof(dropout),
+    .from_min = 1,
+    .from_max = 1,
+    .build = dropout_build,
+};
