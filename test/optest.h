@@ -14,9 +14,9 @@ typedef struct ot { /* one test program: what it has done so far */
     adze_ctx *ctx; /* portable code, one thread */
     int64_t per_op;
     int64_t ops, cases, checks, failures, op_failures;
-    const char *only;   /* ADZE_OP */
-    const char *seed;   /* ADZE_SEED */
-    adze_dtype dtype;   /* of every case; NONE: f64 and f32 in turn */
+    const char *only; /* ADZE_OP */
+    const char *seed; /* ADZE_SEED */
+    adze_dtype dtype; /* of every case; NONE: f64 and f32 in turn */
     void *user;
 } ot;
 
@@ -47,14 +47,14 @@ bool ot_check(ot *t, const ot_case *c, bool ok, const char *fmt, ...) ADZE_PRINT
 bool ot_case_make(ot *t, ot_case *c, const adze_op *op, uint64_t seed, adze_dtype dtype); /* false: sample and infer disagree (counted) */
 void ot_case_free(ot_case *c);
 adze_sig ot_case_sig(ot *t, ot_case *c);
-bool ot_is_slot(const ot_case *c, int i);        /* this input is a store slot that the op writes */
-bool ot_is_source(const adze_op *op);            /* a leaf or a region marker: nothing to compute, so no samples */
-bool ot_differentiable(const ot_case *c, int i); /* a floating input that is not declared constant */
+bool ot_is_slot(const ot_case *c, int i);                                     /* this input is a store slot that the op writes */
+bool ot_is_source(const adze_op *op);                                         /* a leaf or a region marker: nothing to compute, so no samples */
+bool ot_differentiable(const ot_case *c, int i);                              /* a floating input that is not declared constant */
 void ot_fill(adze_rng *r, adze_type type, const adze_domain *d, double *out); /* values of the domain, away from its kinks */
-double ot_round_to(adze_dtype d, double v);      /* the nearest value that the dtype holds */
+double ot_round_to(adze_dtype d, double v);                                   /* the nearest value that the dtype holds */
 
 /* -- vectors ------------------------------------------------------------------------------------------------------------------------------------ */
-double *ot_alloc(int64_t n); /* zeros; never NULL */
+double *ot_alloc(int64_t n);               /* zeros; never NULL */
 double *ot_random(adze_rng *r, int64_t n); /* uniform in -1 .. 1 */
 double ot_dot(const double *a, const double *b, int64_t n);
 double ot_norm(const double *a, int64_t n);
@@ -70,9 +70,9 @@ typedef struct ot_prog { /* a graph around one op, compiled and bound */
     adze_val x[ADZE_MAX_IN], y[ADZE_MAX_OUT];
 } ot_prog;
 
-void ot_prog_begin(ot_prog *p, adze_ctx *ctx); /* an empty graph */
-void ot_prog_inputs(ot_prog *p, const ot_case *c); /* inputs (or slots) x0, x1, ... of the case */
-void ot_prog_op(ot_prog *p, const ot_case *c);     /* the op on them: y */
+void ot_prog_begin(ot_prog *p, adze_ctx *ctx);                                    /* an empty graph */
+void ot_prog_inputs(ot_prog *p, const ot_case *c);                                /* inputs (or slots) x0, x1, ... of the case */
+void ot_prog_op(ot_prog *p, const ot_case *c);                                    /* the op on them: y */
 bool ot_prog_compile(ot_prog *p, const adze_compile_opts *o, const char *device); /* o may be NULL */
 void ot_prog_free(ot_prog *p);
 void ot_set(ot_prog *p, const char *name, int i, const double *v); /* input or slot "x3" */

@@ -119,8 +119,14 @@ bool ot_differentiable(const ot_case *c, int i) {
 }
 
 adze_sig ot_case_sig(ot *t, ot_case *c) {
-    return (adze_sig){.ctx = t->ctx, .op = c->op, .name = "case", .attrs = c->op->attrs ? c->attrs.bytes : NULL, .nin = c->c.nin, .nout = c->nout,
-                      .in = c->c.in, .out = c->out};
+    return (adze_sig){.ctx = t->ctx,
+                      .op = c->op,
+                      .name = "case",
+                      .attrs = c->op->attrs ? c->attrs.bytes : NULL,
+                      .nin = c->c.nin,
+                      .nout = c->nout,
+                      .in = c->c.in,
+                      .out = c->out};
 }
 
 bool ot_case_make(ot *t, ot_case *c, const adze_op *op, uint64_t seed, adze_dtype dtype) {

@@ -76,8 +76,12 @@ static void run_op(ot *t, const adze_op *op, ot_test test, ot_case *c) {
 
 int64_t ot_run(const char *program, adze_dtype dtype, ot_test test, void (*before)(ot *, const adze_op *), void *user) {
     const char *cases = getenv("ADZE_CASES");
-    ot t = {.program = program, .dtype = dtype, .per_op = cases ? strtoll(cases, NULL, 10) : CASES, .only = getenv("ADZE_OP"),
-            .seed = getenv("ADZE_SEED"), .user = user};
+    ot t = {.program = program,
+            .dtype = dtype,
+            .per_op = cases ? strtoll(cases, NULL, 10) : CASES,
+            .only = getenv("ADZE_OP"),
+            .seed = getenv("ADZE_SEED"),
+            .user = user};
     adze_ctx_opts opts = {.size = sizeof opts, .threads = 1, .isa = "ref", .mem_limit = (size_t)1 << 30};
     ot_case *c = calloc(1, sizeof *c);
     if (!c || adze_ctx_new(&opts, &t.ctx) != ADZE_OK) {

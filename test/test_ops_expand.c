@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 static void expand(ot_prog *p, ot_case *c, adze_val *out) {
-    adze_adj a = {.g = p->g, .op = c->op, .name = "case", .attrs = c->op->attrs ? c->attrs.bytes : NULL, .nin = c->c.nin, .nout = c->nout,
-                  .x = p->x, .r = out};
+    adze_adj a = {
+        .g = p->g, .op = c->op, .name = "case", .attrs = c->op->attrs ? c->attrs.bytes : NULL, .nin = c->c.nin, .nout = c->nout, .x = p->x, .r = out};
     c->op->expand(&a);
 }
 

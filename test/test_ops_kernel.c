@@ -48,23 +48,41 @@ static bool block_whole(block b) {
 
 static void put(void *at, adze_dtype d, int64_t i, double v) {
     switch (d) {
-    case ADZE_F64: ((double *)at)[i] = v; break;
-    case ADZE_F32: ((float *)at)[i] = (float)v; break;
-    case ADZE_I64: ((int64_t *)at)[i] = isnan(v) ? INT64_MAX : (int64_t)v; break;
-    case ADZE_I32: ((int32_t *)at)[i] = isnan(v) ? INT32_MAX : (int32_t)v; break;
-    case ADZE_I8: ((int8_t *)at)[i] = isnan(v) ? INT8_MAX : (int8_t)v; break;
-    default: ((uint8_t *)at)[i] = isnan(v) ? 1 : (uint8_t)v; break; /* u8, bool */
+    case ADZE_F64:
+        ((double *)at)[i] = v;
+        break;
+    case ADZE_F32:
+        ((float *)at)[i] = (float)v;
+        break;
+    case ADZE_I64:
+        ((int64_t *)at)[i] = isnan(v) ? INT64_MAX : (int64_t)v;
+        break;
+    case ADZE_I32:
+        ((int32_t *)at)[i] = isnan(v) ? INT32_MAX : (int32_t)v;
+        break;
+    case ADZE_I8:
+        ((int8_t *)at)[i] = isnan(v) ? INT8_MAX : (int8_t)v;
+        break;
+    default:
+        ((uint8_t *)at)[i] = isnan(v) ? 1 : (uint8_t)v;
+        break; /* u8, bool */
     }
 }
 
 static double take(const void *at, adze_dtype d, int64_t i) {
     switch (d) {
-    case ADZE_F64: return ((const double *)at)[i];
-    case ADZE_F32: return (double)((const float *)at)[i];
-    case ADZE_I64: return (double)((const int64_t *)at)[i];
-    case ADZE_I32: return (double)((const int32_t *)at)[i];
-    case ADZE_I8: return (double)((const int8_t *)at)[i];
-    default: return (double)((const uint8_t *)at)[i];
+    case ADZE_F64:
+        return ((const double *)at)[i];
+    case ADZE_F32:
+        return (double)((const float *)at)[i];
+    case ADZE_I64:
+        return (double)((const int64_t *)at)[i];
+    case ADZE_I32:
+        return (double)((const int32_t *)at)[i];
+    case ADZE_I8:
+        return (double)((const int8_t *)at)[i];
+    default:
+        return (double)((const uint8_t *)at)[i];
     }
 }
 
@@ -177,7 +195,7 @@ static void call_end(ot *t, ot_case *c, call *k, const char *what) {
     free(k->local.raw);
 }
 
-typedef struct job { /* which kernel, how */
+typedef struct job {              /* which kernel, how */
     const adze_kernel_fn *phases; /* NULL-terminated */
     size_t scratch, local;
     int nth;
@@ -192,8 +210,16 @@ static void run_job(ot *t, ot_case *c, const job *j, double **y) {
     size_t local = (j->local + GUARD - 1) / GUARD * GUARD;
     call_begin(k, c, j->strided, j->scratch, local, j->nth);
     adze_run run = {.seed = 20240229, .step = 7, .first_example = 3};
-    adze_step s = {.op = c->op, .attrs = c->op->attrs ? c->attrs.bytes : NULL, .nin = c->c.nin, .nout = c->nout, .in = k->in, .out = k->out,
-                   .scratch = block_data(k->scratch), .local = block_data(k->local), .local_stride = local + GUARD, .run = &run};
+    adze_step s = {.op = c->op,
+                   .attrs = c->op->attrs ? c->attrs.bytes : NULL,
+                   .nin = c->c.nin,
+                   .nout = c->nout,
+                   .in = k->in,
+                   .out = k->out,
+                   .scratch = block_data(k->scratch),
+                   .local = block_data(k->local),
+                   .local_stride = local + GUARD,
+                   .run = &run};
     for (int p = 0; j->phases[p]; p++) {
         for (int i = 0; i < j->nth; i++) {
             j->phases[p](&s, j->backwards ? j->nth - 1 - i : i, j->nth);

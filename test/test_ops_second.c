@@ -1,5 +1,5 @@
-/* Every op of the table: its second derivatives two ways. The gradient g(x) of <u, f(x)> is differentiated forward (jvp of grad) and backward (grad of
- * <grad, v>); both must agree with each other and with five-point differences of the gradient. */
+/* Every op of the table: its second derivatives two ways. The gradient g(x) of <u, f(x)> is differentiated forward (jvp of grad) and backward (grad
+ * of <grad, v>); both must agree with each other and with five-point differences of the gradient. */
 #include "optest.h"
 
 #include <math.h>

@@ -102,7 +102,8 @@ typedef struct adze_ctx_opts {
     size_t mem_limit; /* bytes this context may hold at once; 0: no limit */
 } adze_ctx_opts;
 
-ADZE_API int adze_ctx_new(const adze_ctx_opts *opts, adze_ctx **out); /* opts may be NULL */
+/* opts may be NULL. On ADZE_EARG *out is a context too, so that adze_errmsg can say why: free it. On ADZE_ENOMEM *out is NULL. */
+ADZE_API int adze_ctx_new(const adze_ctx_opts *opts, adze_ctx **out);
 ADZE_API void adze_ctx_free(adze_ctx *ctx);
 ADZE_API const char *adze_errmsg(const adze_ctx *ctx); /* the last failure as one sentence; "" when there was none */
 ADZE_API int adze_errcode(const adze_ctx *ctx);

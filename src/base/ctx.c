@@ -119,6 +119,7 @@ int adze_ctx_new(const adze_ctx_opts *opts, adze_ctx **out) {
     }
     memset(ctx, 0, sizeof *ctx);
     ctx->mem = *mem;
+    ctx->threads = ctx->cores = 1;
     *out = ctx;
     return configure(ctx, &o);
 }

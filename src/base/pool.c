@@ -69,7 +69,7 @@ static bool worker_called(const worker *w, unsigned last) {
 static void *worker_main(void *arg) {
     worker *w = arg;
     adze_pool *pool = w->pool;
-    for (unsigned last = 0;; last = atomic_load(&w->run)) {
+    for (unsigned last = 0;;) {
         for (int i = 0; i < pool->spins && !worker_called(w, last); i++) {
             relax();
         }
@@ -82,6 +82,7 @@ static void *worker_main(void *arg) {
             atomic_store(&w->door.asleep, false);
             pthread_mutex_unlock(&w->door.lock);
         }
+        last = atomic_load(&w->run); /* before the work: once that is done, the next call may come */
         if (pool->stop) {
             return NULL;
         }
@@ -152,8 +153,7 @@ static void call_workers(adze_pool *pool, int n) {
 void adze_pool_run(adze_ctx *ctx, adze_task fn, void *arg, int nth) {
     nth = nth < ctx->threads ? nth : ctx->threads;
     if (nth > 1 && !ctx->pool && !ctx->pool_failed) {
-        ctx->pool = pool_new(ctx);
-        ctx->pool_failed = !ctx->pool;
+        ctx->pool = pool_new(ctx); /* without memory this run has one thread */
     }
     adze_pool *pool = ctx->pool;
     if (nth <= 1 || !pool) {

@@ -1,6 +1,8 @@
 /* Softmax and the cross-entropies: fused, because they are stable and fast only in one piece. Each has an expansion into primitive ops as well. */
 #include "op/element.h"
 
+extern const adze_op adze_op_softmax_xent_grad;
+
 static const adze_field AXIS_FIELDS[] = {ADZE_ATTR_DEF(adze_axis_attrs, axis, ADZE_F_I64, "-1", "the axis that sums to 1; negative: from the end"),
                                          ADZE_ATTR_END};
 
@@ -230,7 +232,7 @@ static void ref_softmax_xent(const adze_step *s, int ith, int nth) {
 
 static void vjp_softmax_xent(adze_adj *a) {
     if (a->need[0]) {
-        a->r[0] = adze_apply_name(a->g, "softmax_xent_grad", (adze_val[]){a->x[0], a->x[1], a->t[0]}, 3, NULL, NULL);
+        a->r[0] = adze_apply(a->g, &adze_op_softmax_xent_grad, (adze_val[]){a->x[0], a->x[1], a->t[0]}, 3, NULL, NULL);
     }
 }
 
@@ -238,7 +240,7 @@ static void vjp_softmax_xent(adze_adj *a) {
 static void jvp_softmax_xent(adze_adj *a) {
     if (a->t[0].id) {
         const adze_val ones = adze_ones_like(a->g, a->y[0]);
-        const adze_val d = adze_apply_name(a->g, "softmax_xent_grad", (adze_val[]){a->x[0], a->x[1], ones}, 3, NULL, NULL);
+        const adze_val d = adze_apply(a->g, &adze_op_softmax_xent_grad, (adze_val[]){a->x[0], a->x[1], ones}, 3, NULL, NULL);
         a->r[0] = sum_last(a->g, adze_mul(a->g, d, a->t[0]));
     }
 }

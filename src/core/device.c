@@ -1,0 +1,30 @@
+/* Devices: which kernels each has, and the choice among them: a pure function of op, types and instruction set. */
+#include "core/device.h"
+
+static const adze_device REF = {.name = "ref"};
+
+static const adze_device CPU[] = {
+    [ADZE_ISA_REF] = {.name = "cpu", .lists = {&adze_kernels_ref}},
+    [ADZE_ISA_V2] = {.name = "cpu", .lists = {&adze_kernels_v2}},
+    [ADZE_ISA_V3] = {.name = "cpu", .lists = {&adze_kernels_v3}},
+    [ADZE_ISA_V4] = {.name = "cpu", .lists = {&adze_kernels_v4}},
+};
+
+const adze_device *adze_device_find(const char *name, adze_isa isa) {
+    if (strcmp(name, "ref") == 0) {
+        return &REF;
+    }
+    return strcmp(name, "cpu") == 0 && (size_t)isa < ADZE_COUNT(CPU) ? &CPU[isa] : NULL;
+}
+
+const adze_kernel *adze_device_kernel(const adze_device *d, const adze_sig *sig) {
+    for (size_t i = 0; i < ADZE_COUNT(d->lists) && d->lists[i]; i++) {
+        for (int k = 0; k < d->lists[i]->count; k++) {
+            const adze_kernel *kernel = &d->lists[i]->kernels[k];
+            if (strcmp(kernel->op, sig->op->name) == 0 && (!kernel->accept || kernel->accept(sig))) {
+                return kernel;
+            }
+        }
+    }
+    return NULL;
+}

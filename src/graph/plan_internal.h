@@ -1,0 +1,135 @@
+/* Compiling, from the inside: the working copy that the passes change one after the other, and the plan that they leave behind. */
+#ifndef ADZE_SRC_PLAN_INTERNAL_H
+#define ADZE_SRC_PLAN_INTERNAL_H
+
+#include "core/device.h"
+#include "graph_internal.h"
+
+enum { ADZE_ALIGN = 64 };
+
+/* -- the working copy --------------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum adze_node_kind { ADZE_KIND_DEAD, ADZE_KIND_INPUT, ADZE_KIND_SLOT, ADZE_KIND_CONST, ADZE_KIND_VIEW, ADZE_KIND_STEP } adze_node_kind;
+
+typedef struct adze_layout { /* where a value lies, once the kernel pass has decided what is a view */
+    int32_t root;   /* the value that was computed; itself unless this is a view */
+    adze_view view; /* data: ADZE_VIEW_BASE + bytes into the root */
+    int64_t iter;   /* bytes from one iteration of a repeat to the next */
+} adze_layout;
+
+#define ADZE_VIEW_BASE ((char *)(uintptr_t)((uintptr_t)1 << (sizeof(uintptr_t) * 8 - 3)))
+
+typedef struct adze_block { /* memory that is planned as one: all values that share it, or a step's scratch */
+    int64_t size, offset;
+    int32_t from, to; /* positions in the order, both included */
+    int32_t val;      /* its first value; -1: scratch of the step `from` */
+} adze_block;
+
+typedef struct adze_live { /* liveness under one order */
+    adze_block *blocks;
+    int32_t nblocks;
+    int32_t *block_of; /* by value: its block, -1 for none */
+    int64_t peak;      /* most bytes live at once */
+} adze_live;
+
+typedef struct adze_work {
+    adze_ctx *ctx;
+    adze_graph *g; /* a copy; its nodes may be changed */
+    const adze_compile_opts *opts;
+    const adze_device *device;
+    uint8_t *kind;              /* by node: adze_node_kind */
+    const adze_kernel **kernel; /* by node; NULL: the op's ref */
+    adze_layout *layout;        /* by value */
+    int32_t *copy_of;           /* by value: a contiguous copy of it, 0 for none */
+    int32_t cap_node, cap_val;
+    int32_t *order; /* node ids of the steps */
+    int32_t norder;
+    int32_t *before, nbefore, cap_before; /* pairs of node ids (reader, writer): the reader comes first */
+    adze_live live;
+    int64_t arena;
+} adze_work;
+
+int adze_work_room(adze_work *w); /* the arrays by node and by value reach every node and value */
+/* Appends a step that copies value v to contiguous memory of its own, or finds the one that there is. */
+int adze_work_copy(adze_work *w, int32_t v, bool shared, int32_t *out);
+/* The value whose memory output o of node n takes by force, 0 for none. */
+int32_t adze_forced_input(const adze_gnode *n, int o);
+bool adze_kernel_strided(const adze_work *w, int32_t node);
+int64_t adze_round_up(int64_t bytes);
+bool adze_view_dense(const adze_view *v);
+size_t adze_step_scratch(const adze_work *w, int32_t node);
+int64_t adze_trips_of(const adze_graph *g, int32_t region);
+
+int adze_pass_dead(adze_work *w);
+int adze_pass_simplify(adze_work *w);
+int adze_pass_kernel(adze_work *w);
+int adze_pass_order(adze_work *w);
+int adze_pass_memory(adze_work *w);
+int adze_pass_steps(adze_work *w, adze_plan *p);
+int adze_plan_live(adze_work *w, const int32_t *order, adze_live *out); /* who lives when; out->blocks and block_of are reused or made */
+void adze_live_free(adze_ctx *ctx, adze_live *l);
+
+/* -- the plan ----------------------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum adze_place { ADZE_PLACE_ARENA, ADZE_PLACE_INPUT, ADZE_PLACE_CONST, ADZE_PLACE_SLOT } adze_place;
+
+typedef struct adze_where {
+    adze_place place;
+    int32_t slot;   /* ADZE_PLACE_SLOT: index into the plan's slots */
+    int64_t offset; /* bytes */
+    int64_t iter;   /* bytes from one iteration to the next */
+} adze_where;
+
+typedef struct adze_pstep {
+    const adze_op *op;
+    const adze_kernel *kernel; /* NULL: op->ref on one thread */
+    const char *name;
+    const void *attrs;
+    int32_t nin, nout;
+    int32_t view; /* its inputs' views, then its outputs', start here */
+    int32_t region;
+    int64_t scratch_offset, scratch, local;
+    double flops, bytes;
+    int32_t poison, npoison; /* opts->poison: blocks that die here */
+    bool update;
+} adze_pstep;
+
+typedef struct adze_port { /* an input, output or slot: a name and a place */
+    const char *name;
+    adze_type type;
+    adze_where at;
+} adze_port;
+
+typedef struct adze_pregion {
+    const char *name;
+    adze_region_kind kind;
+    int32_t group;
+    int64_t max_trips;
+} adze_pregion;
+
+struct adze_plan {
+    adze_ctx *ctx;
+    adze_arena arena; /* of everything below */
+    const char *device;
+    adze_pstep *steps;
+    adze_view *views;
+    adze_where *where; /* of each view */
+    adze_port *inputs, *outputs, *slots;
+    adze_pregion *regions;
+    adze_block *blocks; /* of the arena, for adze_plan_check and poisoning */
+    int32_t *poison;    /* block indices */
+    int32_t nsteps, nviews, ninputs, noutputs, nslots, nregions, nblocks;
+    int64_t arena_bytes, live_bytes, input_bytes, slot_bytes, local_bytes, scratch_bytes;
+    double flops, bytes;
+    adze_tensor constants; /* u8, or zeroed */
+    bool poisoned;
+};
+
+/* For tests: no two blocks that live at once overlap, all lie inside the arena, and every view lies inside its block. */
+int adze_plan_check(const adze_plan *p);
+
+/* Compiles the graph with these values instead of its outputs and UPDATEs when `vals` is given. */
+int adze_compile_vals(adze_graph *g, const adze_compile_opts *opts, const adze_goutput *outs, int nouts, adze_plan **out);
+void adze_graph_print(const adze_graph *g, adze_text *t); /* one line a node that is not dead */
+
+#endif
