@@ -9,11 +9,11 @@ extern "C" {
 #endif
 
 typedef struct adze_train_opts { /* adze_train_fields drives the command line, config.yaml and the checkpoint */
-    int64_t epochs, batch, accumulate, val_count;
+    int64_t epochs, batch, accumulate, val_count; /* batch: examples held at once; accumulate: batches of one update; val_count -1: a tenth, at most 5,000 */
     uint64_t seed;
     int32_t optimizer, schedule, loss, dtype; /* enums: adze_train_fields has their names */
-    double lr, momentum, weight_decay, l2, beta1, beta2, eps;
-    bool nesterov;
+    double lr; /* 0: the optimiser's usual one */
+    double momentum, weight_decay, l2, beta1, beta2, eps;
     double warmup_epochs, min_lr, gamma;
     int64_t step_epochs;
     double clip_value, clip_norm;
@@ -25,10 +25,13 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     bool hflip;
     int64_t save_every; /* steps between checkpoints within an epoch; 0: at epochs only */
     int64_t limit_train, limit_val; /* examples; 0: all */
-    int64_t pad;
-    int64_t workers;
+    int64_t pad;     /* border of the images; -1: what the model's input needs */
+    int64_t workers; /* threads that prepare batches; results never depend on it */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
+/* Checks every option against its table row: API structs are no more trusted than command lines. */
+ADZE_API int adze_train_check(adze_ctx *ctx, const adze_train_opts *o);
+ADZE_API double adze_train_lr(const adze_train_opts *o); /* the base learning rate: lr, or the optimiser's usual one */
 
 /* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
 ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);
@@ -65,12 +68,20 @@ ADZE_API int adze_trainer_resume(adze_trainer *t); /* continues from dir's newes
 ADZE_API int adze_trainer_run(adze_trainer *t, adze_stop *why);
 ADZE_API void adze_trainer_request_stop(adze_trainer *t); /* async-signal-safe: finish the step, save, return ADZE_ESTOPPED */
 ADZE_API adze_store *adze_trainer_store(adze_trainer *t);
-ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t);
+ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t); /* path of the file last saved or resumed from; "" for none */
+/* All epochs so far, those before a resume included (their times are 0: a checkpoint holds results only). */
+ADZE_API int64_t adze_trainer_history(const adze_trainer *t, const adze_epoch_stats **stats);
+ADZE_API int64_t adze_trainer_step(const adze_trainer *t); /* updates made so far */
+ADZE_API int adze_trainer_save(adze_trainer *t);           /* a checkpoint now, between steps; callbacks may call it */
 ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans and the store need, known before the first step */
 
 /* Judges a model on (a part of) a data set: the last batch is padded and masked, sums are divided by the true count. */
 ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n, int64_t batch, adze_metrics *out);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
+ADZE_API double adze_metrics_precision(const adze_metrics *m, int64_t cls); /* right among those called cls; NaN when none was */
+ADZE_API double adze_metrics_recall(const adze_metrics *m, int64_t cls);    /* found among those that are cls; NaN when there is none */
+/* The confusion matrix with precision and recall, as text; names from the model. Free with adze_text_free. */
+ADZE_API int adze_metrics_print(adze_ctx *ctx, const adze_metrics *m, const adze_model *model, char **text);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 

@@ -9,7 +9,12 @@
 #include "base/base.h"
 #include "core/buffer.h"
 
-enum { SLOT_ALIGN = 64, NAME_LONGEST = 1023, MAX_SLOTS = 1 << 24 };
+enum {
+    SLOT_ALIGN = 64,
+    NAME_LONGEST = 1023,
+    MAX_SLOTS = 1 << 24,
+    MAX_BLOCKS = 64 /* laid out at a time; a file with more roles than this gets a block per slot, not a search per role */
+};
 
 typedef struct slot {
     char *name;
@@ -236,10 +241,10 @@ static int64_t slot_bytes(const slot *x) {
     return adze_type_bytes(&type);
 }
 
-/* Gives memory to the waiting slots that belong with slot `first`. */
-static int lay_block(adze_store *s, int first) {
+/* Gives memory to the waiting slots from `first` up to `end` that belong with slot `first`. */
+static int lay_block(adze_store *s, int first, int end) {
     int64_t total = 0;
-    for (int i = first; i < s->count; i++) {
+    for (int i = first; i < end; i++) {
         slot *x = &s->slots[i];
         if (!x->tensor.buf && same_block(x, &s->slots[first])) {
             int64_t bytes = slot_bytes(x);
@@ -255,7 +260,7 @@ static int lay_block(adze_store *s, int first) {
     }
     int64_t at = 0;
     const slot model = s->slots[first];
-    for (int i = first; i < s->count; i++) {
+    for (int i = first; i < end; i++) {
         slot *x = &s->slots[i];
         if (!x->tensor.buf && same_block(x, &model)) {
             adze_buffer_ref(buf);
@@ -274,9 +279,9 @@ int adze_store_tensor(adze_store *s, int number, adze_tensor *out) {
     if (!slot_at(s, number)) {
         return adze_fail(s->ctx, ADZE_EARG, "the store has no slot %d; it has %d slots", number, s->count);
     }
-    for (int i = 0; i < s->count && s->waiting; i++) {
+    for (int i = 0, blocks = 0; i < s->count && s->waiting; i++) {
         if (!s->slots[i].tensor.buf) {
-            TRY(lay_block(s, i));
+            TRY(lay_block(s, i, blocks++ < MAX_BLOCKS ? s->count : i + 1));
         }
     }
     *out = s->slots[number].tensor;

@@ -160,6 +160,12 @@ typedef struct adze_faults { /* collects every fault of a file */
 } adze_faults;
 void adze_fault(adze_faults *f, const adze_tree *at, const char *fmt, ...) ADZE_PRINTF(3, 4); /* a sentence with its place */
 int adze_faults_finish(adze_faults *f);                                                       /* ADZE_OK, or all of them as the message */
+adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list); /* the layers as written */
+
+/* -- unroll.c -- */
+int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */
+
+/* -- read.c -- */
 int adze_preprocess_from_tree(adze_faults *f, const adze_tree *t, adze_preprocess *p);
 int adze_class_names_from_tree(adze_model *m, adze_faults *f, const adze_tree *t);
 extern const adze_field adze_preprocess_fields[], adze_model_fields[];

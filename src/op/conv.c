@@ -3,16 +3,16 @@
 #include "op/conv_geom.h"
 #include "op/element.h"
 
-#define LIST_FIELD(member, low, text) \
+#define LIST_FIELD(member, low, text)                                                                                                                \
     { .name = #member, .kind = ADZE_F_INTS, .offset = offsetof(adze_conv_attrs, member), .lo = (low), .hi = ADZE_WINDOW_MAX, .help = text }
-#define COMMON_FIELDS                                                                      \
-    LIST_FIELD(stride, 1, "step between windows per spatial axis; empty: 1"),              \
-        LIST_FIELD(dilation, 1, "step between taps per spatial axis; empty: 1"),           \
-        LIST_FIELD(pad_lo, 0, "zeros before the input per spatial axis; empty: 0"),        \
-        LIST_FIELD(pad_hi, 0, "zeros after the input per spatial axis; empty: 0"),         \
-        {                                                                                  \
-        .name = "groups", .kind = ADZE_F_I64, .offset = offsetof(adze_conv_attrs, groups), \
-        .def = "1", .lo = 1, .hi = ADZE_WINDOW_MAX, .help = "independent groups of channels" }
+#define COMMON_FIELDS                                                                                                                                \
+    LIST_FIELD(stride, 1, "step between windows per spatial axis; empty: 1"),                                                                        \
+        LIST_FIELD(dilation, 1, "step between taps per spatial axis; empty: 1"),                                                                     \
+        LIST_FIELD(pad_lo, 0, "zeros before the input per spatial axis; empty: 0"),                                                                  \
+        LIST_FIELD(pad_hi, 0, "zeros after the input per spatial axis; empty: 0"), {                                                                 \
+        .name = "groups", .kind = ADZE_F_I64, .offset = offsetof(adze_conv_attrs, groups), .def = "1", .lo = 1, .hi = ADZE_WINDOW_MAX,               \
+        .help = "independent groups of channels"                                                                                                     \
+    }
 
 static const adze_field CONV_FIELDS[] = {COMMON_FIELDS, {0}};
 static const adze_field CONV_DX_FIELDS[] = {COMMON_FIELDS, LIST_FIELD(size, 0, "spatial size of x"), {0}};
@@ -61,10 +61,11 @@ static int output_sizes(adze_sig *s, adze_geom *g) {
         }
         w->out = adze_conv_out(w);
         if (w->out < 1) {
-            return adze_op_fail(s, ADZE_ESHAPE,
-                                "the kernel does not fit on spatial axis %d: it spans %lld (size %lld, dilation %lld), the input has %lld and padding %lld + %lld",
-                                axis, (long long)((w->size - 1) * w->dilation + 1), (long long)w->size, (long long)w->dilation, (long long)w->in, (long long)w->lo,
-                                (long long)w->hi);
+            return adze_op_fail(
+                s, ADZE_ESHAPE,
+                "the kernel does not fit on spatial axis %d: it spans %lld (size %lld, dilation %lld), the input has %lld and padding %lld + %lld",
+                axis, (long long)((w->size - 1) * w->dilation + 1), (long long)w->size, (long long)w->dilation, (long long)w->in, (long long)w->lo,
+                (long long)w->hi);
         }
     }
     return ADZE_OK;
@@ -76,8 +77,8 @@ static int check_output(adze_sig *s, adze_geom *g, const int64_t *dy, const char
     for (int i = 0; i < g->spatial; i++) {
         const adze_window *w = &g->axis[ADZE_SPATIAL - g->spatial + i];
         if (w->out != dy[i + 1]) {
-            return adze_op_fail(s, ADZE_ESHAPE, "dy has %lld positions on spatial axis %d, but a convolution with this %s size gives %lld", (long long)dy[i + 1], i,
-                                whose, (long long)w->out);
+            return adze_op_fail(s, ADZE_ESHAPE, "dy has %lld positions on spatial axis %d, but a convolution with this %s size gives %lld",
+                                (long long)dy[i + 1], i, whose, (long long)w->out);
         }
     }
     return ADZE_OK;
@@ -148,7 +149,8 @@ static int infer_conv_dw(adze_sig *s) {
     return adze_set_out(s, 0, s->in[0].dtype, spatial + 2, w);
 }
 
-/* -- derivatives: each op is linear in either input, and the adjoint in that input is another of the three ------------------------------------------ */
+/* -- derivatives: each op is linear in either input, and the adjoint in that input is another of the three ------------------------------------------
+ */
 
 static adze_conv_attrs with_size(const adze_conv_attrs *a, const int64_t *dims, int spatial) {
     adze_conv_attrs b = *a;
@@ -193,7 +195,8 @@ static void vjp_conv_dw(adze_adj *a) { /* inputs x, dy; t is shaped like w */
     }
 }
 
-/* -- reference kernels -------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reference kernels
+ * -------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Where in an activation tensor element (n, position, c) lies. */
 static int64_t act(const adze_geom *g, int64_t n, const int64_t p[3], bool large, int64_t c) {
@@ -334,7 +337,8 @@ static void ref_conv_dw(const adze_step *s, int ith, int nth) {
     } while (next_tap(&g, t));
 }
 
-/* -- cost: multiply-adds at taps inside the input count two -------------------------------------------------------------------------------------------- */
+/* -- cost: multiply-adds at taps inside the input count two
+ * -------------------------------------------------------------------------------------------- */
 
 static adze_cost cost_of(const adze_sig *s, const adze_type *x, const adze_type *w, const adze_type *y) {
     const adze_geom g = adze_conv_geom(s->attrs, x->rank, x->dims, w->dims, y->dims);
@@ -354,7 +358,8 @@ static adze_cost cost_conv_dw(const adze_sig *s) {
     return cost_of(s, &s->in[0], &s->out[0], &s->in[1]);
 }
 
-/* -- random cases ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- random cases
+ * ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* x, w, y of a legal convolution with few multiply-adds: 1 to 3 spatial axes, every attribute, depthwise, empty batches. */
 static void draw(adze_rng *r, adze_case *c, adze_type *x, adze_type *w, adze_type *y) {
@@ -412,7 +417,8 @@ static void sample_conv_dw(adze_rng *r, adze_case *c) {
     set_size(c, w.dims, w.rank - 2);
 }
 
-/* -- records and builders ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- records and builders
+ * ------------------------------------------------------------------------------------------------------------------------------- */
 
 const adze_op adze_op_conv = {
     .name = "conv",

@@ -82,8 +82,8 @@ int64_t adze_pool_out(const adze_window *w, bool ceil) {
 
 int adze_check_list(adze_sig *s, const char *name, const adze_ints *list, int spatial, int64_t lo, bool need) {
     if (list->n != spatial && (need || list->n != 0)) {
-        return adze_op_fail(s, ADZE_ESHAPE, "%s has %lld entries, %d spatial %s %d", name, (long long)list->n, spatial, spatial == 1 ? "axis needs" : "axes need",
-                            spatial);
+        return adze_op_fail(s, ADZE_ESHAPE, "%s has %lld entries, %d spatial %s %d", name, (long long)list->n, spatial,
+                            spatial == 1 ? "axis needs" : "axes need", spatial);
     }
     for (int i = 0; i < list->n; i++) {
         if (list->v[i] < lo || list->v[i] > ADZE_WINDOW_MAX) {

@@ -1,4 +1,5 @@
-/* The geometry of convolutions and pools: how windows lie over an input. Checked once by infer, then filled in for every kernel from the same place. */
+/* The geometry of convolutions and pools: how windows lie over an input. Checked once by infer, then filled in for every kernel from the same place.
+ */
 #ifndef ADZE_OP_CONV_GEOM_H
 #define ADZE_OP_CONV_GEOM_H
 
@@ -12,15 +13,16 @@ typedef struct adze_window {
     int64_t in, out, size, stride, dilation, lo, hi;
 } adze_window;
 
-/* x: (n, axis[].in, c), w: (axis[].size, c / groups, k), y: (n, axis[].out, k). Kernels always loop over three axes (depth, height, width): the missing
- * leading ones are 1 everywhere. A pool has k = c and groups = c. */
+/* x: (n, axis[].in, c), w: (axis[].size, c / groups, k), y: (n, axis[].out, k). Kernels always loop over three axes (depth, height, width): the
+ * missing leading ones are 1 everywhere. A pool has k = c and groups = c. */
 typedef struct adze_geom {
     int spatial; /* axes that the tensors really have: axis[3 - spatial] is the first of them */
     int64_t n, c, k, groups;
     adze_window axis[ADZE_SPATIAL];
 } adze_geom;
 
-/* Geometry of a legal node, from the dims of its three tensors (rank: of x): for conv (in 0, in 1, out 0), conv_dx (out 0, in 1, in 0), conv_dw (in 0, out 0, in 1). */
+/* Geometry of a legal node, from the dims of its three tensors (rank: of x): for conv (in 0, in 1, out 0), conv_dx (out 0, in 1, in 0), conv_dw (in
+ * 0, out 0, in 1). */
 adze_geom adze_conv_geom(const adze_conv_attrs *a, int rank, const int64_t *x, const int64_t *w, const int64_t *y);
 /* The same for pools: the dims of the large side x and of the small side y. */
 adze_geom adze_pool_geom(const adze_pool_attrs *a, int rank, const int64_t *x, const int64_t *y);

@@ -1,4 +1,5 @@
-/* Dropout as one op that draws its mask anew wherever it stands: linear in x, so its derivatives are the same op with the same stream, and no mask is kept. */
+/* Dropout as one op that draws its mask anew wherever it stands: linear in x, so its derivatives are the same op with the same stream, and no mask is
+ * kept. */
 #include "graph/graph_internal.h"
 #include "op/element.h"
 #include "op/random.h"
@@ -60,7 +61,8 @@ const adze_op adze_op_dropout = {
     .flags = ADZE_OP_LINEAR | ADZE_OP_RANDOM,
     .attrs = DROPOUT_FIELDS,
     .attrs_size = sizeof(adze_dropout_attrs),
-    .doc = "y = x mask / (1 - p), of the shape of x; an element of the mask is 0 with probability p, else 1. The mask depends on the run's seed and step, the\n"
+    .doc = "y = x mask / (1 - p), of the shape of x; an element of the mask is 0 with probability p, else 1. \n"
+           "The mask depends on the run's seed and step, the "
            "stream, and the element's place in the global batch only: the op applied to a cotangent is its own adjoint.",
     .infer = infer_dropout,
     .vjp = vjp_dropout,

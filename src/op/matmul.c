@@ -34,8 +34,8 @@ static int infer_matmul(adze_sig *s) {
     adze_type_print(a, left, sizeof left);
     adze_type_print(b, right, sizeof right);
     if (p.k != kb) {
-        return adze_op_fail(s, ADZE_ESHAPE, "the left side %s%s has %lld columns, the right side %s%s has %lld rows", left, t->ta ? " transposed" : "",
-                            (long long)p.k, right, t->tb ? " transposed" : "", (long long)kb);
+        return adze_op_fail(s, ADZE_ESHAPE, "the left side %s%s has %lld columns, the right side %s%s has %lld rows", left,
+                            t->ta ? " transposed" : "", (long long)p.k, right, t->tb ? " transposed" : "", (long long)kb);
     }
     bool equal = a->rank == b->rank;
     for (int i = 0; equal && i < a->rank - 2; i++) {
@@ -54,7 +54,8 @@ static int infer_matmul(adze_sig *s) {
     return adze_set_out(s, 0, a->dtype, lead->rank, dims);
 }
 
-/* -- derivatives: with C = A B, dA = dC B' and dB = A' dC; a side without leading axes sums over the examples ---------------------------------------- */
+/* -- derivatives: with C = A B, dA = dC B' and dB = A' dC; a side without leading axes sums over the examples
+ * ---------------------------------------- */
 
 /* Sums away the axes before the last two. */
 static adze_val sum_batch(adze_graph *g, adze_val v) {
@@ -155,7 +156,8 @@ const adze_op adze_op_matmul = {
     .flags = ADZE_OP_BILINEAR,
     .attrs = MATMUL_FIELDS,
     .attrs_size = sizeof(adze_matmul_attrs),
-    .doc = "y[..., i, j] = sum over k: a[..., i, k] b[..., k, j]. a (..., M, K) or with ta (..., K, M), b (..., K, N) or with tb (..., N, K) -> (..., M, N).\n"
+    .doc = "y[..., i, j] = sum over k: a[..., i, k] b[..., k, j]. a (..., M, K) or with ta (..., K, M),\n"
+           "b (..., K, N) or with tb (..., N, K) -> (..., M, N). "
            "The leading axes are equal, or one side has none and serves all examples.",
     .infer = infer_matmul,
     .vjp = vjp_matmul,

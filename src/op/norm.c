@@ -1,4 +1,5 @@
-/* Batch and layer normalisation with their gradients. Statistics are a mean and a sum of squared distances from it, never sums of squares: those cancel. */
+/* Batch and layer normalisation with their gradients. Statistics are a mean and a sum of squared distances from it, never sums of squares: those
+ * cancel. */
 #include "graph/graph_internal.h"
 #include "op/element.h"
 
@@ -30,7 +31,8 @@ static int check_channels(adze_sig *s, int i, const char *what) {
     TRY(adze_check_same_dtype(s, 0, i));
     if (v->rank != 1 || v->dims[0] != channels) {
         char has[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, the input has %lld channels", what, adze_type_print(v, has, sizeof has), (long long)channels);
+        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, the input has %lld channels", what, adze_type_print(v, has, sizeof has),
+                            (long long)channels);
     }
     return ADZE_OK;
 }
@@ -67,7 +69,8 @@ static int set_channels(adze_sig *s, int out) {
     return adze_set_out(s, out, s->in[0].dtype, 1, &s->in[0].dims[s->in[0].rank - 1]);
 }
 
-/* -- helpers of the derivative rules ---------------------------------------------------------------------------------------------------------------- */
+/* -- helpers of the derivative rules ----------------------------------------------------------------------------------------------------------------
+ */
 
 typedef adze_val (*reduction)(adze_graph *g, adze_val x, const int *axes, int naxes, bool keep);
 
@@ -90,7 +93,8 @@ static adze_val inverse_sd(adze_graph *g, adze_val var, double eps) {
     return adze_rsqrt(g, adze_scale(g, var, 1, eps));
 }
 
-/* -- batchnorm: statistics over all axes but the last ------------------------------------------------------------------------------------------------- */
+/* -- batchnorm: statistics over all axes but the last
+ * ------------------------------------------------------------------------------------------------- */
 
 /* x (..., C), scale (C), shift (C) -> y (..., C), mean (C), var (C) */
 static int infer_batchnorm(adze_sig *s) {
@@ -215,7 +219,8 @@ const adze_op adze_op_batchnorm = {
     .sample = sample_batchnorm,
 };
 
-/* -- batchnorm_grad: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C) ------------------------------------------------- */
+/* -- batchnorm_grad: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C)
+ * ------------------------------------------------- */
 
 static int infer_batchnorm_grad(adze_sig *s) {
     TRY(check_input(s, 2));
@@ -287,7 +292,8 @@ const adze_op adze_op_batchnorm_grad = {
     .nout = 3,
     .attrs = NORM_FIELDS,
     .attrs_size = sizeof(adze_norm_attrs),
-    .doc = "The gradient of batchnorm: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C). With inv = 1 / sqrt(var + eps) and\n"
+    .doc = "The gradient of batchnorm: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C).\n"
+           "With inv = 1 / sqrt(var + eps) and "
            "hat = (x - mean) inv: dshift = sum dy, dscale = sum dy hat, dx = scale inv (dy - dshift / rows - hat dscale / rows).",
     .infer = infer_batchnorm_grad,
     .expand = expand_batchnorm_grad,
@@ -297,7 +303,8 @@ const adze_op adze_op_batchnorm_grad = {
     .sample = sample_batchnorm_grad,
 };
 
-/* -- layernorm: statistics over the last axis ---------------------------------------------------------------------------------------------------------------- */
+/* -- layernorm: statistics over the last axis
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static int check_layer(adze_sig *s) {
     TRY(check_input(s, 1));
@@ -370,7 +377,8 @@ const adze_op adze_op_layernorm = {
     .nout = 1,
     .attrs = NORM_FIELDS,
     .attrs_size = sizeof(adze_norm_attrs),
-    .doc = "y = (x - mean) / sqrt(var + eps) scale + shift with mean and biased variance over the last axis: x (..., C), scale (C), shift (C) -> y (..., C).",
+    .doc = "y = (x - mean) / sqrt(var + eps) scale + shift with mean and biased variance over the last axis:\n"
+           "x (..., C), scale (C), shift (C) -> y (..., C).",
     .infer = infer_layernorm,
     .vjp = vjp_layernorm,
     .expand = expand_layernorm,
@@ -380,7 +388,7 @@ const adze_op adze_op_layernorm = {
     .sample = sample_layernorm,
 };
 
-/* -- layernorm_grad: x (..., C), scale (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C); the statistics are computed again ------------------------------ */
+/* -- layernorm_grad: x (..., C), scale (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C); the statistics are computed again -- */
 
 static int infer_layernorm_grad(adze_sig *s) {
     TRY(check_layer(s));
@@ -445,7 +453,8 @@ const adze_op adze_op_layernorm_grad = {
     .nout = 3,
     .attrs = NORM_FIELDS,
     .attrs_size = sizeof(adze_norm_attrs),
-    .doc = "The gradient of layernorm: x (..., C), scale (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C). With inv, hat as in batchnorm_grad but for\n"
+    .doc = "The gradient of layernorm: x (..., C), scale (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C).\n"
+           "With inv, hat as in batchnorm_grad but for "
            "each row, and g = dy scale: dx = inv (g - mean g - hat mean(g hat)), dscale = sum over rows dy hat, dshift = sum over rows dy.",
     .infer = infer_layernorm_grad,
     .expand = expand_layernorm_grad,
@@ -455,7 +464,9 @@ const adze_op adze_op_layernorm_grad = {
     .sample = sample_layernorm_grad,
 };
 
-/* -- builders ---------------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- builders
+ * ----------------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 adze_val adze_batchnorm(adze_graph *g, adze_val x, adze_val scale, adze_val shift, double eps, adze_val *mean, adze_val *var) {
     const adze_norm_attrs a = {.eps = eps};

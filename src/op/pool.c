@@ -1,16 +1,15 @@
-/* Pooling. {maxpool -> maxpool_dx <-> maxpool_at} and {avgpool <-> avgpool_dx} are closed under derivatives: maxpool hands out where its maxima lie, and
- * the other two move values to and from those places. Windows that lie wholly in padding are refused, so every output has at least one input. */
+/* Pooling. {maxpool -> maxpool_dx <-> maxpool_at} and {avgpool <-> avgpool_dx} are closed under derivatives: maxpool hands out where its maxima lie,
+ * and the other two move values to and from those places. Windows that lie wholly in padding are refused, so every output has at least one input. */
 #include "graph/graph_internal.h"
 #include "op/conv_geom.h"
 #include "op/element.h"
 
-#define LIST_FIELD(member, low, text) \
+#define LIST_FIELD(member, low, text)                                                                                                                \
     { .name = #member, .kind = ADZE_F_INTS, .offset = offsetof(adze_pool_attrs, member), .lo = (low), .hi = ADZE_WINDOW_MAX, .help = text }
-#define COMMON_FIELDS                                                                                           \
-    LIST_FIELD(size, 1, "window size per spatial axis"),                                                        \
-        LIST_FIELD(stride, 1, "step between windows per spatial axis; empty: the window size"),                 \
-        LIST_FIELD(pad_lo, 0, "padding before the input per spatial axis, less than the window; empty: 0"),     \
-        LIST_FIELD(pad_hi, 0, "padding after the input per spatial axis, less than the window; empty: 0"),      \
+#define COMMON_FIELDS                                                                                                                                \
+    LIST_FIELD(size, 1, "window size per spatial axis"), LIST_FIELD(stride, 1, "step between windows per spatial axis; empty: the window size"),     \
+        LIST_FIELD(pad_lo, 0, "padding before the input per spatial axis, less than the window; empty: 0"),                                          \
+        LIST_FIELD(pad_hi, 0, "padding after the input per spatial axis, less than the window; empty: 0"),                                           \
         ADZE_ATTR(adze_pool_attrs, ceil, ADZE_F_BOOL, "output sizes round up; the last window starts inside")
 #define COUNT_FIELD ADZE_ATTR(adze_pool_attrs, count_pad, ADZE_F_BOOL, "padding counts in the divisor")
 #define IN_FIELD LIST_FIELD(in, 1, "spatial size of x")
@@ -33,8 +32,8 @@ static int lay_windows(adze_sig *s, int spatial, const int64_t *x, int64_t *y) {
     for (int i = 0; i < spatial; i++) {
         const adze_window *w = &g.axis[ADZE_SPATIAL - spatial + i];
         if (w->lo >= w->size || w->hi >= w->size) {
-            return adze_op_fail(s, ADZE_EARG, "padding %lld + %lld on spatial axis %d must be less than the window's size %lld on either side", (long long)w->lo,
-                                (long long)w->hi, i, (long long)w->size);
+            return adze_op_fail(s, ADZE_EARG, "padding %lld + %lld on spatial axis %d must be less than the window's size %lld on either side",
+                                (long long)w->lo, (long long)w->hi, i, (long long)w->size);
         }
         y[i + 1] = adze_pool_out(w, a->ceil);
         if (w->in < 1 || y[i + 1] < 1) {
@@ -100,8 +99,8 @@ static int infer_pool_dx(adze_sig *s) {
     TRY(lay_windows(s, spatial, x, y));
     for (int i = 0; i < spatial; i++) {
         if (y[i + 1] != dy[i + 1]) {
-            return adze_op_fail(s, ADZE_ESHAPE, "dy has %lld positions on spatial axis %d, but pooling an input of %lld gives %lld", (long long)dy[i + 1], i,
-                                (long long)x[i + 1], (long long)y[i + 1]);
+            return adze_op_fail(s, ADZE_ESHAPE, "dy has %lld positions on spatial axis %d, but pooling an input of %lld gives %lld",
+                                (long long)dy[i + 1], i, (long long)x[i + 1], (long long)y[i + 1]);
         }
     }
     return adze_set_out(s, 0, s->in[0].dtype, spatial + 2, x);
@@ -163,7 +162,8 @@ static void vjp_avgpool_dx(adze_adj *a) {
     a->r[0] = adze_avgpool(a->g, a->t[0], a->attrs);
 }
 
-/* -- reference kernels ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reference kernels
+ * ------------------------------------------------------------------------------------------------------------------------------- */
 
 /* A box of positions, walked in row-major order. */
 typedef struct box {
@@ -349,7 +349,8 @@ static void ref_avgpool_dx(const adze_step *s, int ith, int nth) {
     }
 }
 
-/* -- cost: one operation for every (output, input) pair of a window ------------------------------------------------------------------------------------ */
+/* -- cost: one operation for every (output, input) pair of a window
+ * ------------------------------------------------------------------------------------ */
 
 static adze_cost cost_pool(const adze_sig *s) {
     const adze_geom g = adze_pool_geom(s->attrs, s->in[0].rank, s->in[0].dims, s->out[0].dims);
@@ -361,7 +362,8 @@ static adze_cost cost_pool_dx(const adze_sig *s) {
     return adze_cost_of(s, (double)g.n * (double)g.c * adze_geom_taps(&g));
 }
 
-/* -- random cases ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- random cases -----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* x and y of a legal pool: 1 to 3 spatial axes, every attribute. */
 static void draw(adze_rng *r, adze_case *c, adze_type *x, adze_type *y) {
@@ -432,7 +434,8 @@ static void sample_avgpool_dx(adze_rng *r, adze_case *c) {
     ((adze_pool_attrs *)c->attrs)->in = adze_ints_of(x.dims + 1, x.rank - 2);
 }
 
-/* -- records and builders --------------------------------------------------------------------------------------------------------------------------- */
+/* -- records and builders ---------------------------------------------------------------------------------------------------------------------------
+ */
 
 const adze_op adze_op_maxpool = {
     .name = "maxpool",
@@ -441,7 +444,7 @@ const adze_op adze_op_maxpool = {
     .nout = 2,
     .attrs = MAXPOOL_FIELDS,
     .attrs_size = sizeof(adze_pool_attrs),
-    .doc = "The greatest x in each window, and where it lies: x (N, S..., C) -> y (N, O..., C), index i32 (N, O..., C), the flat spatial position in x.\n"
+    .doc = "The greatest x in each window, and where it lies: x (N, S..., C) -> y (N, O..., C), index i32 (N, O..., C), the flat position in x.\n"
            "First in window order on ties; NaN wins. O = (S + pad_lo + pad_hi - size) / stride + 1, rounded down, or up with ceil.",
     .infer = infer_maxpool,
     .vjp = vjp_maxpool,
@@ -459,7 +462,8 @@ const adze_op adze_op_maxpool_dx = {
     .flags = ADZE_OP_LINEAR,
     .attrs = MAXPOOL_DX_FIELDS,
     .attrs_size = sizeof(adze_pool_attrs),
-    .doc = "dx[n, p, c] = sum of dy[n, o, c] over the o with index[n, o, c] = p: dy, index (N, O..., C) -> dx (N, in..., C). Indices outside add nothing.",
+    .doc = "dx[n, p, c] = sum of dy[n, o, c] over the o with index[n, o, c] = p: dy, index (N, O..., C) -> dx (N, in..., C).\n"
+           "Indices outside add nothing.",
     .infer = infer_maxpool_dx,
     .vjp = vjp_maxpool_dx,
     .ref = ref_maxpool_dx,
@@ -508,7 +512,8 @@ const adze_op adze_op_avgpool_dx = {
     .flags = ADZE_OP_LINEAR,
     .attrs = AVGPOOL_DX_FIELDS,
     .attrs_size = sizeof(adze_pool_attrs),
-    .doc = "The adjoint of avgpool: dx[n, p, c] = sum over the windows o that cover p: dy[n, o, c] / divisor of o. dy (N, O..., C) -> dx (N, in..., C).",
+    .doc =
+        "The adjoint of avgpool: dx[n, p, c] = sum over the windows o that cover p: dy[n, o, c] / divisor of o. dy (N, O..., C) -> dx (N, in..., C).",
     .infer = infer_pool_dx,
     .vjp = vjp_avgpool_dx,
     .cost = cost_pool_dx,
@@ -546,6 +551,7 @@ static adze_val global(adze_graph *g, adze_val x, const char *name, adze_val (*r
     const adze_type t = adze_val_type(g, x);
     if (t.dtype != ADZE_NONE && t.rank < 2) {
         adze_graph_fail(g, ADZE_ESHAPE, "%s: the input has rank %d, it must be (N, S..., C)", name, (int)t.rank);
+        return (adze_val){0};
     }
     int axes[ADZE_MAX_RANK], n = 0;
     for (int i = 1; i < t.rank - 1; i++) {

@@ -37,7 +37,8 @@ static double log_sum_exp(const adze_view *x, int64_t start, int64_t gap, int64_
     return top + log(sum);
 }
 
-/* -- helpers of the derivative rules: everything is per lane along the axis -------------------------------------------------------------------------- */
+/* -- helpers of the derivative rules: everything is per lane along the axis
+ * -------------------------------------------------------------------------- */
 
 static adze_val sum_keep(adze_graph *g, adze_val v, int64_t axis) {
     const int at = (int)axis;
@@ -65,7 +66,8 @@ static adze_val add_axis(adze_graph *g, adze_val v) {
     return adze_reshape(g, v, dims, t.rank + 1);
 }
 
-/* -- softmax and log_softmax ------------------------------------------------------------------------------------------------------------------------- */
+/* -- softmax and log_softmax
+ * ------------------------------------------------------------------------------------------------------------------------- */
 
 static int infer_softmax(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_F));
@@ -182,7 +184,8 @@ const adze_op adze_op_log_softmax = {
     .sample = sample_softmax,
 };
 
-/* -- cross-entropy with integer labels ----------------------------------------------------------------------------------------------------------------- */
+/* -- cross-entropy with integer labels
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 /* x: (..., C), label: (...) */
 static int check_logits(adze_sig *s) {
@@ -202,8 +205,8 @@ static int check_rows(adze_sig *s, int i, const char *what) {
     }
     if (!same) {
         char has[160], logits[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, it must be the input's shape %s without its last axis", what, adze_type_print(v, has, sizeof has),
-                            adze_type_print(x, logits, sizeof logits));
+        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, it must be the input's shape %s without its last axis", what,
+                            adze_type_print(v, has, sizeof has), adze_type_print(x, logits, sizeof logits));
     }
     return ADZE_OK;
 }
@@ -299,7 +302,8 @@ const adze_op adze_op_softmax_xent = {
     .sample = sample_softmax_xent,
 };
 
-/* -- its gradient: x (..., C), label (...), t (...) -> (..., C) ------------------------------------------------------------------------------------------- */
+/* -- its gradient: x (..., C), label (...), t (...) -> (..., C)
+ * ------------------------------------------------------------------------------------------- */
 
 static int infer_softmax_xent_grad(adze_sig *s) {
     TRY(check_logits(s));
@@ -348,7 +352,8 @@ const adze_op adze_op_softmax_xent_grad = {
     .nin_min = 3,
     .nin_max = 3,
     .nout = 1,
-    .doc = "(softmax(x) - onehot(label)) t for each row: x (..., C), label (...), t (...) -> (..., C). Rows with a negative label are 0, with one >= C NaN.",
+    .doc = "(softmax(x) - onehot(label)) t for each row: x (..., C), label (...), t (...) -> (..., C).\n"
+           "Rows with a negative label are 0, rows with a label >= C are NaN.",
     .infer = infer_softmax_xent_grad,
     .expand = expand_softmax_xent_grad,
     .inplace = inplace_first,
@@ -357,7 +362,8 @@ const adze_op adze_op_softmax_xent_grad = {
     .sample = sample_softmax_xent_grad,
 };
 
-/* -- cross-entropy with target probabilities ------------------------------------------------------------------------------------------------------------- */
+/* -- cross-entropy with target probabilities
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static int infer_softmax_xent_prob(adze_sig *s) {
     TRY(check_logits(s));
@@ -443,7 +449,8 @@ const adze_op adze_op_softmax_xent_prob = {
     .sample = sample_softmax_xent_prob,
 };
 
-/* -- cross-entropy of independent logits ------------------------------------------------------------------------------------------------------------------ */
+/* -- cross-entropy of independent logits
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static int infer_sigmoid_xent(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_F));
@@ -500,7 +507,8 @@ const adze_op adze_op_sigmoid_xent = {
     .sample = sample_sigmoid_xent,
 };
 
-/* -- builders ---------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- builders
+ * ---------------------------------------------------------------------------------------------------------------------------------------------- */
 
 adze_val adze_softmax(adze_graph *g, adze_val x, int axis) {
     const adze_axis_attrs a = {.axis = axis};

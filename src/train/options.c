@@ -1,0 +1,112 @@
+/* The options of a training: one table for the command line, the configuration file, the checkpoint's metadata and the help. */
+#include "adze/train.h"
+#include "train/options.h"
+
+static const char *const optimizers[] = {"sgd", "momentum", "nesterov", "adam", "adamw", NULL};
+static const char *const schedules[] = {"constant", "step", "exponential", "inverse", "cosine", NULL};
+static const char *const losses[] = {"auto", "softmax_xent", "mse", "huber", NULL};
+static const char *const dtypes[] = {"f32", "f64", NULL};
+static const char *const monitors[] = {"val_loss", "val_acc", NULL};
+
+#define AT(member) offsetof(adze_train_opts, member)
+#define MANY 1e12 /* more examples, epochs or steps than this is a slip of the keyboard */
+
+static const adze_field train_fields[] = {
+    {"epochs", ADZE_F_I64, 0, AT(epochs), 0, "10", 0, 1e9, NULL, "passes over the training examples"},
+    {"batch", ADZE_F_I64, 0, AT(batch), 0, "64", 1, 1e6, NULL, "examples held at once"},
+    {"accumulate", ADZE_F_I64, 0, AT(accumulate), 0, "1", 1, 1e6, NULL, "batches whose gradients are added for one update"},
+    {"val_count", ADZE_F_I64, 0, AT(val_count), 0, "-1", -1, MANY, NULL, "training examples held out for validation; -1: a tenth, at most 5000"},
+    {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "seed of weights, split, order, augmentation and dropout"},
+    {"optimizer", ADZE_F_ENUM, 0, AT(optimizer), 0, "momentum", 0, 0, optimizers, "update rule"},
+    {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL, "learning rate; 0: the optimizer's usual one (sgd 0.1, momentum and nesterov 0.02, adam and adamw 0.001)"},
+    {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "0.9", 0, 1, NULL, "of momentum and nesterov"},
+    {"l2", ADZE_F_F64, 0, AT(l2), 0, "0.0005", 0, 1e6, NULL, "l2 times the weight is added to its gradient (not to biases and scales)"},
+    {"weight_decay", ADZE_F_F64, 0, AT(weight_decay), 0, "0", 0, 1e6, NULL, "decoupled decay of adamw: weights shrink by lr times this"},
+    {"beta1", ADZE_F_F64, 0, AT(beta1), 0, "0.9", 0, 0.9999999, NULL, "adam: decay of the first moment"},
+    {"beta2", ADZE_F_F64, 0, AT(beta2), 0, "0.999", 0, 0.9999999, NULL, "adam: decay of the second moment"},
+    {"eps", ADZE_F_F64, 0, AT(eps), 0, "1e-08", 1e-300, 1, NULL, "adam: added to the divisor"},
+    {"schedule", ADZE_F_ENUM, 0, AT(schedule), 0, "cosine", 0, 0, schedules, "how the learning rate changes"},
+    {"warmup_epochs", ADZE_F_F64, 0, AT(warmup_epochs), 0, "0", 0, 1e9, NULL, "epochs over which the learning rate rises from 0"},
+    {"min_lr", ADZE_F_F64, 0, AT(min_lr), 0, "0", 0, 1e300, NULL, "the schedule goes no lower"},
+    {"gamma", ADZE_F_F64, 0, AT(gamma), 0, "0.1", 0, 1e6, NULL, "step and exponential: factor; inverse: rate of decay"},
+    {"step_epochs", ADZE_F_I64, 0, AT(step_epochs), 0, "10", 1, 1e9, NULL, "step: epochs between two cuts"},
+    {"clip_value", ADZE_F_F64, 0, AT(clip_value), 0, "0", 0, 1e300, NULL, "gradients are cut to plus or minus this; 0: off"},
+    {"clip_norm", ADZE_F_F64, 0, AT(clip_norm), 0, "0", 0, 1e300, NULL, "gradients are scaled to at most this norm; 0: off"},
+    {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, losses, "loss; auto: what the model's last layer asks for"},
+    {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL, "softmax_xent: share of the target spread over all classes"},
+    {"huber_delta", ADZE_F_F64, 0, AT(huber_delta), 0, "1", 1e-300, 1e300, NULL, "huber: errors beyond this count linearly"},
+    {"dtype", ADZE_F_ENUM, 0, AT(dtype), 0, "f32", 0, 0, dtypes, "type of weights and arithmetic"},
+    {"monitor", ADZE_F_ENUM, 0, AT(monitor), 0, "val_acc", 0, 0, monitors, "what decides the best epoch and early stopping"},
+    {"patience", ADZE_F_I64, 0, AT(patience), 0, "0", 0, 1e9, NULL, "stop after so many epochs without improvement; 0: off"},
+    {"min_delta", ADZE_F_F64, 0, AT(min_delta), 0, "0", 0, 1e300, NULL, "an improvement is at least this large"},
+    {"shift", ADZE_F_I64, 0, AT(shift), 0, "0", 0, 1024, NULL, "augmentation: random shift by up to so many pixels"},
+    {"hflip", ADZE_F_BOOL, 0, AT(hflip), 0, "false", 0, 0, NULL, "augmentation: mirrored with probability 1/2"},
+    {"pad", ADZE_F_I64, 0, AT(pad), 0, "-1", -1, 4096, NULL, "border of the images in pixels; -1: what the model's input needs"},
+    {"limit_train", ADZE_F_I64, 0, AT(limit_train), 0, "0", 0, MANY, NULL, "training examples used; 0: all"},
+    {"limit_val", ADZE_F_I64, 0, AT(limit_val), 0, "0", 0, MANY, NULL, "validation examples used; 0: all"},
+    {"save_every", ADZE_F_I64, 0, AT(save_every), 0, "0", 0, MANY, NULL, "steps between checkpoints within an epoch; 0: at its end only"},
+    {"workers", ADZE_F_I64, 0, AT(workers), 0, "1", 0, 64, NULL, "threads that prepare batches; never changes the result"},
+    {0},
+};
+
+const adze_field *adze_train_fields(void) {
+    return train_fields;
+}
+
+int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
+    adze_train_opts scratch;
+    adze_fields_default(train_fields, &scratch);
+    for (const adze_field *f = train_fields; f->name != NULL; f++) {
+        char text[64], where[64] = "option ";
+        strcat(where, f->name);
+        if (f->kind == ADZE_F_ENUM) {
+            int32_t v = *(const int32_t *)((const char *)o + f->offset), n = 0;
+            while (f->names[n] != NULL) {
+                n++;
+            }
+            if (v < 0 || v >= n) {
+                return adze_fail(ctx, ADZE_EARG, "%s: there is no choice %d; 0 to %d are known", where, v, n - 1);
+            }
+            continue;
+        }
+        if (adze_field_print(f, o, text, sizeof text) < 0) {
+            return adze_fail(ctx, ADZE_EARG, "%s: the value cannot be printed", where);
+        }
+        TRY(adze_field_parse(ctx, f, &scratch, text, where));
+    }
+    if (o->weight_decay > 0 && o->optimizer != ADZE_ADAMW) {
+        return adze_fail(ctx, ADZE_EARG, "option weight_decay is the decoupled decay of adamw; with optimizer %s use l2", optimizers[o->optimizer]);
+    }
+    if (o->label_smoothing > 0 && (o->loss == ADZE_LOSS_MSE || o->loss == ADZE_LOSS_HUBER)) {
+        return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to loss softmax_xent, not to %s", losses[o->loss]);
+    }
+    return ADZE_OK;
+}
+
+double adze_train_lr(const adze_train_opts *o) {
+    static const double usual[] = {[ADZE_SGD] = 0.1, [ADZE_MOMENTUM] = 0.02, [ADZE_NESTEROV] = 0.02, [ADZE_ADAM] = 0.001, [ADZE_ADAMW] = 0.001};
+    return o->lr > 0 ? o->lr : usual[o->optimizer];
+}
+
+/* -- tables as JSON ---------------------------------------------------------------------------------------------------------------------------- */
+
+void adze_fields_json(const adze_field *table, const void *obj, adze_text *out) {
+    adze_text_add(out, "{");
+    for (const adze_field *f = table; f->name != NULL; f++) {
+        char text[128];
+        if (adze_field_print(f, obj, text, sizeof text) < 0) {
+            out->failed = true;
+            return;
+        }
+        adze_text_add(out, "%s", f == table ? "" : ",");
+        adze_json_string(out, f->name);
+        adze_text_add(out, ":");
+        bool bare = f->kind == ADZE_F_BOOL || f->kind == ADZE_F_I64;
+        if (bare) {
+            adze_text_add(out, "%s", text);
+        } else {
+            adze_json_string(out, text); /* quoted: JSON has no word for nan, and 64-bit numbers outgrow other readers */
+        }
+    }
+    adze_text_add(out, "}");
+}

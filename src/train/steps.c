@@ -1,0 +1,349 @@
+/* Compiling and running the two plans of a training step.
+ *
+ * They are two on purpose: the host looks at the loss and at the gradients' norm between them, so no update runs when either is not finite. */
+#include "train/steps.h"
+
+#include "adze/ops.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { NORM_CHUNK = 1 << 15, SLOT_NAME = 192 };
+
+/* -- slots ------------------------------------------------------------------------------------------------------------------------------------ */
+
+static int slot_name(adze_ctx *ctx, char *out, size_t n, const char *name, const char *role) {
+    int len = snprintf(out, n, "%s:%s", name, role);
+    return len > 0 && (size_t)len < n ? ADZE_OK : adze_fail(ctx, ADZE_EARG, "the parameter name '%s' is too long", name);
+}
+
+static bool wants_m(const adze_train_opts *o) {
+    return o->optimizer != ADZE_SGD;
+}
+
+static bool wants_v(const adze_train_opts *o) {
+    return o->optimizer == ADZE_ADAM || o->optimizer == ADZE_ADAMW;
+}
+
+static int add_role(adze_steps *s, int param, const char *role, uint32_t flags, int *slot) {
+    char name[SLOT_NAME];
+    TRY(slot_name(s->ctx, name, sizeof name, adze_store_name(s->store, param), role));
+    return adze_store_add(s->store, name, adze_store_type(s->store, param), flags, slot);
+}
+
+static int add_slots(adze_steps *s) {
+    int slot;
+    for (int i = 0; i < s->nparams && wants_m(s->o); i++) {
+        TRY(add_role(s, s->params[i], "m", ADZE_SLOT_STATE, &slot));
+    }
+    for (int i = 0; i < s->nparams && wants_v(s->o); i++) {
+        TRY(add_role(s, s->params[i], "v", ADZE_SLOT_STATE, &slot));
+    }
+    for (int i = 0; i < s->nparams; i++) {
+        TRY(add_role(s, s->params[i], "g", ADZE_SLOT_TEMP, &s->grads[i]));
+    }
+    return ADZE_OK;
+}
+
+/* Sorts the model's slots into parameters and state, before any slot of ours is added. */
+static int find_slots(adze_steps *s) {
+    int n = adze_store_count(s->store);
+    s->params = adze_alloc(s->ctx, n, sizeof *s->params);
+    s->grads = adze_alloc(s->ctx, n, sizeof *s->grads);
+    s->state = adze_alloc(s->ctx, n, sizeof *s->state);
+    if (s->params == NULL || s->grads == NULL || s->state == NULL) {
+        return ADZE_ENOMEM;
+    }
+    int64_t bytes = 0;
+    for (int i = 0; i < n; i++) {
+        uint32_t flags = adze_store_flags(s->store, i);
+        adze_type t = adze_store_type(s->store, i);
+        if (flags & ADZE_SLOT_TRAINABLE) {
+            s->params[s->nparams++] = i;
+            s->nchunks += adze_type_count(&t) / NORM_CHUNK + 1;
+        } else if (flags & ADZE_SLOT_STATE) {
+            s->state[s->nstate++] = i;
+            bytes += adze_type_bytes(&t);
+        }
+    }
+    s->partial = adze_alloc(s->ctx, s->nchunks, sizeof *s->partial);
+    s->backup = adze_alloc(s->ctx, bytes, 1);
+    return s->partial != NULL && s->backup != NULL ? ADZE_OK : ADZE_ENOMEM;
+}
+
+/* -- the update plan -------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct update_inputs {
+    adze_val lr, t, clip;
+} update_inputs;
+
+static adze_val role_val(adze_steps *s, adze_graph *g, int param, const char *role) {
+    char name[SLOT_NAME];
+    if (slot_name(s->ctx, name, sizeof name, adze_store_name(s->store, param), role) != ADZE_OK) {
+        return (adze_val){0};
+    }
+    return adze_slot(g, name, adze_store_type(s->store, param));
+}
+
+static adze_val update_apply(adze_steps *s, adze_graph *g, int param, adze_val w, adze_val grad, const update_inputs *in) {
+    const adze_train_opts *o = s->o;
+    bool decay = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
+    double l2 = decay ? o->l2 : 0;
+    if (o->optimizer == ADZE_ADAM || o->optimizer == ADZE_ADAMW) {
+        bool decoupled = o->optimizer == ADZE_ADAMW;
+        if (decoupled && l2 > 0) {
+            grad = adze_add(g, grad, adze_scale(g, w, l2, 0));
+        }
+        adze_adam_attrs a = {.beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .decoupled = decoupled};
+        a.weight_decay = decoupled ? (decay ? o->weight_decay : 0) : l2;
+        return adze_adam(g, w, role_val(s, g, param, "m"), role_val(s, g, param, "v"), grad, in->lr, in->t, &a);
+    }
+    adze_sgd_attrs a = {.weight_decay = l2, .nesterov = o->optimizer == ADZE_NESTEROV};
+    a.momentum = o->optimizer == ADZE_SGD ? 0 : o->momentum;
+    adze_val m = o->optimizer == ADZE_SGD ? (adze_val){0} : role_val(s, g, param, "m");
+    return adze_sgd(g, w, m, grad, in->lr, &a);
+}
+
+static int update_build(adze_steps *s, adze_graph *g) {
+    const adze_train_opts *o = s->o;
+    update_inputs in = {.lr = adze_input(g, "lr", adze_scalar_type(ADZE_F64))};
+    if (wants_v(o)) {
+        in.t = adze_input(g, "t", adze_scalar_type(ADZE_F64));
+    }
+    if (o->clip_norm > 0) {
+        in.clip = adze_input(g, "clip", adze_scalar_type(s->dtype));
+    }
+    for (int i = 0; i < s->nparams; i++) {
+        adze_val w = adze_slot(g, adze_store_name(s->store, s->params[i]), adze_store_type(s->store, s->params[i]));
+        adze_val grad = adze_slot(g, adze_store_name(s->store, s->grads[i]), adze_store_type(s->store, s->grads[i]));
+        if (o->clip_value > 0) {
+            grad = adze_clip(g, grad, -o->clip_value, o->clip_value);
+        }
+        if (o->clip_norm > 0) {
+            grad = adze_mul(g, grad, in.clip);
+        }
+        update_apply(s, g, s->params[i], w, grad, &in);
+    }
+    return adze_graph_status(g);
+}
+
+static int update_bind(adze_steps *s) {
+    TRY(adze_session_new(s->ctx, s->update_plan, s->store, "", &s->update));
+    TRY(adze_session_input(s->update, "lr", &s->lr));
+    if (wants_v(s->o)) {
+        TRY(adze_session_input(s->update, "t", &s->t));
+    }
+    return s->o->clip_norm > 0 ? adze_session_input(s->update, "clip", &s->clip) : ADZE_OK;
+}
+
+int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o) {
+    *s = (adze_steps){.ctx = ctx, .model = m, .store = store, .o = o, .dtype = adze_train_dtype(o)};
+    TRY(find_slots(s));
+    if (s->nparams == 0) {
+        return adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
+    }
+    TRY(add_slots(s));
+    adze_graph *g = NULL;
+    TRY(adze_graph_new(ctx, &g));
+    int st = update_build(s, g);
+    if (st == ADZE_OK) {
+        st = adze_compile(g, NULL, &s->update_plan);
+    }
+    adze_graph_free(g);
+    TRY(st);
+    return update_bind(s);
+}
+
+void adze_steps_close(adze_steps *s) {
+    for (int i = 0; i < s->ngrad; i++) {
+        adze_session_free(s->grad[i].session);
+        adze_plan_free(s->grad[i].plan);
+    }
+    adze_session_free(s->update);
+    adze_plan_free(s->update_plan);
+    adze_free(s->ctx, s->params);
+    adze_free(s->ctx, s->grads);
+    adze_free(s->ctx, s->state);
+    adze_free(s->ctx, s->partial);
+    adze_free(s->ctx, s->backup);
+    *s = (adze_steps){0};
+}
+
+/* -- grad plans ----------------------------------------------------------------------------------------------------------------------------------- */
+
+/* The mean over the whole update: the sum of this batch's losses times `weight`, so the same plan serves any number of batches. */
+static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *total) {
+    adze_val y = {0}, loss = {0};
+    adze_build_opts opts = {.size = sizeof opts, .train = true, .dtype = s->dtype};
+    adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
+    adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
+    adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
+    TRY(adze_model_build(s->model, g, x, &opts, &y));
+    TRY(adze_train_loss(s->model, g, s->o, y, label, &loss));
+    *total = adze_mul(g, adze_sum(g, loss, NULL, 0, false), weight);
+    TRY(adze_output(g, "loss", loss));
+    return adze_output(g, "y", y);
+}
+
+static int grad_write(adze_steps *s, adze_graph *g, adze_val total, bool later, adze_val *w, adze_val *gw) {
+    for (int i = 0; i < s->nparams; i++) {
+        w[i] = adze_slot(g, adze_store_name(s->store, s->params[i]), adze_store_type(s->store, s->params[i]));
+    }
+    TRY(adze_grad(g, total, w, s->nparams, gw, 0));
+    for (int i = 0; i < s->nparams; i++) {
+        adze_val slot = adze_slot(g, adze_store_name(s->store, s->grads[i]), adze_store_type(s->store, s->grads[i]));
+        if (later) {
+            adze_accumulate(g, slot, gw[i]);
+        } else {
+            adze_assign(g, slot, gw[i]);
+        }
+    }
+    return adze_graph_status(g);
+}
+
+static int grad_compile(adze_steps *s, adze_grad_plan *p) {
+    adze_graph *g = NULL;
+    adze_val total = {0}, *w = adze_alloc(s->ctx, s->nparams, 2 * sizeof *w);
+    if (w == NULL) {
+        return ADZE_ENOMEM;
+    }
+    int st = adze_graph_new(s->ctx, &g);
+    if (st == ADZE_OK) {
+        st = grad_loss(s, g, p->batch, &total);
+    }
+    if (st == ADZE_OK) {
+        st = grad_write(s, g, total, p->later, w, w + s->nparams);
+    }
+    if (st == ADZE_OK) {
+        st = adze_compile(g, NULL, &p->plan);
+    }
+    adze_graph_free(g);
+    adze_free(s->ctx, w);
+    return st;
+}
+
+static int grad_bind(adze_steps *s, adze_grad_plan *p) {
+    TRY(adze_session_new(s->ctx, p->plan, s->store, "", &p->session));
+    TRY(adze_session_input(p->session, "x", &p->x));
+    TRY(adze_session_input(p->session, "label", &p->label));
+    TRY(adze_session_input(p->session, "weight", &p->weight));
+    TRY(adze_session_output(p->session, "loss", &p->loss));
+    return adze_session_output(p->session, "y", &p->y);
+}
+
+int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out) {
+    for (int i = 0; i < s->ngrad; i++) {
+        if (s->grad[i].batch == batch && s->grad[i].later == later) {
+            *out = &s->grad[i];
+            return ADZE_OK;
+        }
+    }
+    if (s->ngrad == ADZE_STEPS_MAX) {
+        return adze_fail(s->ctx, ADZE_EBUG, "a training asks for more than %d sizes of batches", ADZE_STEPS_MAX);
+    }
+    adze_grad_plan p = {.batch = batch, .later = later};
+    int st = grad_compile(s, &p);
+    if (st == ADZE_OK) {
+        st = grad_bind(s, &p);
+    }
+    if (st != ADZE_OK) {
+        adze_session_free(p.session);
+        adze_plan_free(p.plan);
+        return st;
+    }
+    s->grad[s->ngrad] = p;
+    *out = &s->grad[s->ngrad++];
+    return ADZE_OK;
+}
+
+/* -- the norm -------------------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct norm_job { /* one slot: chunks of fixed size, so that the sum's bits do not depend on the threads */
+    const void *data;
+    int64_t n;
+    bool f64;
+    double clip;
+    double *partial;
+} norm_job;
+
+static void norm_task(void *arg, int ith, int nth) {
+    const norm_job *j = arg;
+    int64_t chunks = (j->n + NORM_CHUNK - 1) / NORM_CHUNK, from, to;
+    adze_share(chunks, 1, ith, nth, &from, &to);
+    for (int64_t c = from; c < to; c++) {
+        int64_t end = (c + 1) * NORM_CHUNK < j->n ? (c + 1) * NORM_CHUNK : j->n;
+        double sum = 0;
+        for (int64_t i = c * NORM_CHUNK; i < end; i++) {
+            double v = j->f64 ? ((const double *)j->data)[i] : (double)((const float *)j->data)[i];
+            v = v > j->clip ? j->clip : v < -j->clip ? -j->clip : v; /* a NaN stays one */
+            sum += v * v;
+        }
+        j->partial[c] = sum;
+    }
+}
+
+int adze_steps_norm(adze_steps *s, double *norm) {
+    double sum = 0;
+    for (int i = 0; i < s->nparams; i++) {
+        adze_tensor t;
+        TRY(adze_store_tensor(s->store, s->grads[i], &t));
+        adze_type type = adze_tensor_type(&t);
+        norm_job j = {.data = adze_tensor_data(&t), .n = adze_type_count(&type), .f64 = t.dtype == ADZE_F64, .partial = s->partial};
+        j.clip = s->o->clip_value > 0 ? s->o->clip_value : INFINITY;
+        int64_t chunks = (j.n + NORM_CHUNK - 1) / NORM_CHUNK;
+        if (chunks > 1) {
+            adze_pool_run(s->ctx, norm_task, &j, adze_ctx_threads(s->ctx));
+        } else {
+            norm_task(&j, 0, 1);
+        }
+        for (int64_t c = 0; c < chunks; c++) {
+            sum += s->partial[c];
+        }
+    }
+    *norm = sqrt(sum);
+    return ADZE_OK;
+}
+
+int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm) {
+    adze_tensor_set(&s->lr, 0, lr);
+    if (s->t.dtype != ADZE_NONE) {
+        adze_tensor_set(&s->t, 0, (double)t);
+    }
+    if (s->clip.dtype != ADZE_NONE) {
+        adze_tensor_set(&s->clip, 0, norm > s->o->clip_norm ? s->o->clip_norm / norm : 1);
+    }
+    return adze_session_run(s->update);
+}
+
+/* -- undoing a failed step ------------------------------------------------------------------------------------------------------------------------ */
+
+static int copy_state(adze_steps *s, bool keep) {
+    char *at = s->backup;
+    for (int i = 0; i < s->nstate; i++) {
+        adze_tensor t;
+        TRY(adze_store_tensor(s->store, s->state[i], &t));
+        adze_type type = adze_tensor_type(&t);
+        size_t n = (size_t)adze_type_bytes(&type);
+        memcpy(keep ? at : adze_tensor_data(&t), keep ? adze_tensor_data(&t) : at, n);
+        at += n;
+    }
+    return ADZE_OK;
+}
+
+int adze_steps_keep(adze_steps *s) {
+    return copy_state(s, true);
+}
+
+int adze_steps_restore(adze_steps *s) {
+    return copy_state(s, false);
+}
+
+int64_t adze_steps_memory(const adze_steps *s) {
+    int64_t sum = 0;
+    for (int i = 0; i < s->ngrad; i++) {
+        adze_plan_info info = adze_plan_describe(s->grad[i].plan);
+        sum += info.arena_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
+    }
+    adze_plan_info info = adze_plan_describe(s->update_plan);
+    return sum + info.arena_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
+}

@@ -1,0 +1,50 @@
+/* The two plans of a training step on one store: `grad` adds gradients into TEMP slots "layer:w:g", `update` turns them into new weights. */
+#ifndef ADZE_SRC_STEPS_H
+#define ADZE_SRC_STEPS_H
+
+#include "train/options.h"
+
+enum { ADZE_STEPS_MAX = 6 }; /* plans kept: (batch, remainder) x (first, later), and room */
+
+typedef struct adze_grad_plan {
+    int64_t batch;
+    bool later; /* adds to the gradients of earlier batches instead of replacing them */
+    adze_plan *plan;
+    adze_session *session;
+    adze_tensor x, label, weight, loss, y; /* weight: 1 / examples of the update; loss, y: per example */
+} adze_grad_plan;
+
+typedef struct adze_steps {
+    adze_ctx *ctx;
+    const adze_model *model;
+    adze_store *store;
+    const adze_train_opts *o;
+    adze_dtype dtype;
+    int nparams;
+    int *params, *grads; /* slots of each trainable parameter and of its gradient */
+    adze_grad_plan grad[ADZE_STEPS_MAX];
+    int ngrad;
+    adze_plan *update_plan;
+    adze_session *update;
+    adze_tensor lr, t, clip; /* inputs of update; zeroed when it has none of that name */
+    double *partial;         /* of the gradient norm: one sum for each chunk */
+    int64_t nchunks;
+    int *state; /* slots that a grad run changes: running statistics */
+    int nstate;
+    char *backup; /* their bytes before the step */
+} adze_steps;
+
+/* The model's slots are in the store already. Adds gradient and optimiser slots and compiles the update plan. */
+int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o);
+void adze_steps_close(adze_steps *s);
+int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* compiled on first use */
+int adze_steps_norm(adze_steps *s, double *norm); /* of the gradients, after clip_value; not finite when any of them is not */
+int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
+int adze_steps_keep(adze_steps *s);    /* remembers the slots that a grad run changes */
+int adze_steps_restore(adze_steps *s); /* puts them back: a failed step changes nothing */
+int64_t adze_steps_memory(const adze_steps *s);
+
+/* The loss per example (N) that the options ask for: y (N, C), label i64 (N). */
+int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val label, adze_val *loss);
+
+#endif
