@@ -111,7 +111,8 @@ bool ot_is_slot(const ot_case *c, int i) {
 }
 
 bool ot_is_source(const adze_op *op) {
-    return !op->sample && !op->ref && !op->vjp && !op->partial && !op->expand;
+    bool leaf = op->nin_max == 0 && !op->ref;
+    return leaf || (op->flags & ADZE_OP_REGION);
 }
 
 bool ot_differentiable(const ot_case *c, int i) {

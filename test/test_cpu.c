@@ -357,7 +357,7 @@ static void run_conv(const adze_kernel *k, const conv_shape *s, adze_dtype d) {
         at.size = (adze_ints){.n = 2, .v = {s->kh, s->kw}};
     }
     node n;
-    const adze_domain dom[2] = {{0}, {0}};
+    const adze_domain dom[2] = {{.lo = -2, .hi = 2}, {.lo = -2, .hi = 2}};
     adze_rng r = adze_rng_make(99, (uint64_t)s->h);
     assert_true(node_make(&n, adze_op_find(k->op), &at, 2, in));
     if (k->accept == NULL || k->accept(&n.sig)) {
@@ -393,7 +393,7 @@ static void run_matmuls(const adze_kernel *k, adze_isa isa) {
         const adze_matmul_attrs at = {.ta = i % 4 / 2 == 1, .tb = i % 2 == 1};
         const adze_type in[2] = {real_type(ADZE_F32, 2, at.ta ? kk : m, at.ta ? m : kk, 1, 1), real_type(ADZE_F32, 2, at.tb ? n : kk, at.tb ? kk : n, 1, 1)};
         node nd;
-        const adze_domain dom[2] = {{0}, {0}};
+        const adze_domain dom[2] = {{.lo = -2, .hi = 2}, {.lo = -2, .hi = 2}};
         adze_rng r = adze_rng_make(5, i);
         assert_true(node_make(&nd, adze_op_find("matmul"), &at, 2, in));
         assert_true(k->accept(&nd.sig));

@@ -110,7 +110,8 @@ enum {
     ADZE_OP_UPDATE = 32,  /* output i is written into the slot that input i reads */
     ADZE_OP_COMM = 64,    /* talks to other ranks */
     ADZE_OP_NOGRAD = 128, /* no derivative: integers, comparisons, random numbers, updates */
-    ADZE_OP_STRIDED = 256 /* ref takes inputs of any strides; its outputs are contiguous */
+    ADZE_OP_STRIDED = 256, /* ref takes inputs of any strides; its outputs are contiguous */
+    ADZE_OP_REGION = 512   /* a door of a region: means nothing outside one, so it has no sample */
 };
 
 struct adze_op {

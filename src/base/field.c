@@ -41,7 +41,7 @@ typedef struct parsing {
 static void name_place(parsing *p) {
     const char *where = p->where ? p->where : "";
     size_t n = strlen(where), m = strlen(p->f->name);
-    bool named = n >= m;
+    bool named = n == m || (n > m && strchr("- .:", where[n - m - 1]));
     for (size_t i = 0; i < m && named; i++) {
         char a = where[n - m + i], b = p->f->name[i];
         named = a == b || (a == '-' && b == '_');

@@ -61,7 +61,7 @@ const adze_op adze_op_dropout = {
     .flags = ADZE_OP_LINEAR | ADZE_OP_RANDOM,
     .attrs = DROPOUT_FIELDS,
     .attrs_size = sizeof(adze_dropout_attrs),
-    .doc = "y = x mask / (1 - p), of the shape of x; an element of the mask is 0 with probability p, else 1. \n"
+    .doc = "y = x mask / (1 - p), of the shape of x; an element of the mask is 0 with probability p, else 1.\n"
            "The mask depends on the run's seed and step, the "
            "stream, and the element's place in the global batch only: the op applied to a cotangent is its own adjoint.",
     .infer = infer_dropout,

@@ -464,9 +464,7 @@ const adze_op adze_op_layernorm_grad = {
     .sample = sample_layernorm_grad,
 };
 
-/* -- builders
- * ----------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- builders ------------------------------------------------------------------------------------------------------------------ */
 
 adze_val adze_batchnorm(adze_graph *g, adze_val x, adze_val scale, adze_val shift, double eps, adze_val *mean, adze_val *var) {
     const adze_norm_attrs a = {.eps = eps};

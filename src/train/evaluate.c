@@ -1,0 +1,268 @@
+/* Evaluation and prediction: batches of one size, the last one padded; rows beyond the data count nowhere and sums are divided by the true count. */
+#include "train/evaluate.h"
+
+#include "model/layer.h"
+#include "train/steps.h"
+
+#include <math.h>
+
+enum { TOP = 5, PREDICT_BATCH = 64, EVAL_WORKERS = 1 };
+
+bool adze_model_ends_in_softmax(const adze_model *m) {
+    return m->nlayers > 0 && m->layers[m->nlayers - 1].spec->kind == &adze_layer_softmax;
+}
+
+/* -- scores of one example ------------------------------------------------------------------------------------------------------------------------ */
+
+void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double *out) {
+    const char *p = adze_tensor_data(y);
+    for (int64_t c = 0; c < classes; c++) {
+        out[c] = y->dtype == ADZE_F64 ? ((const double *)p)[row * classes + c] : (double)((const float *)p)[row * classes + c];
+    }
+}
+
+int64_t adze_scores_rank(const double *scores, int64_t classes, int64_t label) {
+    int64_t above = 0;
+    for (int64_t c = 0; c < classes; c++) {
+        if (isnan(scores[c])) {
+            return classes;
+        }
+        above += scores[c] > scores[label] || (scores[c] == scores[label] && c < label);
+    }
+    return above;
+}
+
+static int64_t scores_best(const double *scores, int64_t classes) {
+    int64_t best = 0;
+    for (int64_t c = 1; c < classes; c++) {
+        best = scores[c] > scores[best] ? c : best;
+    }
+    return best;
+}
+
+static void scores_to_probabilities(double *s, int64_t classes) {
+    double top = s[scores_best(s, classes)], sum = 0;
+    for (int64_t c = 0; c < classes; c++) {
+        s[c] = exp(s[c] - top);
+        sum += s[c];
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        s[c] /= sum;
+    }
+}
+
+static double scores_nll(const double *s, int64_t classes, int64_t label, bool probabilities) {
+    if (probabilities) {
+        return -log(s[label]);
+    }
+    double top = s[scores_best(s, classes)], sum = 0;
+    for (int64_t c = 0; c < classes; c++) {
+        sum += exp(s[c] - top);
+    }
+    return log(sum) + top - s[label];
+}
+
+/* -- the plan ---------------------------------------------------------------------------------------------------------------------------------------- */
+
+/* The dtype of the first floating slot under the prefix: what the weights are is what is computed in. */
+static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
+    size_t n = strlen(prefix);
+    for (int i = 0; i < adze_store_count(s); i++) {
+        adze_dtype d = adze_store_type(s, i).dtype;
+        if (strncmp(adze_store_name(s, i), prefix, n) == 0 && (d == ADZE_F32 || d == ADZE_F64)) {
+            return d;
+        }
+    }
+    return ADZE_F32;
+}
+
+static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_opts *o) {
+    adze_val y = {0}, loss = {0};
+    adze_build_opts opts = {.size = sizeof opts, .dtype = e->dtype};
+    adze_val x = adze_input(g, "x", adze_model_input_type(e->model, e->batch, e->dtype));
+    adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &e->batch));
+    TRY(adze_model_build(e->model, g, x, &opts, &y));
+    adze_train_opts own = {0};
+    TRY(adze_train_loss(e->model, g, o != NULL ? o : &own, y, label, &loss));
+    adze_type t = adze_val_type(g, y);
+    e->classes = t.dims[t.rank - 1];
+    TRY(adze_output(g, "loss", loss));
+    return adze_output(g, "y", y);
+}
+
+int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch, const adze_train_opts *o) {
+    *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .probabilities = adze_model_ends_in_softmax(m)};
+    if (batch < 1) {
+        return adze_fail(ctx, ADZE_EARG, "an evaluation needs a batch of at least 1, not %lld", (long long)batch);
+    }
+    adze_graph *g = NULL;
+    TRY(adze_graph_new(ctx, &g));
+    int st = evaluator_build(e, g, o);
+    if (st == ADZE_OK) {
+        st = adze_compile(g, NULL, &e->plan);
+    }
+    adze_graph_free(g);
+    TRY(st);
+    TRY(adze_session_new(ctx, e->plan, s, prefix, &e->session));
+    TRY(adze_session_input(e->session, "x", &e->x));
+    TRY(adze_session_input(e->session, "label", &e->label));
+    TRY(adze_session_output(e->session, "loss", &e->loss));
+    return adze_session_output(e->session, "y", &e->y);
+}
+
+void adze_evaluator_close(adze_evaluator *e) {
+    adze_session_free(e->session);
+    adze_plan_free(e->plan);
+    *e = (adze_evaluator){0};
+}
+
+/* -- evaluation ---------------------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct tally { /* sums over examples, in their order */
+    double loss, nll;
+    int64_t right, top, n;
+} tally;
+
+static void tally_row(const adze_evaluator *e, int64_t row, double *scores, tally *t, adze_metrics *out) {
+    int64_t label = ((const int64_t *)adze_tensor_data(&e->label))[row];
+    adze_scores_row(&e->y, row, e->classes, scores);
+    int64_t rank = adze_scores_rank(scores, e->classes, label);
+    t->loss += adze_tensor_get(&e->loss, row);
+    t->nll += scores_nll(scores, e->classes, label, e->probabilities);
+    t->right += rank == 0;
+    t->top += rank < TOP;
+    t->n++;
+    out->confusion[label * e->classes + scores_best(scores, e->classes)]++;
+}
+
+static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, adze_metrics *out) {
+    tally t = {0};
+    for (int64_t b = 0; b < adze_loader_batches(l); b++) {
+        int64_t n = 0;
+        TRY(adze_loader_next(l, e->x, e->label, &n));
+        int64_t *label = adze_tensor_data(&e->label);
+        for (int64_t i = n; i < e->batch; i++) {
+            label[i] = -1; /* padding: no loss; x keeps what the batch before left there */
+        }
+        TRY(adze_session_run(e->session));
+        for (int64_t i = 0; i < n; i++) {
+            tally_row(e, i, scores, &t, out);
+        }
+    }
+    double count = (double)t.n;
+    out->count = t.n;
+    out->loss = t.loss / count;
+    out->nll = t.nll / count;
+    out->acc = (double)t.right / count;
+    out->top5 = (double)t.top / count;
+    return ADZE_OK;
+}
+
+static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
+    if (d->classes > e->classes) {
+        return adze_fail(e->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %lld apart", d->name, d->classes, adze_model_name(e->model),
+                         (long long)e->classes);
+    }
+    return ADZE_OK;
+}
+
+int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
+    *out = (adze_metrics){.classes = e->classes};
+    TRY(evaluator_check(e, d));
+    int64_t cells;
+    if (!adze_mul_size(e->classes, e->classes, &cells)) {
+        return adze_fail(e->ctx, ADZE_ENOMEM, "a confusion matrix of %lld classes is too large", (long long)e->classes);
+    }
+    adze_loader_opts lo = {.size = sizeof lo, .batch = e->batch, .dtype = e->dtype, .workers = EVAL_WORKERS};
+    adze_loader *l = NULL;
+    TRY(adze_loader_new(e->ctx, d, ids, n, adze_model_preprocess(e->model), &lo, &l));
+    double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
+    out->confusion = adze_alloc(e->ctx, cells, sizeof *out->confusion);
+    int st = scores != NULL && out->confusion != NULL ? evaluator_batches(e, l, scores, out) : ADZE_ENOMEM;
+    adze_free(e->ctx, scores);
+    adze_loader_free(l);
+    if (st != ADZE_OK) {
+        adze_metrics_free(e->ctx, out);
+    }
+    return st;
+}
+
+int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n, int64_t batch,
+                  adze_metrics *out) {
+    adze_evaluator e = {0};
+    *out = (adze_metrics){0};
+    int64_t count = ids == NULL && n == 0 ? d->count : n;
+    int st = adze_evaluator_open(&e, ctx, m, s, prefix != NULL ? prefix : "", batch, NULL);
+    if (st == ADZE_OK) {
+        st = adze_evaluator_run(&e, d, ids, count, out);
+    }
+    adze_evaluator_close(&e);
+    return st;
+}
+
+void adze_metrics_free(adze_ctx *ctx, adze_metrics *m) {
+    adze_free(ctx, m->confusion);
+    *m = (adze_metrics){0};
+}
+
+/* -- prediction ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs, double *scores) {
+    int64_t total = x->dims[0];
+    for (int64_t at = 0; at < total; at += e->batch) {
+        int64_t n = total - at < e->batch ? total - at : e->batch;
+        adze_tensor from, to;
+        TRY(adze_tensor_slice(e->ctx, *x, 0, at, at + n, &from));
+        TRY(adze_tensor_slice(e->ctx, e->x, 0, 0, n, &to));
+        TRY(adze_tensor_copy(e->ctx, to, from));
+        TRY(adze_session_run(e->session));
+        for (int64_t i = 0; i < n; i++) {
+            adze_scores_row(&e->y, i, e->classes, scores);
+            if (!e->probabilities) {
+                scores_to_probabilities(scores, e->classes);
+            }
+            for (int64_t c = 0; c < e->classes; c++) {
+                adze_tensor_set(probs, (at + i) * e->classes + c, scores[c]);
+            }
+        }
+    }
+    return ADZE_OK;
+}
+
+static int predict_run(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs) {
+    const int64_t dims[2] = {x->dims[0], e->classes};
+    double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
+    if (scores == NULL) {
+        return ADZE_ENOMEM;
+    }
+    int64_t *label = adze_tensor_data(&e->label);
+    for (int64_t i = 0; i < e->batch; i++) {
+        label[i] = -1;
+    }
+    int st = adze_tensor_new(e->ctx, adze_type_make(e->dtype, 2, dims), probs);
+    if (st == ADZE_OK) {
+        st = predict_batches(e, x, probs, scores);
+    }
+    adze_free(e->ctx, scores);
+    return st;
+}
+
+int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs) {
+    adze_evaluator e = {0};
+    *probs = (adze_tensor){0};
+    adze_type have = adze_tensor_type(&x), want = adze_model_input_type(m, x.rank > 0 ? x.dims[0] : 0, have.dtype);
+    if (!adze_type_equal(&have, &want) || have.dims[0] < 1) {
+        char a[96], b[96];
+        return adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, not %s", adze_model_name(m), adze_type_print(&want, a, sizeof a),
+                         adze_type_print(&have, b, sizeof b));
+    }
+    int st = adze_evaluator_open(&e, ctx, m, s, "", x.dims[0] < PREDICT_BATCH ? x.dims[0] : PREDICT_BATCH, NULL);
+    if (st == ADZE_OK) {
+        st = predict_run(&e, &x, probs);
+    }
+    adze_evaluator_close(&e);
+    if (st != ADZE_OK) {
+        adze_tensor_free(probs);
+    }
+    return st;
+}

@@ -1,0 +1,29 @@
+/* Judging a model: one inference plan, kept between evaluations, and the scores of single examples. */
+#ifndef ADZE_SRC_EVALUATE_H
+#define ADZE_SRC_EVALUATE_H
+
+#include "train/options.h"
+
+typedef struct adze_evaluator {
+    adze_ctx *ctx;
+    const adze_model *model;
+    adze_dtype dtype;
+    int64_t batch, classes;
+    bool probabilities; /* the model ends in a softmax: its outputs are no logits */
+    adze_plan *plan;
+    adze_session *session;
+    adze_tensor x, label, loss, y;
+} adze_evaluator;
+
+/* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. */
+int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch, const adze_train_opts *o);
+void adze_evaluator_close(adze_evaluator *e);
+int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out);
+
+/* The row of y (.., classes) as double. */
+void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double *out);
+/* How many classes score above the label's (ties: lower index first); classes when a score is not a number. */
+int64_t adze_scores_rank(const double *scores, int64_t classes, int64_t label);
+bool adze_model_ends_in_softmax(const adze_model *m);
+
+#endif
