@@ -7,9 +7,9 @@
 #include <stdatomic.h>
 
 typedef struct faulty_mem {
-    adze_mem table;  /* give &m.table to the context */
-    long fail_at;    /* the number of the request that is refused, from 1; 0: none */
-    bool for_ever;   /* all requests from there on are refused */
+    adze_mem table; /* give &m.table to the context */
+    long fail_at;   /* the number of the request that is refused, from 1; 0: none */
+    bool for_ever;  /* all requests from there on are refused */
     atomic_long calls;
     atomic_long blocks, bytes; /* alive now: both 0 after everything is freed, or something leaks */
     atomic_long wrong_frees;   /* freed with a size that was not the one asked for, or twice */
@@ -24,10 +24,10 @@ typedef struct faulty_fs {
     adze_fs table; /* give &f.table to the context */
     long fail_at;  /* the number of the call that fails, from 1; 0: none */
     bool for_ever;
-    int error;       /* the errno of the failure: EIO, ENOSPC, EINTR ... */
-    size_t at_most;  /* reads and writes move at most so many bytes a call; 0: as many as asked */
-    long calls;      /* of every kind */
-    long open_files; /* opened and not closed */
+    int error;               /* the errno of the failure: EIO, ENOSPC, EINTR ... */
+    size_t at_most;          /* reads and writes move at most so many bytes a call; 0: as many as asked */
+    long calls;              /* of every kind */
+    long open_files;         /* opened and not closed */
     const char *failed_call; /* "write": what the last failure hit; NULL: nothing */
     adze_fs under;           /* the table that does the work */
 } faulty_fs;

@@ -65,7 +65,7 @@ static adze_val input(fixture *f, adze_dtype d, ...) {
             __VA_ARGS__                                                                                                                              \
         }                                                                                                                                            \
     }
-#define CONV(...) (&(adze_conv_attrs){.groups = 1, __VA_ARGS__})
+#define CONV(...) (&(adze_conv_attrs){__VA_ARGS__})
 #define POOL(...) (&(adze_pool_attrs){__VA_ARGS__})
 
 static void refused(fixture *f, adze_val v, int code, const char *sentence) {

@@ -105,7 +105,7 @@ static void refused_with_place(void **state) {
         {"a: !x [1]", "t.yaml:1:7: tags '!' are not allowed here; the model's fields give values their types"},
         {"<<: {a: 1}", "t.yaml:1:1: merge keys '<<' are not allowed here; write the values out"},
         {"a: 1\n---\nb: 2\n", "t.yaml:2:1: there is a second document; a model file has one"},
-        {"%YAML 1.2\n---\na: 1\n", "t.yaml:1:1: %YAML and %TAG directives are not allowed here"},
+        {"%YAML 1.2\n---\na: 1\n", "t.yaml:2:1: %YAML and %TAG directives are not allowed here"},
         {"a: 1\nb: 2\na: 3\n", "t.yaml:3:1: the key 'a' is there twice"},
         {"? [1]\n: 2\n", "t.yaml:1:3: a key must be a plain word, not a list or a map"},
         {"a: \x01", "t.yaml:1: byte 3 is no UTF-8 text"},
@@ -121,7 +121,8 @@ static void refused_with_place(void **state) {
 
 /* Whatever libfyaml finds wrong is EFORMAT with file, line and column, and a sentence. */
 static void broken_texts_name_their_place(void **state) {
-    static const char *const rows[] = {"a: [1, 2", "a: {b: 1", "a: 'x", "a: \"x", "a: b: c", "a:\n\t- b", "- a\nb: 1", "]", "a: \"\\q\"", "a: @x", "{a: 1}}", "a: 1\n b: 2\n"};
+    static const char *const rows[] = {"a: [1, 2",  "a: {b: 1", "a: 'x",      "a: \"x", "a: b: c", "a:\n\t- b",
+                                       "- a\nb: 1", "]",        "a: \"\\q\"", "a: @x",  "{a: 1}}", "a: 1\n b: 2\n"};
     for (size_t i = 0; i < ADZE_COUNT(rows); i++) {
         adze_doc *d = NULL;
         int line = 0, col = 0;

@@ -27,8 +27,8 @@ ADZE_API int adze_model_from_file(adze_ctx *ctx, const char *path, adze_model **
 /* Registers the decoders with a context: afterwards adze_dataset_open reads .gz files. */
 ADZE_API int adze_io_register(adze_ctx *ctx);
 
-/* PNG -> u8 (H, W, C), C = 1 for grey files and 3 for all others; alpha is dropped, 16 bits become 8, palettes are looked up. At most 16384 pixels a side
- * and 64 MiB decoded; a file that breaks a rule is ADZE_EFORMAT, never a crash. out: a new tensor. */
+/* PNG -> u8 (H, W, C), C = 1 for grey files and 3 for all others; alpha is dropped, 16 bits become 8, palettes are looked up. At most 16384
+ * pixels a side and 64 MiB decoded; a file that breaks a rule is ADZE_EFORMAT, never a crash. out: a new tensor. */
 ADZE_API int adze_png_read(adze_ctx *ctx, const char *path, adze_tensor *out);
 ADZE_API int adze_png_parse(adze_ctx *ctx, const void *bytes, size_t n, const char *file, adze_tensor *out);
 /* u8 (H, W), (H, W, 1) or (H, W, 3) -> PNG, replaced durably. */

@@ -9,7 +9,9 @@ extern "C" {
 #endif
 
 typedef struct adze_train_opts { /* adze_train_fields drives the command line, config.yaml and the checkpoint */
-    int64_t epochs, batch, accumulate, val_count; /* batch: examples held at once; accumulate: batches of one update; val_count -1: a tenth, at most 5,000 */
+    int64_t epochs;
+    int64_t batch, accumulate; /* examples held at once; batches of one update */
+    int64_t val_count;         /* -1: a tenth, at most 5,000 */
     uint64_t seed;
     int32_t optimizer, schedule, loss, dtype; /* enums: adze_train_fields has their names */
     double lr; /* 0: the optimiser's usual one */

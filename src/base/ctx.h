@@ -21,7 +21,7 @@ struct adze_ctx {
     void *log_user;
     size_t limit; /* 0: none */
     atomic_size_t used, peak;
-    atomic_uint temps; /* numbers the temporary files */
+    atomic_uint temps;                  /* numbers the temporary files */
     const struct adze_formats *formats; /* decoders registered by libadze-io (data/formats.h); NULL: none */
     int threads, cores;
     adze_isa isa;

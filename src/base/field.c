@@ -117,8 +117,7 @@ static int parse_enum(const parsing *p, int32_t *out) {
 static int parse_str(const parsing *p, char *out) {
     size_t n = strlen(p->text);
     if (n >= p->f->size) {
-        return adze_fail(p->ctx, ADZE_EARG, "%sa text of %zu bytes is too long; at most %zu are allowed", p->who, n,
-                         p->f->size ? p->f->size - 1 : 0);
+        return adze_fail(p->ctx, ADZE_EARG, "%sa text of %zu bytes is too long; at most %zu are allowed", p->who, n, p->f->size ? p->f->size - 1 : 0);
     }
     memset(out, 0, p->f->size); /* so that equal texts are equal bytes */
     memcpy(out, p->text, n);

@@ -289,8 +289,8 @@ static int read_value(parser *p, const char *key, int line, int col, adze_tree *
 /* -- maps: no key twice -- */
 
 static int fail_twice(parser *p, const adze_tree *node) {
-    return adze_fail(p->arena->ctx, ADZE_EFORMAT, "%s:%d:%d: the key '%.80s' stands here for the second time", p->file ? p->file : "json",
-                     node->line, node->col, node->key);
+    return adze_fail(p->arena->ctx, ADZE_EFORMAT, "%s:%d:%d: the key '%.80s' stands here for the second time", p->file ? p->file : "json", node->line,
+                     node->col, node->key);
 }
 
 static int check_few(parser *p, const adze_tree *map) {

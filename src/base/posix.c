@@ -14,9 +14,8 @@ static int result(int r) {
 
 static int fs_open(void *user, const char *path, int mode) {
     (void)user;
-    static const int FLAGS[] = {[ADZE_OPEN_READ] = O_RDONLY,
-                                [ADZE_OPEN_CREATE] = O_WRONLY | O_CREAT | O_TRUNC,
-                                [ADZE_OPEN_APPEND] = O_WRONLY | O_CREAT | O_APPEND};
+    static const int FLAGS[] = {
+        [ADZE_OPEN_READ] = O_RDONLY, [ADZE_OPEN_CREATE] = O_WRONLY | O_CREAT | O_TRUNC, [ADZE_OPEN_APPEND] = O_WRONLY | O_CREAT | O_APPEND};
     if (mode < 0 || (size_t)mode >= ADZE_COUNT(FLAGS)) {
         return -EINVAL;
     }
@@ -128,5 +127,5 @@ static int fs_list(void *user, const char *path, int (*each)(void *arg, const ch
     return r;
 }
 
-const adze_fs adze_fs_posix = {NULL,      fs_open,   fs_close,  fs_read,  fs_write,   fs_reserve, fs_sync,
+const adze_fs adze_fs_posix = {NULL,        fs_open,   fs_close,  fs_read,  fs_write,   fs_reserve, fs_sync,
                                fs_sync_dir, fs_rename, fs_unlink, fs_mkdir, fs_symlink, fs_stat,    fs_list};

@@ -8,10 +8,18 @@ typedef struct status_row {
 } status_row;
 
 static const status_row STATUS[] = {
-    {ADZE_OK, "ADZE_OK", 0},           {ADZE_EARG, "ADZE_EARG", 2},     {ADZE_ESHAPE, "ADZE_ESHAPE", 2},
-    {ADZE_ETYPE, "ADZE_ETYPE", 2},     {ADZE_ENOMEM, "ADZE_ENOMEM", 6}, {ADZE_EIO, "ADZE_EIO", 4},
-    {ADZE_EFORMAT, "ADZE_EFORMAT", 3}, {ADZE_ENOSUP, "ADZE_ENOSUP", 8}, {ADZE_EDEVICE, "ADZE_EDEVICE", 1},
-    {ADZE_ECOMM, "ADZE_ECOMM", 75},    {ADZE_EBUG, "ADZE_EBUG", 9},     {ADZE_ENAN, "ADZE_ENAN", 7},
+    {ADZE_OK, "ADZE_OK", 0},
+    {ADZE_EARG, "ADZE_EARG", 2},
+    {ADZE_ESHAPE, "ADZE_ESHAPE", 2},
+    {ADZE_ETYPE, "ADZE_ETYPE", 2},
+    {ADZE_ENOMEM, "ADZE_ENOMEM", 6},
+    {ADZE_EIO, "ADZE_EIO", 4},
+    {ADZE_EFORMAT, "ADZE_EFORMAT", 3},
+    {ADZE_ENOSUP, "ADZE_ENOSUP", 8},
+    {ADZE_EDEVICE, "ADZE_EDEVICE", 1},
+    {ADZE_ECOMM, "ADZE_ECOMM", 75},
+    {ADZE_EBUG, "ADZE_EBUG", 9},
+    {ADZE_ENAN, "ADZE_ENAN", 7},
     {ADZE_ESTOPPED, "ADZE_ESTOPPED", 5},
 };
 

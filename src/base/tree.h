@@ -16,8 +16,8 @@ size_t adze_utf8_length(const char *s); /* bytes of the valid UTF-8 sequence at 
 void adze_json_string(adze_text *t, const char *s);                    /* appends a quoted, escaped string */
 int adze_tree_print_json(const adze_tree *t, adze_text *out);          /* canonical: no spaces, keys in given order */
 
-/* Fills a struct from a map by its field table. Every fault is appended to `faults` as "file:line:col: sentence\n" and counted; `owner` names the thing
- * ("layer 'conv2'"). skip: keys handled elsewhere, NULL-terminated. Returns the number of faults added. */
+/* Fills a struct from a map by its field table. Every fault is appended to `faults` as "file:line:col: sentence\n" and counted; `owner` names
+ * the thing ("layer 'conv2'"). skip: keys handled elsewhere, NULL-terminated. Returns the number of faults added. */
 int adze_tree_fields(adze_ctx *ctx, const adze_tree *map, const adze_field *table, void *obj, const char *file, const char *owner,
                      const char *const *skip, adze_text *faults);
 

@@ -12,11 +12,11 @@ typedef struct dtype_row {
 } dtype_row;
 
 static const dtype_row DTYPES[ADZE_NDTYPES] = {
-    [ADZE_NONE] = {"none", 0, false, false},  [ADZE_F64] = {"f64", 8, true, false},       [ADZE_F32] = {"f32", 4, true, false},
-    [ADZE_BF16] = {"bf16", 2, true, false},   [ADZE_F16] = {"f16", 2, true, false},       [ADZE_I64] = {"i64", 8, false, true},
-    [ADZE_I32] = {"i32", 4, false, true},     [ADZE_I8] = {"i8", 1, false, true},         [ADZE_U8] = {"u8", 1, false, true},
-    [ADZE_BOOL] = {"bool", 1, false, false},  [ADZE_I16] = {"i16", 2, false, true},       [ADZE_U16] = {"u16", 2, false, true},
-    [ADZE_U32] = {"u32", 4, false, true},     [ADZE_U64] = {"u64", 8, false, true},       [ADZE_F8E4M3] = {"f8e4m3", 1, true, false},
+    [ADZE_NONE] = {"none", 0, false, false},    [ADZE_F64] = {"f64", 8, true, false}, [ADZE_F32] = {"f32", 4, true, false},
+    [ADZE_BF16] = {"bf16", 2, true, false},     [ADZE_F16] = {"f16", 2, true, false}, [ADZE_I64] = {"i64", 8, false, true},
+    [ADZE_I32] = {"i32", 4, false, true},       [ADZE_I8] = {"i8", 1, false, true},   [ADZE_U8] = {"u8", 1, false, true},
+    [ADZE_BOOL] = {"bool", 1, false, false},    [ADZE_I16] = {"i16", 2, false, true}, [ADZE_U16] = {"u16", 2, false, true},
+    [ADZE_U32] = {"u32", 4, false, true},       [ADZE_U64] = {"u64", 8, false, true}, [ADZE_F8E4M3] = {"f8e4m3", 1, true, false},
     [ADZE_F8E5M2] = {"f8e5m2", 1, true, false},
 };
 
@@ -153,17 +153,17 @@ static int64_t clamp(int64_t v, int64_t lo, int64_t hi) {
 }
 
 /* One loop per dtype: T is how an element lies in memory, x names it, `expression` is what becomes of it. */
-#define LOAD(T, expression)                    \
-    for (int64_t i = 0; i < n; i++) {          \
-        const T x = ((const T *)p)[i * stride]; \
-        out[i] = expression;                   \
-    }                                          \
+#define LOAD(T, expression)                                                                                                                          \
+    for (int64_t i = 0; i < n; i++) {                                                                                                                \
+        const T x = ((const T *)p)[i * stride];                                                                                                      \
+        out[i] = expression;                                                                                                                         \
+    }                                                                                                                                                \
     return
-#define STORE(T, V, expression)                          \
-    for (int64_t i = 0; i < n; i++) {                    \
-        const V x = in[i];                               \
-        ((T *)p)[i * stride] = (T)(expression);          \
-    }                                                    \
+#define STORE(T, V, expression)                                                                                                                      \
+    for (int64_t i = 0; i < n; i++) {                                                                                                                \
+        const V x = in[i];                                                                                                                           \
+        ((T *)p)[i * stride] = (T)(expression);                                                                                                      \
+    }                                                                                                                                                \
     return
 
 void adze_dtype_load(adze_dtype d, const void *p, int64_t stride, int64_t n, double *out) {

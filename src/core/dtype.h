@@ -5,7 +5,8 @@
 #include "adze/core.h"
 
 /* Into and out of doubles, n elements, `stride` elements apart on the dtype's side. Integers of more than 53 bits become the double "rounded to odd",
- * from which every narrower float is rounded correctly. Floats become integers by truncation; what does not fit becomes the nearest that does, NaN 0. */
+ * from which every narrower float is rounded correctly. Floats become integers by truncation; what does not fit becomes the nearest that does, NaN 0.
+ */
 void adze_dtype_load(adze_dtype d, const void *p, int64_t stride, int64_t n, double *out);
 void adze_dtype_store(adze_dtype d, void *p, int64_t stride, int64_t n, const double *in);
 /* Between integer dtypes and bool, exact up to the same saturation; u64 above INT64_MAX counts as INT64_MAX. */

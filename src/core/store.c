@@ -2,8 +2,8 @@
  *
  * Slots wait without memory until the data of one of them is asked for; then all that wait are laid out together: one buffer per (role, kind, dtype),
  * each slot at a multiple of 64 bytes, zeros between. The role is the text after the last ':' of a name with at least two ("conv1:w:m": m), else
- * nothing: so all weights and biases share a block, all momenta another. The kind is trainable, state or temporary, from the flags: running statistics
- * do not lie among the parameters. */
+ * nothing: so all weights and biases share a block, all momenta another. The kind is trainable, state or temporary, from the flags: running
+ * statistics do not lie among the parameters. */
 #include "adze/core.h"
 
 #include "base/base.h"
@@ -27,7 +27,7 @@ struct adze_store {
     adze_ctx *ctx;
     slot *slots;
     int count, cap;
-    int *table; /* open addressing; slot number + 1, 0 is free */
+    int *table;    /* open addressing; slot number + 1, 0 is free */
     int table_cap; /* a power of two, at least twice the count */
     int waiting;
     uint64_t generation;

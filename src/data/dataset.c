@@ -15,10 +15,12 @@ typedef struct known_set { /* a row: what a name stands for */
     const char *const *class_names;
 } known_set;
 
-static const char *const fashion_classes[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"};
+static const char *const fashion_classes[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+                                              "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
 
 static const known_set known_sets[] = {
-    {"fashion-mnist", "60,000 + 10,000 grey images of clothes, 28x28, 10 classes (Xiao et al., 2017); Debian: dataset-fashion-mnist", KNOWN_IDX, 10, fashion_classes},
+    {"fashion-mnist", "60,000 + 10,000 grey images of clothes, 28x28, 10 classes (Xiao et al., 2017); Debian: dataset-fashion-mnist", KNOWN_IDX, 10,
+     fashion_classes},
     {"mnist", "60,000 + 10,000 handwritten digits, 28x28, 10 classes (LeCun et al., 1998)", KNOWN_IDX, 10, NULL},
     {"optdigits", "3,823 + 1,797 handwritten digits, 8x8, 10 classes (UCI; Alpaydin and Kaynak, 1998)", KNOWN_OPTDIGITS, 10, NULL},
 };
@@ -115,8 +117,8 @@ static bool look_under(lookup *l, const char *root, const char *sub) {
 }
 
 static bool look_everywhere(lookup *l) {
-    return look_in_list(l, getenv("ADZE_DATA")) || look_under(l, getenv("XDG_DATA_HOME"), "adze") || look_under(l, getenv("HOME"), ".local/share/adze") ||
-           look_in_list(l, "/usr/local/share/datasets:/usr/share/datasets");
+    return look_in_list(l, getenv("ADZE_DATA")) || look_under(l, getenv("XDG_DATA_HOME"), "adze") ||
+           look_under(l, getenv("HOME"), ".local/share/adze") || look_in_list(l, "/usr/local/share/datasets:/usr/share/datasets");
 }
 
 static int find_known(adze_ctx *ctx, const known_set *set, bool train, char *dir) {
@@ -127,8 +129,8 @@ static int find_known(adze_ctx *ctx, const known_set *set, bool train, char *dir
     }
     char *tried = NULL;
     TRY(adze_text_finish(&l.tried, &tried));
-    int st = adze_fail(ctx, ADZE_EARG, "data set '%s' is in none of: %s; put its files there, or set ADZE_DATA to the folder that holds '%s'", set->name, tried,
-                       set->name);
+    int st = adze_fail(ctx, ADZE_EARG, "data set '%s' is in none of: %s; put its files there, or set ADZE_DATA to the folder that holds '%s'",
+                       set->name, tried, set->name);
     adze_free(ctx, tried);
     return st;
 }
@@ -186,8 +188,8 @@ static int image_type(adze_ctx *ctx, const char *path, const adze_type *t, int64
     return ADZE_OK;
 }
 
-static int open_idx_images(adze_ctx *ctx, const char *path, const char *name, int64_t *labels, int64_t count, int classes, const char *const *class_names,
-                           adze_dataset **out) {
+static int open_idx_images(adze_ctx *ctx, const char *path, const char *name, int64_t *labels, int64_t count, int classes,
+                           const char *const *class_names, adze_dataset **out) {
     void *bytes = NULL;
     const uint8_t *data = NULL;
     adze_type type, example;
@@ -206,7 +208,8 @@ static int open_idx_images(adze_ctx *ctx, const char *path, const char *name, in
 static int open_idx(adze_ctx *ctx, const char *dir, const char *name, bool train, const known_set *set, adze_dataset **out) {
     char path[PATH_MAX_BYTES];
     if (!find_file(ctx, dir, train ? train_labels : test_labels, path, sizeof path)) {
-        return adze_fail(ctx, ADZE_EARG, "'%s' has no file '%s' or '%s.gz'", dir, train ? train_labels[0] : test_labels[0], train ? train_labels[0] : test_labels[0]);
+        return adze_fail(ctx, ADZE_EARG, "'%s' has no file '%s' or '%s.gz'", dir, train ? train_labels[0] : test_labels[0],
+                         train ? train_labels[0] : test_labels[0]);
     }
     int64_t *labels = NULL, count = 0;
     int classes = 0;
@@ -248,8 +251,9 @@ static int open_folder(adze_ctx *ctx, const char *dir, bool train, adze_dataset 
 
 static int open_unknown(adze_ctx *ctx, const char *name) {
     const char *near = adze_suggest(name, &known_sets[0].name, ADZE_COUNT(known_sets), sizeof known_sets[0]);
-    return adze_fail(ctx, ADZE_EARG, "there is no data set or folder '%s'%s%s%s", name, near != NULL ? "; did you mean '" : "; known names: ",
-                     near != NULL ? near : "fashion-mnist, mnist, optdigits", near != NULL ? "'?" : "");
+    return adze_fail(ctx, ADZE_EARG, "there is no data set or folder '%s'%s%s%s", name,
+                     near != NULL ? "; did you mean '" : "; known names: ", near != NULL ? near : "fashion-mnist, mnist, optdigits",
+                     near != NULL ? "'?" : "");
 }
 
 int adze_dataset_open(adze_ctx *ctx, const char *name_or_path, const char *part, adze_dataset **out) {

@@ -26,13 +26,14 @@ int adze_idx_read(adze_ctx *ctx, const char *path, void **bytes, adze_type *type
 int adze_text_file_read(adze_ctx *ctx, const char *path, int64_t max, char **text, int64_t *n);
 
 /* A data set that owns its pixels (count x example) and labels: takes both, also on failure. */
-int adze_dataset_take(adze_ctx *ctx, const char *name, adze_type example, void *owned, const uint8_t *pixels, int64_t *labels, int64_t count, int classes,
-                      const char *const *class_names, adze_dataset **out);
+int adze_dataset_take(adze_ctx *ctx, const char *name, adze_type example, void *owned, const uint8_t *pixels, int64_t *labels, int64_t count,
+                      int classes, const char *const *class_names, adze_dataset **out);
 
 /* The sets in UCI's optdigits format: 64 numbers 0..16 and a class on each line, stretched to 0..255. */
 int adze_optdigits_open(adze_ctx *ctx, const char *path, const char *name, adze_dataset **out);
 
-/* Preprocessing as a table: value of pixel v in channel c is lut[c * 256 + v]; filled for `channels` channels. The same bits as adze_preprocess_apply. */
+/* Preprocessing as a table: value of pixel v in channel c is lut[c * 256 + v]; filled for `channels` channels. The same bits as
+ * adze_preprocess_apply. */
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut);
 /* x (H, W, C) moved by (dy, dx) and mirrored when flip, bordered by p->pad, through the table, into out of dtype d. What is moved in is pixel 0. */
 typedef struct adze_warp {

@@ -49,8 +49,9 @@ int adze_idx_parse(adze_ctx *ctx, const void *bytes, size_t n, const char *file,
     TRY(adze_idx_header(ctx, bytes, n, file, type, &header, &total));
     if ((uint64_t)total != n) {
         char shape[96];
-        return adze_fail(ctx, ADZE_EFORMAT, "'%s' has %zu bytes, but its header %s asks for %lld: it is %s", file, n, adze_type_print(type, shape, sizeof shape),
-                         (long long)total, (uint64_t)total > n ? "cut short" : "followed by bytes that do not belong to it");
+        return adze_fail(ctx, ADZE_EFORMAT, "'%s' has %zu bytes, but its header %s asks for %lld: it is %s", file, n,
+                         adze_type_print(type, shape, sizeof shape), (long long)total,
+                         (uint64_t)total > n ? "cut short" : "followed by bytes that do not belong to it");
     }
     *data = (const uint8_t *)bytes + header;
     return ADZE_OK;
@@ -64,7 +65,8 @@ static bool idx_is_gz(const char *path) {
 static int idx_need_gunzip(adze_ctx *ctx, const char *path) {
     const adze_formats *f = adze_ctx_formats(ctx);
     if (f == NULL || f->gunzip == NULL) {
-        return adze_fail(ctx, ADZE_ENOSUP, "'%s' is packed and this program has no gzip reader: call adze_io_register first, or unpack it with gunzip", path);
+        return adze_fail(ctx, ADZE_ENOSUP,
+                         "'%s' is packed and this program has no gzip reader: call adze_io_register first, or unpack it with gunzip", path);
     }
     return ADZE_OK;
 }
@@ -79,7 +81,8 @@ static int idx_unpack(adze_ctx *ctx, const char *path, const void *packed, int64
     TRY(f->gunzip(ctx, packed, n, head, (int64_t)sizeof head, true, path, &have));
     TRY(adze_idx_header(ctx, head, (size_t)have, path, &type, &header, &total));
     if (total / ADZE_DEFLATE_MAX_RATIO > n) {
-        return adze_fail(ctx, ADZE_EFORMAT, "'%s': its header asks for %lld bytes, more than %lld packed bytes can hold", path, (long long)total, (long long)n);
+        return adze_fail(ctx, ADZE_EFORMAT, "'%s': its header asks for %lld bytes, more than %lld packed bytes can hold", path, (long long)total,
+                         (long long)n);
     }
     void *out = adze_alloc(ctx, total, 1);
     if (out == NULL) {

@@ -28,8 +28,8 @@ struct adze_loader {
     int64_t n, order_epoch;
     int64_t pad, row_bytes; /* of one prepared example */
     double *lut;
-    uint32_t key[2];    /* of the augmentation */
-    uint8_t *raw;       /* one example for each worker, and one for the caller */
+    uint32_t key[2]; /* of the augmentation */
+    uint8_t *raw;    /* one example for each worker, and one for the caller */
     int64_t raw_stride;
     loader_slot *slots;
     int nslots;
@@ -135,7 +135,8 @@ static void *loader_work(void *arg) {
     return NULL;
 }
 
-/* -- life -------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- life
+ * -------------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void loader_stop(adze_loader *l) {
     if (!l->locked) {
@@ -174,13 +175,15 @@ void adze_loader_free(adze_loader *l) {
 
 static int loader_check(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, const adze_preprocess *p, const adze_loader_opts *o) {
     if (o->batch < 1 || n < 1) {
-        return adze_fail(ctx, ADZE_EARG, "a loader needs a batch of at least 1 and at least 1 example, not %lld and %lld", (long long)o->batch, (long long)n);
+        return adze_fail(ctx, ADZE_EARG, "a loader needs a batch of at least 1 and at least 1 example, not %lld and %lld", (long long)o->batch,
+                         (long long)n);
     }
     if (o->dtype != ADZE_F32 && o->dtype != ADZE_F64) {
         return adze_fail(ctx, ADZE_ETYPE, "a loader makes f32 or f64 examples, not %s", adze_dtype_name(o->dtype));
     }
     if (o->workers < 0 || o->workers > MAX_WORKERS || o->ahead < 0 || o->ahead > MAX_AHEAD || o->shift < 0 || o->shift > 1024) {
-        return adze_fail(ctx, ADZE_EARG, "a loader takes 0 to %d workers, 0 to %d batches ahead and a shift of 0 to 1024 pixels", MAX_WORKERS, MAX_AHEAD);
+        return adze_fail(ctx, ADZE_EARG, "a loader takes 0 to %d workers, 0 to %d batches ahead and a shift of 0 to 1024 pixels", MAX_WORKERS,
+                         MAX_AHEAD);
     }
     if (d->example.dtype != ADZE_U8 || d->example.rank < 1 || d->example.rank > 3 || p->pad < 0 || p->pad > 4096) {
         return adze_fail(ctx, ADZE_ENOSUP, "a loader reads u8 examples of rank 1 to 3 and pads by 0 to 4096 pixels");
@@ -268,7 +271,8 @@ static int loader_start(adze_loader *l) {
     return ADZE_OK;
 }
 
-int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, const adze_preprocess *p, const adze_loader_opts *o, adze_loader **out) {
+int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, const adze_preprocess *p, const adze_loader_opts *o,
+                    adze_loader **out) {
     *out = NULL;
     TRY(loader_check(ctx, d, ids, n, p, o));
     adze_loader *l = adze_alloc(ctx, 1, sizeof *l);
@@ -297,12 +301,14 @@ int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, in
     return ADZE_OK;
 }
 
-/* -- the consumer's side -------------------------------------------------------------------------------------------------------------------------- */
+/* -- the consumer's side --------------------------------------------------------------------------------------------------------------------------
+ */
 
 int adze_loader_seek(adze_loader *l, int64_t epoch, int64_t batch) {
     int64_t batches = adze_loader_batches(l), number;
     if (epoch < 0 || batch < 0 || batch > batches || !adze_mul_size(epoch, batches, &number) || !adze_add_size(number, batch, &number)) {
-        return adze_fail(l->ctx, ADZE_EARG, "there is no batch %lld in epoch %lld: an epoch has %lld", (long long)batch, (long long)epoch, (long long)batches);
+        return adze_fail(l->ctx, ADZE_EARG, "there is no batch %lld in epoch %lld: an epoch has %lld", (long long)batch, (long long)epoch,
+                         (long long)batches);
     }
     pthread_mutex_lock(&l->lock);
     l->claimed = INT64_MAX - l->nslots; /* nothing is claimed while the last claims finish */
@@ -319,15 +325,16 @@ int adze_loader_seek(adze_loader *l, int64_t epoch, int64_t batch) {
     return ADZE_OK;
 }
 
-static int loader_check_batch(const adze_loader *l, const adze_tensor *x, const adze_tensor *label) {
-    bool ok = x->rank >= 1 && x->dims[0] >= l->o.batch && x->dtype == l->o.dtype && adze_tensor_contiguous(x) && label->rank == 1 &&
-              label->dims[0] >= l->o.batch && label->dtype == ADZE_I64 && adze_tensor_contiguous(label);
+/* need: the examples of the batch to come. */
+static int loader_check_batch(const adze_loader *l, const adze_tensor *x, const adze_tensor *label, int64_t need) {
+    bool ok = x->rank >= 1 && x->dims[0] >= need && x->dtype == l->o.dtype && adze_tensor_contiguous(x) && label->rank == 1 &&
+              label->dims[0] >= need && label->dtype == ADZE_I64 && adze_tensor_contiguous(label);
     int64_t bytes = 0;
     adze_type t = adze_tensor_type(x);
     ok = ok && adze_mul_size(l->row_bytes, x->dims[0], &bytes) && adze_type_bytes(&t) == bytes;
     if (!ok) {
         char shape[96];
-        return adze_fail(l->ctx, ADZE_ESHAPE, "the loader makes batches of %lld examples of %lld bytes with i64 labels; x is %s", (long long)l->o.batch,
+        return adze_fail(l->ctx, ADZE_ESHAPE, "the loader has %lld examples of %lld bytes with i64 labels; x is %s", (long long)need,
                          (long long)l->row_bytes, adze_type_print(&t, shape, sizeof shape));
     }
     return ADZE_OK;
@@ -349,12 +356,12 @@ static loader_slot *loader_await(adze_loader *l) {
 
 int adze_loader_next(adze_loader *l, adze_tensor x, adze_tensor label, int64_t *n) {
     *n = 0;
-    TRY(loader_check_batch(l, &x, &label));
-    int64_t batches = adze_loader_batches(l);
+    int64_t batches = adze_loader_batches(l), at = l->taken % batches * l->o.batch;
     if (l->taken % batches == 0 && l->taken > 0 && !l->at_end) {
         l->at_end = true;
         return ADZE_OK;
     }
+    TRY(loader_check_batch(l, &x, &label, l->n - at < l->o.batch ? l->n - at : l->o.batch));
     l->at_end = false;
     double start = adze_now();
     pthread_mutex_lock(&l->lock);

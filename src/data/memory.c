@@ -58,8 +58,8 @@ static int memory_check(adze_ctx *ctx, const adze_type *example, const int64_t *
         return adze_fail(ctx, ADZE_ENOSUP, "a data set holds u8 pixels, not %s", adze_dtype_name(example->dtype));
     }
     if (*bytes <= 0 || count < 0 || !adze_mul_size(*bytes, count, &total) || !adze_mul_size(count, (int64_t)sizeof(int64_t), &total)) {
-        return adze_fail(ctx, ADZE_ESHAPE, "a data set needs examples of at least one byte and a legal count, not %lld bytes and %lld examples", (long long)*bytes,
-                         (long long)count);
+        return adze_fail(ctx, ADZE_ESHAPE, "a data set needs examples of at least one byte and a legal count, not %lld bytes and %lld examples",
+                         (long long)*bytes, (long long)count);
     }
     for (int64_t i = 0; i < count; i++) {
         if (labels[i] < 0 || labels[i] >= classes) {
@@ -69,7 +69,8 @@ static int memory_check(adze_ctx *ctx, const adze_type *example, const int64_t *
     return ADZE_OK;
 }
 
-static int memory_new(adze_ctx *ctx, adze_type example, const uint8_t *pixels, const int64_t *labels, int64_t count, int classes, adze_dataset **out) {
+static int memory_new(adze_ctx *ctx, adze_type example, const uint8_t *pixels, const int64_t *labels, int64_t count, int classes,
+                      adze_dataset **out) {
     int64_t bytes;
     TRY(memory_check(ctx, &example, labels, count, classes, &bytes));
     adze_dataset *d = adze_alloc(ctx, 1, sizeof *d);
@@ -99,8 +100,8 @@ int adze_dataset_from_memory(adze_ctx *ctx, adze_type example, const void *x, co
     return memory_new(ctx, example, x, labels, count, classes, out);
 }
 
-int adze_dataset_take(adze_ctx *ctx, const char *name, adze_type example, void *owned, const uint8_t *pixels, int64_t *labels, int64_t count, int classes,
-                      const char *const *class_names, adze_dataset **out) {
+int adze_dataset_take(adze_ctx *ctx, const char *name, adze_type example, void *owned, const uint8_t *pixels, int64_t *labels, int64_t count,
+                      int classes, const char *const *class_names, adze_dataset **out) {
     *out = NULL;
     int st = memory_new(ctx, example, pixels, labels, count, classes, out);
     if (st != ADZE_OK) {

@@ -24,7 +24,8 @@ static int digits_number(digits_reader *r, int max, bool last, uint8_t *out) {
     if (last) {
         r->at += *r->at == '\r' ? 1 : 0;
         if (*r->at != '\n' && *r->at != 0) {
-            return adze_fail(r->ctx, ADZE_EFORMAT, "'%s' line %lld: expected %d numbers and the end of the line", r->path, (long long)r->line, PIXELS + 1);
+            return adze_fail(r->ctx, ADZE_EFORMAT, "'%s' line %lld: expected %d numbers and the end of the line", r->path, (long long)r->line,
+                             PIXELS + 1);
         }
         r->at += *r->at == '\n' ? 1 : 0;
     } else if (*r->at++ != ',') {

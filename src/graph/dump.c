@@ -90,7 +90,7 @@ static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
     const adze_pstep *s = &p->steps[i];
     char type[96], place[64];
     const adze_view *v = &p->views[s->view + s->nin];
-    const adze_where *at = &p->where[s->view + s->nin];
+    const adze_spot *at = &p->spots[s->view + s->nin];
     adze_type out = adze_type_make(v->dtype, v->rank, v->dims);
     if (at->place == ADZE_PLACE_SLOT) {
         snprintf(place, sizeof place, "slot %d", (int)at->slot);

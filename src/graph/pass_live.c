@@ -1,16 +1,6 @@
 /* Liveness under one order: which values share memory (forced or in place), from which step to which each block lives, and the most bytes at once. */
 #include "plan_internal.h"
 
-typedef struct lives {
-    adze_work *w;
-    const int32_t *order;
-    int32_t *pos;       /* by node: its position */
-    int32_t *last;      /* by value: position of its last reader */
-    int32_t *end_of;    /* by region: position of its last step */
-    int32_t *begin_of;  /* by region: position of its first step */
-    adze_live *out;
-} lives;
-
 int64_t adze_trips_of(const adze_graph *g, int32_t region) {
     return g->regions[region].kind == ADZE_REGION_REPEAT ? g->regions[region].max_trips : 1;
 }
@@ -31,23 +21,22 @@ static bool planned(const adze_work *w, int32_t v) {
 }
 
 /* The last reader of each computed value. A repeat reads what lies outside it until its last iteration ends. */
-static void find_last(lives *l) {
-    adze_work *w = l->w;
-    adze_graph *g = w->g;
+static void find_last(const adze_work *w, const int32_t *order, adze_live *l) {
+    const adze_graph *g = w->g;
     for (int32_t r = 0; r < g->nregions; r++) {
         l->begin_of[r] = l->end_of[r] = -1;
     }
     for (int32_t t = 0; t < w->norder; t++) {
-        int32_t r = g->nodes[l->order[t]].region;
-        l->pos[l->order[t]] = t;
+        int32_t r = g->nodes[order[t]].region;
+        l->pos[order[t]] = t;
         l->begin_of[r] = l->begin_of[r] < 0 ? t : l->begin_of[r];
         l->end_of[r] = t;
     }
     for (int32_t v = 0; v < g->nvals; v++) {
-        l->last[v] = -1;
+        l->last[v] = l->block_of[v] = -1;
     }
     for (int32_t t = 0; t < w->norder; t++) {
-        const adze_gnode *n = &g->nodes[l->order[t]];
+        const adze_gnode *n = &g->nodes[order[t]];
         for (int k = 0; k < n->nin; k++) {
             int32_t v = w->layout[n->in[k]].root, until = t;
             if (g->regions[n->region].kind == ADZE_REGION_REPEAT && planned(w, v) && l->pos[g->vals[v].node] < l->begin_of[n->region]) {
@@ -61,129 +50,152 @@ static void find_last(lives *l) {
     }
 }
 
-/* The input whose memory output 0 may take over at position t, or -1. */
-static int find_in_place(const lives *l, const adze_gnode *n, int32_t t) {
-    const adze_work *w = l->w;
-    const adze_graph *g = w->g;
+static bool whole(const adze_layout *l) { /* all of its root's memory, in order */
+    return (char *)l->view.data == ADZE_VIEW_BASE && l->iter == 0 && adze_view_dense(&l->view);
+}
+
+/* Bit k: output 0 may take over input k's memory once nobody else needs it. Depends on the node alone. */
+static uint32_t in_place_mask(const adze_work *w, const adze_gnode *n) {
     const adze_op *op = n->op;
     adze_type types[ADZE_MAX_IN];
-    adze_sig s = adze_node_sig(g, n, types);
+    adze_sig s = adze_node_sig(w->g, n, types);
     if ((w->opts && w->opts->no_reuse) || adze_op_forced(op) || (!(op->flags & ADZE_OP_MAP) && !op->inplace)) {
-        return -1;
+        return 0;
     }
-    uint32_t mask = op->inplace ? op->inplace(&s) : ~0u;
+    uint32_t mask = op->inplace ? op->inplace(&s) : ~0u, out = 0;
     int64_t bytes = adze_type_bytes(&n->types[0]);
     for (int k = 0; k < n->nin && k < 32; k++) {
         const adze_layout *in = &w->layout[n->in[k]];
-        int32_t b = l->out->block_of[in->root];
-        if (!(mask >> k & 1) || b < 0 || bytes == 0 || adze_type_bytes(&types[k]) != bytes || !adze_view_dense(&in->view) ||
-            adze_dtype_size(types[k].dtype) != adze_dtype_size(n->types[0].dtype)) {
+        bool fits = (mask >> k & 1) && bytes > 0 && whole(in) && adze_type_bytes(&types[k]) == bytes &&
+                    adze_dtype_size(types[k].dtype) == adze_dtype_size(n->types[0].dtype);
+        for (int j = 0; j < n->nin && fits; j++) { /* another view of the same memory must be read at the same places */
+            const adze_layout *other = &w->layout[n->in[j]];
+            fits = j == k || other->root != in->root || ((op->flags & ADZE_OP_MAP) && whole(other) && adze_type_bytes(&types[j]) == bytes);
+        }
+        out |= fits ? 1u << k : 0;
+    }
+    return out;
+}
+
+/* The input whose memory output 0 takes over at position t, or -1. */
+static int find_in_place(const adze_work *w, const adze_live *l, int32_t id, int32_t t) {
+    const adze_graph *g = w->g;
+    const adze_gnode *n = &g->nodes[id];
+    for (int k = 0; l->mask[id] >> k; k++) {
+        int32_t b = l->mask[id] >> k & 1 ? l->block_of[w->layout[n->in[k]].root] : -1;
+        if (b < 0 || l->blocks[b].to != t || l->blocks[b].size != l->size[n->first]) {
             continue;
         }
-        const adze_block *block = &l->out->blocks[b];
-        bool fits = block->to == t && block->size == adze_round_up(bytes) && (char *)in->view.data == ADZE_VIEW_BASE && in->iter == 0;
-        if (g->regions[n->region].kind == ADZE_REGION_REPEAT && block->from < l->begin_of[n->region]) {
-            fits = false; /* the next iteration reads it again */
+        if (g->regions[n->region].kind == ADZE_REGION_REPEAT && l->blocks[b].from < l->begin_of[n->region]) {
+            continue; /* the next iteration reads it again */
         }
-        for (int j = 0; j < n->nin && fits; j++) {
-            const adze_layout *other = &w->layout[n->in[j]];
-            bool same = (op->flags & ADZE_OP_MAP) && (char *)other->view.data == ADZE_VIEW_BASE && adze_view_dense(&other->view) &&
-                        adze_type_bytes(&types[j]) == bytes;
-            fits = j == k || l->out->block_of[other->root] != b || same;
+        bool clash = false; /* a value of this block under another name */
+        for (int j = 0; j < n->nin; j++) {
+            int32_t root = w->layout[n->in[j]].root;
+            clash = clash || (root != w->layout[n->in[k]].root && l->block_of[root] == b);
         }
-        if (fits) {
+        if (!clash) {
             return k;
         }
     }
     return -1;
 }
 
-static int32_t new_block(adze_live *out, int64_t size, int32_t from, int32_t to, int32_t val) {
-    out->blocks[out->nblocks] = (adze_block){.size = size, .from = from, .to = to, .val = val};
-    return out->nblocks++;
+static int32_t new_block(adze_live *l, int64_t size, int32_t from, int32_t to, int32_t val) {
+    l->blocks[l->nblocks] = (adze_block){.size = size, .from = from, .to = to, .val = val};
+    return l->nblocks++;
 }
 
-static void place_outputs(lives *l, const adze_gnode *n, int32_t t) {
-    adze_work *w = l->w;
-    int in_place = find_in_place(l, n, t);
+static void place_outputs(const adze_work *w, adze_live *l, int32_t id, int32_t t) {
+    const adze_gnode *n = &w->g->nodes[id];
+    int in_place = l->mask[id] ? find_in_place(w, l, id, t) : -1;
     for (int o = 0; o < n->nout; o++) {
         int32_t v = n->first + o, forced = adze_forced_input(n, o), b = -1;
         int32_t until = l->last[v] > t ? l->last[v] : t;
         if (forced) {
-            b = l->out->block_of[w->layout[forced].root]; /* -1: a slot of the store */
+            b = l->block_of[w->layout[forced].root]; /* -1: a slot of the store */
         } else if (o == 0 && in_place >= 0) {
-            b = l->out->block_of[w->layout[n->in[in_place]].root];
+            b = l->block_of[w->layout[n->in[in_place]].root];
         } else {
-            b = new_block(l->out, adze_round_up(adze_type_bytes(&n->types[o])), t, until, v);
+            b = new_block(l, l->size[v], t, until, v);
         }
-        l->out->block_of[v] = b;
-        if (b >= 0 && l->out->blocks[b].to < until) {
-            l->out->blocks[b].to = until;
+        l->block_of[v] = b;
+        if (b >= 0 && l->blocks[b].to < until) {
+            l->blocks[b].to = until;
         }
     }
-    size_t scratch = adze_step_scratch(w, l->order[t]);
-    if (scratch > 0) {
-        new_block(l->out, adze_round_up((int64_t)scratch), t, t, -1);
+    if (l->scratch[id] > 0) {
+        new_block(l, l->scratch[id], t, t, -1);
     }
 }
 
-static int find_peak(adze_work *w, adze_live *out) {
-    int64_t *change = adze_alloc(w->ctx, w->norder + 2, sizeof *change);
-    if (!change) {
+static void find_peak(const adze_work *w, adze_live *l) {
+    memset(l->change, 0, sizeof *l->change * (size_t)(w->norder + 2));
+    for (int32_t b = 0; b < l->nblocks; b++) {
+        l->change[l->blocks[b].from] += l->blocks[b].size;
+        l->change[l->blocks[b].to + 1] -= l->blocks[b].size;
+    }
+    l->peak = 0;
+    l->area = 0;
+    for (int64_t t = 0, now = 0; t <= w->norder; t++) {
+        now += l->change[t];
+        l->peak = now > l->peak ? now : l->peak;
+        l->area += (double)now;
+    }
+}
+
+/* What does not depend on the order, and room for what does: an order is judged many times. */
+static int prepare(const adze_work *w, adze_live *l) {
+    const adze_graph *g = w->g;
+    adze_ctx *ctx = w->ctx;
+    l->blocks = adze_alloc(ctx, (int64_t)g->nvals + g->nnodes, sizeof *l->blocks);
+    l->block_of = adze_alloc(ctx, g->nvals, sizeof *l->block_of);
+    l->pos = adze_alloc(ctx, g->nnodes, sizeof *l->pos);
+    l->last = adze_alloc(ctx, g->nvals, sizeof *l->last);
+    l->begin_of = adze_alloc(ctx, g->nregions, sizeof *l->begin_of);
+    l->end_of = adze_alloc(ctx, g->nregions, sizeof *l->end_of);
+    l->mask = adze_alloc(ctx, g->nnodes, sizeof *l->mask);
+    l->scratch = adze_alloc(ctx, g->nnodes, sizeof *l->scratch);
+    l->size = adze_alloc(ctx, g->nvals, sizeof *l->size);
+    l->change = adze_alloc(ctx, (int64_t)g->nnodes + 2, sizeof *l->change);
+    if (!l->blocks || !l->block_of || !l->pos || !l->last || !l->begin_of || !l->end_of || !l->mask || !l->scratch || !l->size || !l->change) {
         return ADZE_ENOMEM;
     }
-    for (int32_t b = 0; b < out->nblocks; b++) {
-        change[out->blocks[b].from] += out->blocks[b].size;
-        change[out->blocks[b].to + 1] -= out->blocks[b].size;
+    for (int32_t i = 0; i < g->nnodes; i++) {
+        const adze_gnode *n = &g->nodes[i];
+        if (w->kind[i] != ADZE_KIND_STEP) {
+            continue;
+        }
+        l->mask[i] = in_place_mask(w, n);
+        l->scratch[i] = adze_round_up((int64_t)adze_step_scratch(w, i));
+        for (int o = 0; o < n->nout; o++) {
+            l->size[n->first + o] = adze_round_up(adze_type_bytes(&n->types[o]));
+        }
     }
-    out->peak = 0;
-    for (int64_t t = 0, now = 0; t <= w->norder; t++) {
-        now += change[t];
-        out->peak = now > out->peak ? now : out->peak;
-    }
-    adze_free(w->ctx, change);
     return ADZE_OK;
 }
 
-int adze_plan_live(adze_work *w, const int32_t *order, adze_live *out) {
-    adze_graph *g = w->g;
-    adze_ctx *ctx = w->ctx;
-    if (!out->blocks) {
-        out->blocks = adze_alloc(ctx, (int64_t)g->nvals + g->nnodes, sizeof *out->blocks);
+int adze_plan_live(adze_work *w, const int32_t *order, adze_live *l) {
+    if (!l->change) {
+        TRY(prepare(w, l));
     }
-    if (!out->block_of) {
-        out->block_of = adze_alloc(ctx, g->nvals, sizeof *out->block_of);
+    find_last(w, order, l);
+    l->nblocks = 0;
+    for (int32_t t = 0; t < w->norder; t++) {
+        place_outputs(w, l, order[t], t);
     }
-    lives l = {.w = w, .order = order, .out = out};
-    l.pos = adze_alloc(ctx, g->nnodes, sizeof *l.pos);
-    l.last = adze_alloc(ctx, g->nvals, sizeof *l.last);
-    l.begin_of = adze_alloc(ctx, g->nregions, sizeof *l.begin_of);
-    l.end_of = adze_alloc(ctx, g->nregions, sizeof *l.end_of);
-    int status = ADZE_ENOMEM;
-    if (out->blocks && out->block_of && l.pos && l.last && l.begin_of && l.end_of) {
-        find_last(&l);
-        out->nblocks = 0;
-        for (int32_t v = 0; v < g->nvals; v++) {
-            out->block_of[v] = -1;
-        }
-        for (int32_t t = 0; t < w->norder; t++) {
-            place_outputs(&l, &g->nodes[order[t]], t);
-        }
-        for (int32_t b = 0; w->opts && w->opts->no_reuse && b < out->nblocks; b++) {
-            out->blocks[b].from = 0;
-            out->blocks[b].to = w->norder;
-        }
-        status = find_peak(w, out);
+    for (int32_t b = 0; w->opts && w->opts->no_reuse && b < l->nblocks; b++) {
+        l->blocks[b].from = 0;
+        l->blocks[b].to = w->norder;
     }
-    adze_free(ctx, l.pos);
-    adze_free(ctx, l.last);
-    adze_free(ctx, l.begin_of);
-    adze_free(ctx, l.end_of);
-    return status;
+    find_peak(w, l);
+    return ADZE_OK;
 }
 
 void adze_live_free(adze_ctx *ctx, adze_live *l) {
-    adze_free(ctx, l->blocks);
-    adze_free(ctx, l->block_of);
+    void *all[] = {l->blocks, l->block_of, l->pos, l->last, l->begin_of, l->end_of, l->mask, l->scratch, l->size, l->change};
+    for (size_t i = 0; i < ADZE_COUNT(all); i++) {
+        adze_free(ctx, all[i]);
+    }
     *l = (adze_live){0};
 }

@@ -105,20 +105,36 @@ static void repair(pack *p, int64_t peak, bool tightest, int rounds) {
     }
 }
 
+/* Sorted by size once more, with the sizes blurred. */
+static void blur(pack *p, int64_t peak, int rounds) {
+    adze_rng rng = adze_rng_make(11, (uint64_t)p->n);
+    for (int r = 0; r < rounds && p->arena > peak; r++) {
+        double power = adze_rng_uniform(&rng);
+        for (int32_t i = 0; i < p->n; i++) {
+            const adze_block *b = &p->b[p->items[i].block];
+            double weight = (double)b->size * (1 + power * (b->to - b->from));
+            p->items[i].key[0] = -weight * (0.6 + adze_rng_uniform(&rng));
+        }
+        qsort(p->items, (size_t)p->n, sizeof *p->items, by_key);
+        pack_all(p, r % 2 != 0);
+    }
+}
+
 static void search(pack *p, int64_t peak) {
-    enum { SORTS = 5, BUDGET = 4000000 }; /* block comparisons that a plan may spend on repairs */
-    int64_t work = (int64_t)p->n * p->n / 4 + 1;
-    int rounds = (int)(BUDGET / work > 300 ? 300 : BUDGET / work);
+    enum { SORTS = 5, BUDGET = 4000000, MOST = 200 }; /* block comparisons that a plan may spend on repairs */
+    int64_t work = (int64_t)p->n * p->n / 4 + 1, close = peak + peak / 50;
+    int rounds = (int)(BUDGET / work > MOST ? MOST : BUDGET / work);
     for (int how = 0; how < SORTS && p->arena != peak; how++) {
         for (int tight = 0; tight < 2 && p->arena != peak; tight++) {
             set_keys(p, how);
             pack_all(p, tight != 0);
         }
     }
-    for (int how = 0; how < SORTS && p->arena != peak; how++) {
+    for (int how = 0; how < SORTS && p->arena > close; how++) { /* within two percent is near enough */
         set_keys(p, how);
-        repair(p, peak, how % 2 != 0, rounds);
+        repair(p, close, how % 2 != 0, rounds);
     }
+    blur(p, close, 2 * rounds);
 }
 
 int adze_pass_memory(adze_work *w) {

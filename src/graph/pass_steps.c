@@ -25,11 +25,11 @@ static int32_t slot_node(const adze_work *w, int32_t v) {
     }
 }
 
-static adze_where locate(const builder *b, int32_t v) {
+static adze_spot locate(const builder *b, int32_t v) {
     const adze_work *w = b->w;
     const adze_layout *l = &w->layout[v];
     int32_t id = w->g->vals[l->root].node, block = w->live.block_of[l->root];
-    adze_where at = {.offset = (char *)l->view.data - ADZE_VIEW_BASE, .iter = l->iter};
+    adze_spot at = {.offset = (char *)l->view.data - ADZE_VIEW_BASE, .iter = l->iter};
     if (w->kind[id] == ADZE_KIND_INPUT || w->kind[id] == ADZE_KIND_CONST) {
         at.place = w->kind[id] == ADZE_KIND_INPUT ? ADZE_PLACE_INPUT : ADZE_PLACE_CONST;
         at.offset += b->offset_of[id];
@@ -43,7 +43,7 @@ static adze_where locate(const builder *b, int32_t v) {
     return at;
 }
 
-static int add_port(builder *b, adze_port *ports, int32_t *n, const char *name, const adze_type *type, adze_where at) {
+static int add_port(builder *b, adze_port *ports, int32_t *n, const char *name, const adze_type *type, adze_spot at) {
     ports[*n] = (adze_port){keep(b, name), *type, at};
     return ports[(*n)++].name ? ADZE_OK : ADZE_ENOMEM;
 }
@@ -58,11 +58,11 @@ static int lay_sources(builder *b, int64_t *const_bytes) {
         int64_t bytes = n->nout > 0 ? adze_round_up(adze_type_bytes(&n->types[0])) : 0;
         if (w->kind[i] == ADZE_KIND_INPUT) {
             b->offset_of[i] = p->input_bytes;
-            TRY(add_port(b, p->inputs, &p->ninputs, n->name, &n->types[0], (adze_where){.place = ADZE_PLACE_INPUT, .offset = p->input_bytes}));
+            TRY(add_port(b, p->inputs, &p->ninputs, n->name, &n->types[0], (adze_spot){.place = ADZE_PLACE_INPUT, .offset = p->input_bytes}));
             p->input_bytes += bytes;
         } else if (w->kind[i] == ADZE_KIND_SLOT) {
             b->slot_of[i] = p->nslots;
-            TRY(add_port(b, p->slots, &p->nslots, n->name, &n->types[0], (adze_where){.place = ADZE_PLACE_SLOT, .slot = p->nslots}));
+            TRY(add_port(b, p->slots, &p->nslots, n->name, &n->types[0], (adze_spot){.place = ADZE_PLACE_SLOT, .slot = p->nslots}));
             p->slot_bytes += adze_type_bytes(&n->types[0]);
         } else if (w->kind[i] == ADZE_KIND_CONST) {
             b->offset_of[i] = *const_bytes;
@@ -124,13 +124,13 @@ static adze_cost cost_of(const adze_sig *s) {
 static void add_view(builder *b, int32_t v) {
     b->p->views[b->p->nviews] = b->w->layout[v].view;
     b->p->views[b->p->nviews].data = NULL;
-    b->p->where[b->p->nviews++] = locate(b, v);
+    b->p->spots[b->p->nviews++] = locate(b, v);
 }
 
 /* repeat_collect writes one row of its result: the kernel sees row i in iteration i. */
 static void narrow_collect(adze_plan *p, const adze_pstep *s) {
     adze_view *out = &p->views[s->view + s->nin], *row = &p->views[s->view + 1];
-    p->where[s->view + s->nin].iter = out->strides[0] * (int64_t)adze_dtype_size(out->dtype);
+    p->spots[s->view + s->nin].iter = out->strides[0] * (int64_t)adze_dtype_size(out->dtype);
     out->rank = row->rank;
     for (int d = 0; d < row->rank; d++) {
         out->dims[d] = out->dims[d + 1];
@@ -204,7 +204,7 @@ static int make_room(builder *b) {
     adze_arena *a = &p->arena;
     p->steps = adze_arena_alloc(a, sizeof *p->steps * (size_t)(w->norder + 1));
     p->views = adze_arena_alloc(a, sizeof *p->views * (views + 1));
-    p->where = adze_arena_alloc(a, sizeof *p->where * (views + 1));
+    p->spots = adze_arena_alloc(a, sizeof *p->spots * (views + 1));
     p->inputs = adze_arena_alloc(a, sizeof *p->inputs * nodes);
     p->slots = adze_arena_alloc(a, sizeof *p->slots * nodes);
     p->outputs = adze_arena_alloc(a, sizeof *p->outputs * (size_t)(g->noutputs + 1));
@@ -212,7 +212,7 @@ static int make_room(builder *b) {
     p->poison = adze_arena_alloc(a, sizeof *p->poison * (size_t)(w->live.nblocks + 1));
     p->nblocks = w->live.nblocks;
     p->blocks = adze_arena_dup(a, w->live.blocks, sizeof *p->blocks * (size_t)(p->nblocks + 1));
-    return p->steps && p->views && p->where && p->inputs && p->slots && p->outputs && p->regions && p->poison && p->blocks ? ADZE_OK : ADZE_ENOMEM;
+    return p->steps && p->views && p->spots && p->inputs && p->slots && p->outputs && p->regions && p->poison && p->blocks ? ADZE_OK : ADZE_ENOMEM;
 }
 
 static int build(builder *b) {

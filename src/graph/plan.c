@@ -195,7 +195,7 @@ int adze_plan_check(const adze_plan *p) {
     for (int32_t t = 0; t < p->nsteps; t++) {
         const adze_pstep *s = &p->steps[t];
         for (int32_t v = s->view; v < s->view + s->nin + s->nout; v++) {
-            const adze_where *at = &p->where[v];
+            const adze_spot *at = &p->spots[v];
             int64_t begin = 0, trips = p->regions[s->region].kind == ADZE_REGION_REPEAT ? p->regions[s->region].max_trips : 1;
             int64_t end = view_end(&p->views[v], at->iter, trips, &begin);
             bool found = at->place != ADZE_PLACE_ARENA || end == begin;

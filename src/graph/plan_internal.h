@@ -29,7 +29,11 @@ typedef struct adze_live { /* liveness under one order */
     adze_block *blocks;
     int32_t nblocks;
     int32_t *block_of; /* by value: its block, -1 for none */
+    int32_t *pos, *last, *begin_of, *end_of; /* positions: of a node, of a value's last reader, of a region's first and last step */
+    uint32_t *mask;                          /* by node: inputs whose memory output 0 may take over */
+    int64_t *scratch, *size, *change;        /* bytes by node, by value, and from one position to the next */
     int64_t peak;      /* most bytes live at once */
+    double area;       /* bytes alive, summed over the steps */
 } adze_live;
 
 typedef struct adze_work {
@@ -66,19 +70,19 @@ int adze_pass_kernel(adze_work *w);
 int adze_pass_order(adze_work *w);
 int adze_pass_memory(adze_work *w);
 int adze_pass_steps(adze_work *w, adze_plan *p);
-int adze_plan_live(adze_work *w, const int32_t *order, adze_live *out); /* who lives when; out->blocks and block_of are reused or made */
+int adze_plan_live(adze_work *w, const int32_t *order, adze_live *out); /* who lives when; begin with a zeroed `out`, which may be used again and again */
 void adze_live_free(adze_ctx *ctx, adze_live *l);
 
 /* -- the plan ----------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef enum adze_place { ADZE_PLACE_ARENA, ADZE_PLACE_INPUT, ADZE_PLACE_CONST, ADZE_PLACE_SLOT } adze_place;
 
-typedef struct adze_where {
+typedef struct adze_spot {
     adze_place place;
     int32_t slot;   /* ADZE_PLACE_SLOT: index into the plan's slots */
     int64_t offset; /* bytes */
     int64_t iter;   /* bytes from one iteration to the next */
-} adze_where;
+} adze_spot;
 
 typedef struct adze_pstep {
     const adze_op *op;
@@ -97,7 +101,7 @@ typedef struct adze_pstep {
 typedef struct adze_port { /* an input, output or slot: a name and a place */
     const char *name;
     adze_type type;
-    adze_where at;
+    adze_spot at;
 } adze_port;
 
 typedef struct adze_pregion {
@@ -113,7 +117,7 @@ struct adze_plan {
     const char *device;
     adze_pstep *steps;
     adze_view *views;
-    adze_where *where; /* of each view */
+    adze_spot *spots; /* of each view */
     adze_port *inputs, *outputs, *slots;
     adze_pregion *regions;
     adze_block *blocks; /* of the arena, for adze_plan_check and poisoning */

@@ -45,7 +45,7 @@ static int bind_slots(adze_session *s, const char *prefix) {
     return ADZE_OK;
 }
 
-static const adze_tensor *memory_of(const adze_session *s, const adze_where *at) {
+static const adze_tensor *memory_of(const adze_session *s, const adze_spot *at) {
     switch (at->place) {
     case ADZE_PLACE_INPUT:
         return &s->inputs;
@@ -77,7 +77,7 @@ static int bind(adze_session *s, const char *prefix) {
     TRY(new_bytes(s->ctx, p->local_bytes * s->threads, &s->local));
     for (int32_t i = 0; i < p->nviews; i++) {
         s->views[i] = p->views[i];
-        s->views[i].data = (char *)adze_tensor_data(memory_of(s, &p->where[i])) + p->where[i].offset;
+        s->views[i].data = (char *)adze_tensor_data(memory_of(s, &p->spots[i])) + p->spots[i].offset;
     }
     for (int32_t r = 0; r < p->nregions; r++) {
         s->trips[r] = p->regions[r].max_trips;
@@ -221,7 +221,7 @@ static void poison(adze_session *s, int32_t t, int32_t begin, bool more) {
 static void shift_views(adze_session *s, int32_t from, int32_t to, int64_t by) {
     const adze_pstep *a = &s->p->steps[from], *z = &s->p->steps[to - 1];
     for (int32_t v = a->view; v < z->view + z->nin + z->nout; v++) {
-        s->views[v].data = (char *)s->views[v].data + by * s->p->where[v].iter;
+        s->views[v].data = (char *)s->views[v].data + by * s->p->spots[v].iter;
     }
 }
 
@@ -323,7 +323,7 @@ static int check_step(adze_session *s, int32_t t, void *arg) {
     const adze_pstep *p = &s->p->steps[t];
     for (int32_t o = p->view + p->nin; o < p->view + p->nin + p->nout; o++) {
         const adze_view *v = &s->views[o];
-        const adze_tensor *m = memory_of(s, &s->p->where[o]);
+        const adze_tensor *m = memory_of(s, &s->p->spots[o]);
         adze_tensor out = {.dtype = v->dtype, .rank = v->rank, .buf = m->buf};
         out.offset = m->offset + ((char *)v->data - (char *)adze_tensor_data(m));
         memcpy(out.dims, v->dims, sizeof out.dims);

@@ -11,8 +11,8 @@ typedef struct adze_canvas {
     adze_ctx *ctx;
     double width, height; /* in units; a pixel of the raster is 1 / ADZE_RASTER_ZOOM of one */
     bool svg;
-    adze_text text;       /* SVG */
-    adze_tensor image;    /* raster: u8 (H, W, 3) */
+    adze_text text;    /* SVG */
+    adze_tensor image; /* raster: u8 (H, W, 3) */
 } adze_canvas;
 
 enum { ADZE_RASTER_ZOOM = 2, ADZE_GLYPH_W = 5, ADZE_GLYPH_H = 7, ADZE_GLYPH_STEP = 6 /* units from letter to letter */ };

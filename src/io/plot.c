@@ -33,9 +33,22 @@ static axis axis_make(double lo, double hi) {
     return a;
 }
 
+/* Three digits and an exponent, without the locale's comma. */
+static void scientific(double v, char *out, size_t n) {
+    int e = v == 0 ? 0 : (int)floor(log10(fabs(v)) + 1e-9);
+    long long m = llround(fabs(v) / pow(10, e) * 100);
+    int digits = m % 100 == 0 ? 0 : m % 10 == 0 ? 1 : 2;
+    long long tail = digits == 1 ? m / 10 % 10 : m % 100;
+    if (digits == 0) {
+        snprintf(out, n, "%s%llde%d", v < 0 ? "-" : "", m / 100, e);
+    } else {
+        snprintf(out, n, "%s%lld.%0*llde%d", v < 0 ? "-" : "", m / 100, digits, tail, e);
+    }
+}
+
 static void tick_label(const axis *a, double v, char *out, size_t n) {
     if (a->decimals < 0 || a->decimals > MAX_DECIMALS) {
-        adze_print_f64(out, n, v);
+        scientific(v, out, n);
         return;
     }
     long long scale = 1;
@@ -86,7 +99,7 @@ static bool frame_fit(frame *f, const adze_chart *c) {
 }
 
 static void draw_axes(adze_canvas *c, const frame *f, const adze_chart *chart) {
-    char label[40];
+    char label[64];
     double left = frame_x(f, f->x.lo), right = frame_x(f, f->x.hi), bottom = frame_y(f, f->y.lo), top = frame_y(f, f->y.hi);
     int nx = (int)llround((f->x.hi - f->x.lo) / f->x.step), ny = (int)llround((f->y.hi - f->y.lo) / f->y.step);
     for (int i = 0; i <= nx; i++) {

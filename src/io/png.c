@@ -7,11 +7,11 @@
 #include <stdio.h>
 
 enum {
-    MAX_SIDE = 16384,          /* pixels */
-    MAX_DECODED = 64 << 20,    /* bytes: a few packed KB may claim far more */
-    MAX_CHUNK = 8 << 20,       /* bytes of one ancillary chunk */
-    MAX_CHUNKS = 64,           /* ancillary chunks kept */
-    MAX_FILE = 256 << 20,      /* bytes read from disk */
+    MAX_SIDE = 16384,       /* pixels */
+    MAX_DECODED = 64 << 20, /* bytes: a few packed KB may claim far more */
+    MAX_CHUNK = 8 << 20,    /* bytes of one ancillary chunk */
+    MAX_CHUNKS = 64,        /* ancillary chunks kept */
+    MAX_FILE = 256 << 20,   /* bytes read from disk */
     GREY = 1,
     RGB = 3
 };
@@ -84,8 +84,8 @@ static void png_make_plain(png_job *j) {
 static int png_make_image(png_job *j) {
     int64_t h = png_get_image_height(j->png, j->info), w = png_get_image_width(j->png, j->info), c = png_get_channels(j->png, j->info);
     if (png_get_bit_depth(j->png, j->info) != 8 || (c != GREY && c != RGB) || h * w > MAX_DECODED / c) { /* sides are at most MAX_SIDE: no overflow */
-        return adze_fail(j->ctx, ADZE_EFORMAT, "'%s': an image of %lld x %lld pixels and %lld channels is more than the %d MiB that are decoded", j->file,
-                         (long long)w, (long long)h, (long long)c, MAX_DECODED >> 20);
+        return adze_fail(j->ctx, ADZE_EFORMAT, "'%s': an image of %lld x %lld pixels and %lld channels is more than the %d MiB that are decoded",
+                         j->file, (long long)w, (long long)h, (long long)c, MAX_DECODED >> 20);
     }
     const int64_t dims[3] = {h, w, c};
     TRY(adze_tensor_new(j->ctx, adze_type_make(ADZE_U8, 3, dims), &j->image));
@@ -104,7 +104,8 @@ static int png_fail(png_job *j, bool reading) {
     if (strstr(j->message, "emory") != NULL) {
         return adze_fail(j->ctx, ADZE_ENOMEM, "no memory to %s '%s'", reading ? "read" : "write", j->file);
     }
-    return adze_fail(j->ctx, ADZE_EFORMAT, "'%s' %s at byte %zu: %s", j->file, reading ? "is damaged or no PNG file" : "cannot be written", j->at, j->message);
+    return adze_fail(j->ctx, ADZE_EFORMAT, "'%s' %s at byte %zu: %s", j->file, reading ? "is damaged or no PNG file" : "cannot be written", j->at,
+                     j->message);
 }
 
 static int png_decode(png_job *j) {

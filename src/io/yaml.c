@@ -95,7 +95,8 @@ static int read_key(reader *r, const char *text, bool plain, const struct fy_mar
         return refuse(r, at, "a map has more than 4096 keys");
     }
     if (adze_tree_get(f->node, text)) {
-        return adze_fail(r->ctx, ADZE_EFORMAT, "%s:%d:%d: the key '%.80s' is there twice", r->file, at ? at->line + 1 : 1, at ? at->column + 1 : 1, text);
+        return adze_fail(r->ctx, ADZE_EFORMAT, "%s:%d:%d: the key '%.80s' is there twice", r->file, at ? at->line + 1 : 1, at ? at->column + 1 : 1,
+                         text);
     }
     r->key = text;
     r->key_line = at ? at->line + 1 : 0;
@@ -196,8 +197,7 @@ static int parse(reader *r, const char *text, size_t n) {
         return adze_fail(r->ctx, ADZE_ENOMEM, "out of memory while reading '%s'", r->file);
     }
     fy_diag_set_collect_errors(r->diag, true);
-    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE,
-                               .diag = r->diag};
+    struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE, .diag = r->diag};
     r->fyp = fy_parser_create(&cfg);
     int status = ADZE_OK;
     if (!r->fyp || fy_parser_set_string(r->fyp, text, n) != 0) {

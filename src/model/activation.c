@@ -1,8 +1,7 @@
 /* Activation functions: as a layer of their own, and as the last part of dense, conv and subsample. */
 #include "model/layer.h"
 
-const char *const adze_activation_names[] = {"none",     "relu", "leaky_relu", "tanh", "lecun_tanh", "sigmoid",
-                                             "softplus", "silu", "gelu",       "elu",  NULL};
+const char *const adze_activation_names[] = {"none", "relu", "leaky_relu", "tanh", "lecun_tanh", "sigmoid", "softplus", "silu", "gelu", "elu", NULL};
 
 enum { LEAKY_PERCENT = 1 }; /* slope below 0, in percent */
 

@@ -12,6 +12,19 @@ static int64_t checked_count(const adze_type *t) {
     return n > ADZE_MODEL_MAX_PARAMS ? -1 : n;
 }
 
+/* "block/1/c" as three scopes; returns how many. */
+static int push_path(adze_graph *g, const char *path) {
+    int depth = 0;
+    for (const char *s = path; *s; depth++) {
+        char part[ADZE_LAYER_NAME];
+        int n = (int)strcspn(s, "/");
+        snprintf(part, sizeof part, "%.*s", n, s);
+        adze_scope_push(g, part);
+        s += n + (s[n] == '/');
+    }
+    return depth;
+}
+
 static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, adze_val *y) {
     const adze_layer *l = &b->m->layers[i];
     b->layer = i;
@@ -19,18 +32,20 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
     for (int k = 0; k < l->nfrom; k++) {
         b->x[k] = l->from[k] < 0 ? x : ys[l->from[k]];
     }
-    adze_scope_push(b->g, l->path);
+    int depth = push_path(b->g, l->path);
     *y = l->spec->kind->build(b, l->spec->fields);
-    adze_scope_pop(b->g);
-    if (b->failed) {
-        return b->failed;
+    for (; depth > 0; depth--) {
+        adze_scope_pop(b->g);
+    }
+    if (b->failed) { /* what the layer said, not what the graph made of its refusal */
+        return b->failed == ADZE_ENOMEM ? ADZE_ENOMEM : adze_fail(b->m->ctx, b->failed, "%s", b->message);
     }
     TRY(adze_graph_status(b->g));
     if (b->probe) {
         adze_type t = adze_val_type(b->g, *y);
         if (checked_count(&t) < 0) {
             adze_layer_fail(b, ADZE_EARG, "its output has more than %d numbers for one example; use smaller layers", ADZE_MODEL_MAX_PARAMS);
-            return b->failed;
+            return adze_fail(b->m->ctx, b->failed, "%s", b->message);
         }
         b->probe->layers[i].out = t;
     }

@@ -60,10 +60,14 @@ static const char *check_pad(const window *w) {
 }
 
 #define PAD_FIELDS(S)                                                                                                                                \
-    {"pad", ADZE_F_ENUM, 0, offsetof(S, w.pad), 0, "valid", 0, 0, PAD_NAMES,                                                                        \
-     "border of zeros; same: ceil(in / stride) outputs, the odd pixel at the end; a number n or list: pad_lo and pad_hi"},                            \
-        {"pad_lo", ADZE_F_INTS, 0, offsetof(S, w.pad_lo), 0, NULL, 0, 4096, NULL, "border before each axis, pixels"},                                \
-        {"pad_hi", ADZE_F_INTS, 0, offsetof(S, w.pad_hi), 0, NULL, 0, 4096, NULL, "border after each axis, pixels"}
+    {"pad",     ADZE_F_ENUM,                                                                                                                         \
+     0,         offsetof(S, w.pad),                                                                                                                  \
+     0,         "valid",                                                                                                                             \
+     0,         0,                                                                                                                                   \
+     PAD_NAMES, "border of zeros; same: ceil(in / stride) outputs, the odd pixel at the end; a number n or list: pad_lo and pad_hi"},                \
+        {"pad_lo", ADZE_F_INTS, 0, offsetof(S, w.pad_lo), 0, NULL, 0, 4096, NULL, "border before each axis, pixels"}, {                              \
+        "pad_hi", ADZE_F_INTS, 0, offsetof(S, w.pad_hi), 0, NULL, 0, 4096, NULL, "border after each axis, pixels"                                    \
+    }
 
 static const adze_ints NO_INTS = {0};
 
@@ -188,6 +192,9 @@ static adze_val conv_weight(adze_builder *b, const conv *f, adze_param_desc *d, 
     if (channels > TABLE_MAPS) {
         return adze_layer_fail(b, ADZE_EARG, "a 'table' needs at most %d input maps", TABLE_MAPS);
     }
+    if (b->probe && (b->probe->table_cells += plane) > ADZE_MODEL_MAX_TABLES) {
+        return adze_layer_fail(b, ADZE_EARG, "the model's connection tables have more than %d cells in all", ADZE_MODEL_MAX_TABLES);
+    }
     uint8_t *mask = adze_alloc(b->m->ctx, plane, 1);
     if (!mask) {
         b->failed = ADZE_ENOMEM;
@@ -219,7 +226,8 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
     adze_type x = adze_layer_in(b, 0);
     int64_t channels = x.dims[x.rank - 1], points = 1;
     if (channels % f->groups) {
-        return adze_layer_fail(b, ADZE_ESHAPE, "the input has %lld channels, no multiple of 'groups' %lld", (long long)channels, (long long)f->groups);
+        return adze_layer_fail(b, ADZE_ESHAPE, "the input has %lld channels, no multiple of 'groups' %lld", (long long)channels,
+                               (long long)f->groups);
     }
     adze_param_desc d = {.role = "w", .flags = ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, .init = adze_layer_init(f->init, f->activation)};
     d.type = (adze_type){.dtype = b->dtype, .rank = x.rank};

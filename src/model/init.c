@@ -23,8 +23,8 @@ typedef struct law { /* what an element is drawn from */
     double spread; /* deviation, or limit */
 } law;
 
-/* Deviation of the scaled families: LeCun 1/sqrt(fan), He sqrt(2/fan), Glorot 1/sqrt(average fan); a uniform law of that deviation has limit sqrt(3) of it.
- * lecun98: uniform within 2.4 / fan (LeCun et al. 1998, appendix A). */
+/* Deviation of the scaled families: LeCun 1/sqrt(fan), He sqrt(2/fan), Glorot 1/sqrt(average fan); a uniform law of that deviation has limit sqrt(3)
+ * of it. lecun98: uniform within 2.4 / fan (LeCun et al. 1998, appendix A). */
 static law make_law(const adze_init *i, double fan_in, double fan_out) {
     bool glorot = i->kind == ADZE_INIT_GLOROT_NORMAL || i->kind == ADZE_INIT_GLOROT_UNIFORM;
     int fan_kind = i->fan != FAN_AUTO ? i->fan : glorot ? FAN_AVERAGE : FAN_IN;

@@ -4,10 +4,23 @@
 #include <stdio.h>
 
 static const adze_layer_kind *const KINDS[] = {
-    &adze_layer_dense,     &adze_layer_conv,           &adze_layer_maxpool,        &adze_layer_avgpool, &adze_layer_global_avgpool,
-    &adze_layer_subsample, &adze_layer_global_maxpool, &adze_layer_activation,     &adze_layer_softmax, &adze_layer_batchnorm,
-    &adze_layer_layernorm, &adze_layer_dropout,        &adze_layer_flatten,        &adze_layer_reshape, &adze_layer_add,
-    &adze_layer_concat,    &adze_layer_rbf,
+    &adze_layer_dense,
+    &adze_layer_conv,
+    &adze_layer_maxpool,
+    &adze_layer_avgpool,
+    &adze_layer_global_avgpool,
+    &adze_layer_subsample,
+    &adze_layer_global_maxpool,
+    &adze_layer_activation,
+    &adze_layer_softmax,
+    &adze_layer_batchnorm,
+    &adze_layer_layernorm,
+    &adze_layer_dropout,
+    &adze_layer_flatten,
+    &adze_layer_reshape,
+    &adze_layer_add,
+    &adze_layer_concat,
+    &adze_layer_rbf,
 };
 
 const adze_layer_kind *adze_layer_kind_at(int i) {
@@ -57,7 +70,8 @@ adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) {
     vsnprintf(sentence, sizeof sentence, fmt, ap);
     va_end(ap);
     const adze_layer *l = this_layer(b);
-    b->failed = adze_fail(b->m->ctx, code, "%s '%s': %s", l->spec->kind->name, l->path, sentence);
+    snprintf(b->message, sizeof b->message, "%s '%s': %s", l->spec->kind->name, l->path, sentence);
+    b->failed = adze_fail(b->m->ctx, code, "%s", b->message);
     return none;
 }
 

@@ -9,8 +9,10 @@
 
 enum {
     ADZE_MODEL_VERSION = 1,
-    ADZE_MODEL_MAX_BYTES = 1 << 20, /* of a model file's text */
-    ADZE_MODEL_MAX_LAYERS = 10000,  /* after repeats are unrolled */
+    ADZE_MODEL_MAX_BYTES = 1 << 20,  /* of a model file's text */
+    ADZE_MODEL_MAX_LAYERS = 10000,   /* after repeats are unrolled */
+    ADZE_MODEL_MAX_TABLES = 1 << 22, /* cells of all connection tables together */
+    ADZE_MAX_FAULTS = 100,           /* of a file that are told */
     ADZE_LAYER_MAX_FROM = 16,
     ADZE_LAYER_NAME = 64 /* bytes of a layer's path, the final 0 included */
 };
@@ -18,8 +20,18 @@ enum {
 
 typedef enum adze_init_kind {
     ADZE_INIT_AUTO, /* the layer decides: he_normal before a relu-like activation, glorot_uniform else */
-    ADZE_INIT_ZEROS, ADZE_INIT_CONSTANT, ADZE_INIT_NORMAL, ADZE_INIT_UNIFORM, ADZE_INIT_LECUN_NORMAL, ADZE_INIT_LECUN_UNIFORM,
-    ADZE_INIT_GLOROT_NORMAL, ADZE_INIT_GLOROT_UNIFORM, ADZE_INIT_HE_NORMAL, ADZE_INIT_HE_UNIFORM, ADZE_INIT_ORTHOGONAL, ADZE_INIT_LECUN98
+    ADZE_INIT_ZEROS,
+    ADZE_INIT_CONSTANT,
+    ADZE_INIT_NORMAL,
+    ADZE_INIT_UNIFORM,
+    ADZE_INIT_LECUN_NORMAL,
+    ADZE_INIT_LECUN_UNIFORM,
+    ADZE_INIT_GLOROT_NORMAL,
+    ADZE_INIT_GLOROT_UNIFORM,
+    ADZE_INIT_HE_NORMAL,
+    ADZE_INIT_HE_UNIFORM,
+    ADZE_INIT_ORTHOGONAL,
+    ADZE_INIT_LECUN98
 } adze_init_kind;
 
 typedef struct adze_init { /* how a slot gets its first values */
@@ -30,15 +42,24 @@ typedef struct adze_init { /* how a slot gets its first values */
 
 extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[];
 
-#define ADZE_INIT_FIELDS(S, def_kind)                                                                                                               \
-    {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                  \
+#define ADZE_INIT_FIELDS(S, def_kind)                                                                                                                \
+    {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                   \
         {"init_fan", ADZE_F_ENUM, 0, offsetof(S, init.fan), 0, "auto", 0, 0, adze_fan_names, "fan that scales them; auto: in, glorot: average"},     \
-        {"init_gain", ADZE_F_F64, 0, offsetof(S, init.gain), 0, "1", -1e6, 1e6, NULL, "factor on the deviation or limit"},                           \
-        {"init_value", ADZE_F_F64, 0, offsetof(S, init.value), 0, "0", -1e6, 1e6, NULL, "constant's value, normal's deviation, uniform's limit"}
+        {"init_gain", ADZE_F_F64, 0, offsetof(S, init.gain), 0, "1", -1e6, 1e6, NULL, "factor on the deviation or limit"}, {                         \
+        "init_value", ADZE_F_F64, 0, offsetof(S, init.value), 0, "0", -1e6, 1e6, NULL, "constant's value, normal's deviation, uniform's limit"       \
+    }
 
 typedef enum adze_activation {
-    ADZE_ACT_NONE, ADZE_ACT_RELU, ADZE_ACT_LEAKY_RELU, ADZE_ACT_TANH, ADZE_ACT_LECUN_TANH, ADZE_ACT_SIGMOID, ADZE_ACT_SOFTPLUS, ADZE_ACT_SILU,
-    ADZE_ACT_GELU, ADZE_ACT_ELU
+    ADZE_ACT_NONE,
+    ADZE_ACT_RELU,
+    ADZE_ACT_LEAKY_RELU,
+    ADZE_ACT_TANH,
+    ADZE_ACT_LECUN_TANH,
+    ADZE_ACT_SIGMOID,
+    ADZE_ACT_SOFTPLUS,
+    ADZE_ACT_SILU,
+    ADZE_ACT_GELU,
+    ADZE_ACT_ELU
 } adze_activation;
 
 typedef struct adze_layer_kind adze_layer_kind;
@@ -86,8 +107,8 @@ typedef struct adze_layer { /* after repeats are unrolled */
 } adze_layer;
 
 typedef struct adze_param { /* a slot of the model, as found by building it once */
-    const char *slot; /* "c1:w" */
-    adze_type type;   /* dtype F32; the store's own dtype is chosen at init */
+    const char *slot;       /* "c1:w" */
+    adze_type type;         /* dtype F32; the store's own dtype is chosen at init */
     uint32_t flags;
     adze_init init;
     int64_t fan_in, fan_out;
@@ -111,6 +132,7 @@ struct adze_model {
     adze_param *params;
     int nparams, cap_params;
     int classes;
+    int64_t table_cells;
 };
 
 struct adze_builder {
@@ -123,6 +145,7 @@ struct adze_builder {
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
     int failed; /* a status when a layer refused before any node could */
+    char message[640];
 };
 
 /* -- what a build function may call; all are sticky like the graph's builders -- */
@@ -138,7 +161,7 @@ typedef struct adze_param_desc {
 } adze_param_desc;
 adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d);
 adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags); /* (n), all starting at value */
-adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_PRINTF(3, 4);         /* "layer 'c1': ..." */
+adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_PRINTF(3, 4);            /* "layer 'c1': ..." */
 void adze_layer_fixed(adze_builder *b, int64_t numbers);
 void adze_layer_macs(adze_builder *b, double macs);
 adze_type adze_layer_in(const adze_builder *b, int i); /* type of input i */
@@ -160,7 +183,7 @@ typedef struct adze_faults { /* collects every fault of a file */
 } adze_faults;
 void adze_fault(adze_faults *f, const adze_tree *at, const char *fmt, ...) ADZE_PRINTF(3, 4); /* a sentence with its place */
 int adze_faults_finish(adze_faults *f);                                                       /* ADZE_OK, or all of them as the message */
-adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list); /* the layers as written */
+adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list);             /* the layers as written */
 
 /* -- unroll.c -- */
 int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */

@@ -5,12 +5,12 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { MAX_FAULTS = 100, MAX_NESTING = 32 };
+enum { MAX_NESTING = 32 };
 
 /* -- faults -- */
 
 void adze_fault(adze_faults *f, const adze_tree *at, const char *fmt, ...) {
-    if (f->count++ >= MAX_FAULTS) {
+    if (f->count++ >= ADZE_MAX_FAULTS) {
         return;
     }
     if (at && at->line) {
@@ -31,8 +31,8 @@ int adze_faults_finish(adze_faults *f) {
         adze_text_drop(&f->text);
         return ADZE_OK;
     }
-    if (f->count > MAX_FAULTS) {
-        adze_text_add(&f->text, "%s: and %d faults more\n", f->file, f->count - MAX_FAULTS);
+    if (f->count > ADZE_MAX_FAULTS) {
+        adze_text_add(&f->text, "%s: and more faults\n", f->file);
     }
     char *all;
     int status = adze_text_finish(&f->text, &all);
@@ -196,6 +196,21 @@ static int ordinal(const adze_spec *first, const adze_layer_kind *kind) {
     return n;
 }
 
+/* A layer without a type: most likely the key is misspelt. */
+static void fault_no_type(parser *p, const adze_tree *t, const adze_tree *type) {
+    static const char *const keys[] = {"type", "repeat"};
+    const adze_tree *name = adze_tree_get(t, "name");
+    const char *who = name && is_text(name) ? name->text : "?";
+    for (const adze_tree *c = t->child; c && !type; c = c->next) {
+        const char *near = adze_suggest(c->key, keys, ADZE_COUNT(keys), sizeof keys[0]);
+        if (near) {
+            adze_fault(p->faults, c, "unknown key '%.80s' in layer '%.64s'; did you mean '%s'?", c->key, who, near);
+            return;
+        }
+    }
+    adze_fault(p->faults, type ? type : t, "layer '%.64s' needs a 'type' such as dense or conv", who);
+}
+
 static void read_layer(parser *p, const adze_tree *t, const adze_spec *before, adze_spec *s, int nesting) {
     s->tree = t;
     if (t->kind != ADZE_T_MAP) {
@@ -207,15 +222,14 @@ static void read_layer(parser *p, const adze_tree *t, const adze_spec *before, a
         read_repeat(p, t, s, nesting);
         return;
     }
-    const adze_tree *type = adze_tree_get(t, "type"), *name = adze_tree_get(t, "name");
-    const char *near;
+    const adze_tree *type = adze_tree_get(t, "type");
     if (!type || !is_text(type)) {
-        adze_fault(p->faults, type ? type : t, "layer '%s' needs a 'type' such as dense or conv", name && is_text(name) ? name->text : "?");
+        fault_no_type(p, t, type);
         return;
     }
     s->kind = adze_layer_kind_find(type->text);
     if (!s->kind) {
-        near = suggest_type(type->text);
+        const char *near = suggest_type(type->text);
         adze_fault(p->faults, type, "unknown layer type '%.64s'%s%s%s", type->text, near ? "; did you mean '" : "; `adze layers` lists them",
                    near ? near : "", near ? "'?" : "");
         return;
@@ -237,7 +251,7 @@ static adze_spec *read_list(parser *p, const adze_tree *list, int nesting) {
         adze_fault(p->faults, list, "repeats are nested more than %d deep", MAX_NESTING);
         return NULL;
     }
-    for (const adze_tree *t = list->child; t && !p->faults->text.failed; t = t->next) {
+    for (const adze_tree *t = list->child; t && !p->faults->text.failed && p->faults->count <= ADZE_MAX_FAULTS; t = t->next) {
         if (++p->nspecs > ADZE_MODEL_MAX_LAYERS) {
             adze_fault(p->faults, t, "the file has more than %d layers", ADZE_MODEL_MAX_LAYERS);
             break;

@@ -6,7 +6,12 @@
 #include "base/base.h"
 #include "base/tree.h"
 
-enum { ADZE_ST_MAX_HEADER = 100000000, ADZE_ST_ALIGN = 64, ADZE_ST_HASH_CHARS = 32 };
+enum {
+    ADZE_ST_MAX_HEADER = 100000000,
+    ADZE_ST_MAX_ITEMS = 100000 /* tensors, and metadata keys, of one file */,
+    ADZE_ST_ALIGN = 64,
+    ADZE_ST_HASH_CHARS = 32
+};
 
 typedef struct adze_st_entry {
     const char *name;
@@ -15,6 +20,24 @@ typedef struct adze_st_entry {
     uint64_t hash[2];
     bool hashed, checked;
 } adze_st_entry;
+
+/* An open file. */
+struct adze_safetensors {
+    adze_ctx *ctx;
+    adze_arena arena;
+    char *file;
+    uint8_t *bytes;  /* the whole file */
+    int64_t n, data; /* bytes; where the data section starts */
+    adze_st_entry *entries;
+    int count, cap;
+    int *sorted; /* entry numbers by name */
+    adze_meta *meta;
+    int nmeta, cap_meta;
+    adze_tensor *copies; /* of tensors that lie unaligned in the file */
+};
+
+int adze_st_read_header(adze_safetensors *f); /* fills entries and meta from bytes 8 to f->data, each entry checked by itself */
+int adze_st_broken(const adze_safetensors *f, const char *name, const char *what); /* ADZE_EFORMAT: "... tensor 'name' what" */
 
 const char *adze_st_dtype_name(adze_dtype d); /* "F32"; NULL when the format has none */
 adze_dtype adze_st_dtype_parse(const char *name);

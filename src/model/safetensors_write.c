@@ -5,9 +5,9 @@
 #include <stdlib.h>
 
 static const char *const DTYPES[ADZE_NDTYPES] = {
-    [ADZE_F64] = "F64", [ADZE_F32] = "F32",   [ADZE_BF16] = "BF16", [ADZE_F16] = "F16", [ADZE_I64] = "I64", [ADZE_I32] = "I32",       [ADZE_I8] = "I8",
-    [ADZE_U8] = "U8",   [ADZE_BOOL] = "BOOL", [ADZE_I16] = "I16",   [ADZE_U16] = "U16", [ADZE_U32] = "U32", [ADZE_U64] = "U64",       [ADZE_F8E4M3] = "F8_E4M3",
-    [ADZE_F8E5M2] = "F8_E5M2",
+    [ADZE_F64] = "F64", [ADZE_F32] = "F32", [ADZE_BF16] = "BF16", [ADZE_F16] = "F16",        [ADZE_I64] = "I64",
+    [ADZE_I32] = "I32", [ADZE_I8] = "I8",   [ADZE_U8] = "U8",     [ADZE_BOOL] = "BOOL",      [ADZE_I16] = "I16",
+    [ADZE_U16] = "U16", [ADZE_U32] = "U32", [ADZE_U64] = "U64",   [ADZE_F8E4M3] = "F8_E4M3", [ADZE_F8E5M2] = "F8_E5M2",
 };
 
 const char *adze_st_dtype_name(adze_dtype d) {
@@ -212,6 +212,9 @@ static int write_file(writer *w, const adze_named *t, const adze_meta *meta, int
 
 int adze_safetensors_save(adze_ctx *ctx, const char *path, const adze_named *t, int n, const adze_meta *meta, int nmeta) {
     writer w = {.ctx = ctx, .path = path, .n = n};
+    if (n < 0 || n > ADZE_ST_MAX_ITEMS || nmeta < 0 || nmeta > ADZE_ST_MAX_ITEMS - n - 1) { /* the hashes are metadata, too */
+        return adze_fail(ctx, ADZE_EARG, "cannot write '%s': a file holds at most %d tensors and keys of metadata", path, ADZE_ST_MAX_ITEMS);
+    }
     w.items = adze_alloc(ctx, n, sizeof *w.items);
     w.entries = adze_alloc(ctx, n, sizeof *w.entries);
     w.pieces = adze_alloc(ctx, (int64_t)n + 2, sizeof *w.pieces);

@@ -5,6 +5,7 @@
 
 typedef struct entry { /* a name that a later layer may use */
     const char *name;
+    uint64_t hash; /* of the name: files with thousands of layers stay quick */
     int layer;
 } entry;
 
@@ -28,12 +29,13 @@ static void declare(unroller *u, const char *name, int layer) {
         u->names = names;
         u->cap_names = cap;
     }
-    u->names[u->nnames++] = (entry){name, layer};
+    u->names[u->nnames++] = (entry){name, adze_hash_str(name), layer};
 }
 
 static bool find(const unroller *u, const char *name, int *layer) {
+    uint64_t hash = adze_hash_str(name);
     for (int i = u->nnames - 1; i >= 0; i--) {
-        if (strcmp(u->names[i].name, name) == 0) {
+        if (u->names[i].hash == hash && strcmp(u->names[i].name, name) == 0) {
             *layer = u->names[i].layer;
             return true;
         }
@@ -45,7 +47,7 @@ static void resolve(unroller *u, const adze_spec *s, adze_layer *l, int previous
     l->nfrom = s->nfrom ? s->nfrom : 1;
     l->from[0] = previous;
     for (int i = 0; i < s->nfrom; i++) {
-        if (find(u, s->from[i], &l->from[i]) || quiet) {
+        if (find(u, s->from[i], &l->from[i]) || quiet || u->faults->count > ADZE_MAX_FAULTS) {
             continue;
         }
         const char *near = adze_suggest(s->from[i], &u->names[0].name, (size_t)u->nnames, sizeof u->names[0]);
@@ -118,7 +120,8 @@ static int check_used(unroller *u) {
     }
     for (int i = 0; i < m->nlayers; i++) {
         if (!used[i + 1]) {
-            adze_fault(u->faults, m->layers[i].spec->tree, "nothing uses the output of layer '%s'; name it in a 'from', or take it out", m->layers[i].path);
+            adze_fault(u->faults, m->layers[i].spec->tree, "nothing uses the output of layer '%s'; name it in a 'from', or take it out",
+                       m->layers[i].path);
         }
     }
     adze_free(m->ctx, used);

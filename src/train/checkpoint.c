@@ -121,7 +121,8 @@ int adze_ckpt_clean(adze_ctx *ctx, const char *dir) {
     return st;
 }
 
-/* -- saving --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- saving ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Replaces a link in one step, so that it never points nowhere. File systems without links do without: a resume lists the files. */
 static int set_link(adze_ctx *ctx, const char *dir, const char *link, int64_t step) {
@@ -205,7 +206,8 @@ int adze_ckpt_save(adze_ctx *ctx, const char *dir, adze_store *s, const adze_ckp
     return prune(ctx, dir, c);
 }
 
-/* -- reading ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reading
+ * ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int restore_slot(adze_ctx *ctx, const adze_safetensors *f, const char *file, adze_store *s, int slot, bool write) {
     const char *name = adze_store_name(s, slot);

@@ -6,7 +6,7 @@
 
 enum { ADZE_CKPT_PATH = 4096 };
 
-typedef struct adze_ckpt { /* what is saved beside the store's slots */
+typedef struct adze_ckpt {   /* what is saved beside the store's slots */
     int64_t step, best_step; /* best_step < 0: none yet */
     const char *state;       /* JSON: the tensor state/trainer */
     const adze_meta *meta;
@@ -14,7 +14,8 @@ typedef struct adze_ckpt { /* what is saved beside the store's slots */
 } adze_ckpt;
 
 int adze_ckpt_clean(adze_ctx *ctx, const char *dir); /* removes what a killed save left behind */
-/* Durable or old: the new file is whole and synced before a link moves, the links before an old file goes. path: of the new file, ADZE_CKPT_PATH bytes. */
+/* Durable or old: the new file is whole and synced before a link moves, the links before an old file goes. path: of the new file, ADZE_CKPT_PATH
+ * bytes. */
 int adze_ckpt_save(adze_ctx *ctx, const char *dir, adze_store *s, const adze_ckpt *c, char *path);
 int adze_ckpt_steps(adze_ctx *ctx, const char *dir, int64_t **steps, int64_t *n); /* newest first; adze_free */
 int adze_ckpt_path(adze_ctx *ctx, const char *dir, int64_t step, char *path);

@@ -12,7 +12,8 @@ bool adze_model_ends_in_softmax(const adze_model *m) {
     return m->nlayers > 0 && m->layers[m->nlayers - 1].spec->kind == &adze_layer_softmax;
 }
 
-/* -- scores of one example ------------------------------------------------------------------------------------------------------------------------ */
+/* -- scores of one example ------------------------------------------------------------------------------------------------------------------------
+ */
 
 void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double *out) {
     const char *p = adze_tensor_data(y);
@@ -62,7 +63,8 @@ static double scores_nll(const double *s, int64_t classes, int64_t label, bool p
     return log(sum) + top - s[label];
 }
 
-/* -- the plan ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the plan
+ * ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The dtype of the first floating slot under the prefix: what the weights are is what is computed in. */
 static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
@@ -90,7 +92,8 @@ static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_op
     return adze_output(g, "y", y);
 }
 
-int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch, const adze_train_opts *o) {
+int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch,
+                        const adze_train_opts *o) {
     *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .probabilities = adze_model_ends_in_softmax(m)};
     if (batch < 1) {
         return adze_fail(ctx, ADZE_EARG, "an evaluation needs a batch of at least 1, not %lld", (long long)batch);
@@ -116,7 +119,8 @@ void adze_evaluator_close(adze_evaluator *e) {
     *e = (adze_evaluator){0};
 }
 
-/* -- evaluation ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- evaluation
+ * ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct tally { /* sums over examples, in their order */
     double loss, nll;
@@ -160,8 +164,8 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
 
 static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
     if (d->classes > e->classes) {
-        return adze_fail(e->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %lld apart", d->name, d->classes, adze_model_name(e->model),
-                         (long long)e->classes);
+        return adze_fail(e->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %lld apart", d->name, d->classes,
+                         adze_model_name(e->model), (long long)e->classes);
     }
     return ADZE_OK;
 }
@@ -187,8 +191,8 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
     return st;
 }
 
-int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n, int64_t batch,
-                  adze_metrics *out) {
+int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
+                  int64_t batch, adze_metrics *out) {
     adze_evaluator e = {0};
     *out = (adze_metrics){0};
     int64_t count = ids == NULL && n == 0 ? d->count : n;
@@ -205,7 +209,8 @@ void adze_metrics_free(adze_ctx *ctx, adze_metrics *m) {
     *m = (adze_metrics){0};
 }
 
-/* -- prediction ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- prediction
+ * ------------------------------------------------------------------------------------------------------------------------------------------ */
 
 static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs, double *scores) {
     int64_t total = x->dims[0];

@@ -16,7 +16,8 @@ typedef struct adze_evaluator {
 } adze_evaluator;
 
 /* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. */
-int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch, const adze_train_opts *o);
+int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch,
+                        const adze_train_opts *o);
 void adze_evaluator_close(adze_evaluator *e);
 int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out);
 

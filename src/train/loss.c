@@ -23,7 +23,8 @@ int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o
     *loss = (adze_val){0};
     TRY(adze_graph_status(g));
     if (t.rank != 2) {
-        return adze_fail(adze_graph_ctx(g), ADZE_ESHAPE, "model '%s' ends in rank %d; training needs (examples, classes)", adze_model_name(m), t.rank);
+        return adze_fail(adze_graph_ctx(g), ADZE_ESHAPE, "model '%s' ends in rank %d; training needs (examples, classes)", adze_model_name(m),
+                         t.rank);
     }
     if (o->loss == ADZE_LOSS_AUTO && o->label_smoothing <= 0) {
         return adze_model_loss(m, g, y, label, loss);

@@ -169,7 +169,8 @@ void adze_steps_close(adze_steps *s) {
     *s = (adze_steps){0};
 }
 
-/* -- grad plans ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- grad plans -----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* The mean over the whole update: the sum of this batch's losses times `weight`, so the same plan serves any number of batches. */
 static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *total) {
@@ -256,7 +257,8 @@ int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **o
     return ADZE_OK;
 }
 
-/* -- the norm -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the norm --------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct norm_job { /* one slot: chunks of fixed size, so that the sum's bits do not depend on the threads */
     const void *data;
@@ -315,7 +317,8 @@ int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm) {
     return adze_session_run(s->update);
 }
 
-/* -- undoing a failed step ------------------------------------------------------------------------------------------------------------------------ */
+/* -- undoing a failed step ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int copy_state(adze_steps *s, bool keep) {
     char *at = s->backup;
@@ -336,6 +339,16 @@ int adze_steps_keep(adze_steps *s) {
 
 int adze_steps_restore(adze_steps *s) {
     return copy_state(s, false);
+}
+
+int adze_steps_forget(adze_steps *s) {
+    for (int i = 0; i < s->nparams; i++) {
+        adze_tensor t;
+        TRY(adze_store_tensor(s->store, s->grads[i], &t));
+        adze_type type = adze_tensor_type(&t);
+        memset(adze_tensor_data(&t), 0, (size_t)adze_type_bytes(&type));
+    }
+    return ADZE_OK;
 }
 
 int64_t adze_steps_memory(const adze_steps *s) {

@@ -42,6 +42,7 @@ int adze_steps_norm(adze_steps *s, double *norm); /* of the gradients, after cli
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
 int adze_steps_keep(adze_steps *s);    /* remembers the slots that a grad run changes */
 int adze_steps_restore(adze_steps *s); /* puts them back: a failed step changes nothing */
+int adze_steps_forget(adze_steps *s);  /* zeroes the gradients */
 int64_t adze_steps_memory(const adze_steps *s);
 
 /* The loss per example (N) that the options ask for: y (N, C), label i64 (N). */

@@ -1,0 +1,458 @@
+/* The trainer: epochs of steps, validation, the best epoch, early stopping, checkpoints and callbacks. */
+#include "train/trainer.h"
+
+#include "model/layer.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { VAL_MOST = 5000, VAL_SHARE = 10, EVAL_BATCH = 256 };
+
+static const char *const stop_names[] = {"none", "all epochs done", "no improvement within the patience", "stopped on request", "diverged", "error"};
+
+const char *adze_stop_name(adze_stop s) {
+    return (size_t)s < ADZE_COUNT(stop_names) ? stop_names[s] : "unknown";
+}
+
+/* -- making one ------------------------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Splits the examples: [0, ntrain) train, [ntrain, ntrain + nval) validate. */
+static int split_data(adze_trainer *t) {
+    int64_t count = t->data->count, nval = t->o.val_count;
+    if (nval < 0) {
+        nval = count / VAL_SHARE < VAL_MOST ? count / VAL_SHARE : VAL_MOST;
+    }
+    if (nval >= count) {
+        return adze_fail(t->ctx, ADZE_EARG, "option val_count: %lld of the %lld examples of '%s' leave none to train on", (long long)nval,
+                         (long long)count, t->data->name);
+    }
+    t->ids = adze_alloc(t->ctx, count, sizeof *t->ids);
+    if (t->ids == NULL) {
+        return ADZE_ENOMEM;
+    }
+    TRY(adze_split_ids(t->ctx, count, nval, t->o.seed, t->ids));
+    t->ntrain = count - nval;
+    t->nval = t->o.limit_val > 0 && t->o.limit_val < nval ? t->o.limit_val : nval;
+    int64_t *val = t->ids + t->ntrain;
+    t->ntrain = t->o.limit_train > 0 && t->o.limit_train < t->ntrain ? t->o.limit_train : t->ntrain;
+    memmove(t->ids + t->ntrain, val, (size_t)t->nval * sizeof *val);
+    return t->nval > 0 || t->o.patience == 0 ? ADZE_OK : adze_fail(t->ctx, ADZE_EARG, "option patience needs validation examples: give val_count");
+}
+
+/* The border that makes the images as large as the model's input. */
+static int choose_pad(adze_trainer *t, int64_t *pad) {
+    adze_type want = adze_model_input_type(t->model, 1, ADZE_F32), have = t->data->example;
+    char a[96], b[96];
+    *pad = t->o.pad >= 0 ? t->o.pad : 0;
+    if (t->o.pad < 0 && want.rank == 4 && have.rank == 3) {
+        *pad = (want.dims[1] - have.dims[0]) / 2 > 0 ? (want.dims[1] - have.dims[0]) / 2 : 0;
+    }
+    int64_t n = adze_type_count(&want), dims[3] = {have.dims[0] + 2 * *pad, have.dims[1] + 2 * *pad, have.dims[2]};
+    adze_type padded = have.rank == 3 ? adze_type_make(ADZE_U8, 3, dims) : have;
+    if (adze_type_count(&padded) != n) {
+        return adze_fail(t->ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, but those of '%s' are %s with a border of %lld",
+                         adze_model_name(t->model), adze_type_print(&want, a, sizeof a), t->data->name, adze_type_print(&have, b, sizeof b),
+                         (long long)*pad);
+    }
+    return ADZE_OK;
+}
+
+static int prepare_model(adze_trainer *t) {
+    adze_preprocess p = *adze_model_preprocess(t->model);
+    TRY(choose_pad(t, &p.pad));
+    if (!p.fixed) {
+        TRY(adze_preprocess_fit(t->ctx, t->data, t->ids, t->ntrain, &p));
+    }
+    adze_model_set_preprocess(t->model, &p);
+    int classes = adze_model_classes(t->model);
+    if (classes > 0 && t->data->classes > classes) {
+        return adze_fail(t->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %d apart", t->data->name, t->data->classes,
+                         adze_model_name(t->model), classes);
+    }
+    if (adze_model_ends_in_softmax(t->model) && t->o.loss <= ADZE_LOSS_SOFTMAX_XENT) {
+        return adze_fail(t->ctx, ADZE_EARG,
+                         "model '%s' ends in a softmax, but cross-entropy wants the numbers before it: leave that layer out, prediction applies it",
+                         adze_model_name(t->model));
+    }
+    if (t->data->class_names != NULL && t->model->nclass_names == 0 && t->data->classes == classes) {
+        TRY(adze_model_set_class_names(t->model, t->data->class_names, classes));
+    }
+    return ADZE_OK;
+}
+
+static int open_loader(adze_trainer *t) {
+    adze_loader_opts lo = {.size = sizeof lo,
+                           .batch = t->o.batch,
+                           .shuffle = true,
+                           .seed = t->o.seed,
+                           .dtype = adze_train_dtype(&t->o),
+                           .workers = (int)t->o.workers,
+                           .shift = t->o.shift,
+                           .hflip = t->o.hflip};
+    return adze_loader_new(t->ctx, t->data, t->ids, t->ntrain, adze_model_preprocess(t->model), &lo, &t->loader);
+}
+
+/* Plans for every batch that will come are made now, so that their memory is known before the first step. */
+static int open_plans(adze_trainer *t) {
+    const adze_train_opts *o = &t->o;
+    int64_t batches = adze_loader_batches(t->loader), rest = t->ntrain % o->batch;
+    adze_grad_plan *g;
+    TRY(adze_steps_open(&t->steps, t->ctx, t->model, t->store, o));
+    if (t->ntrain >= o->batch) {
+        TRY(adze_steps_grad(&t->steps, o->batch, false, &g));
+        if (o->accumulate > 1 && t->ntrain >= 2 * o->batch) {
+            TRY(adze_steps_grad(&t->steps, o->batch, true, &g));
+        }
+    }
+    if (rest > 0) {
+        TRY(adze_steps_grad(&t->steps, rest, (batches - 1) % o->accumulate != 0, &g));
+    }
+    if (t->nval > 0) {
+        TRY(adze_evaluator_open(&t->eval, t->ctx, t->model, t->store, "", t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
+    }
+    adze_type y = adze_tensor_type(&t->steps.grad[0].y);
+    t->scores = adze_alloc(t->ctx, y.dims[1], sizeof *t->scores);
+    return t->scores != NULL ? ADZE_OK : ADZE_ENOMEM;
+}
+
+static int trainer_init(adze_trainer *t, const char *dir) {
+    TRY(adze_train_check(t->ctx, &t->o));
+    TRY(split_data(t));
+    TRY(prepare_model(t));
+    TRY(adze_store_new(t->ctx, &t->store));
+    TRY(adze_model_init(t->model, t->store, adze_train_dtype(&t->o), t->o.seed));
+    TRY(open_loader(t));
+    TRY(open_plans(t));
+    if (dir == NULL) {
+        return ADZE_OK;
+    }
+    t->dir = adze_strdup(t->ctx, dir);
+    if (t->dir == NULL) {
+        return ADZE_ENOMEM;
+    }
+    TRY(adze_make_dirs(t->ctx, dir));
+    return adze_ckpt_clean(t->ctx, dir);
+}
+
+int adze_trainer_new(adze_ctx *ctx, adze_model *m, const adze_dataset *train, const adze_train_opts *o, const char *dir, const adze_callbacks *cb,
+                     adze_trainer **out) {
+    *out = NULL;
+    adze_trainer *t = adze_alloc(ctx, 1, sizeof *t);
+    if (t == NULL) {
+        return ADZE_ENOMEM;
+    }
+    t->ctx = ctx;
+    t->model = m;
+    t->data = train;
+    t->o = *o;
+    t->cb = cb != NULL ? *cb : (adze_callbacks){0};
+    t->p.best_epoch = t->p.best_step = -1;
+    int st = trainer_init(t, dir);
+    if (st != ADZE_OK) {
+        adze_trainer_free(t);
+        return st;
+    }
+    *out = t;
+    return ADZE_OK;
+}
+
+void adze_trainer_free(adze_trainer *t) {
+    if (t == NULL) {
+        return;
+    }
+    adze_ctx *ctx = t->ctx;
+    adze_loader_free(t->loader);
+    adze_evaluator_close(&t->eval);
+    if (t->steps.ctx != NULL) {
+        adze_steps_close(&t->steps);
+    }
+    adze_store_free(t->store);
+    adze_free(ctx, t->ids);
+    adze_free(ctx, t->scores);
+    adze_free(ctx, t->history);
+    adze_free(ctx, t->dir);
+    adze_free(ctx, t);
+}
+
+/* -- asking it
+ * --------------------------------------------------------------------------------------------------------------------------------------- */
+
+void adze_trainer_request_stop(adze_trainer *t) {
+    atomic_store(&t->stop_requested, 1);
+}
+
+adze_store *adze_trainer_store(adze_trainer *t) {
+    return t->store;
+}
+
+const char *adze_trainer_last_checkpoint(const adze_trainer *t) {
+    return t->last;
+}
+
+int64_t adze_trainer_step(const adze_trainer *t) {
+    return t->p.step;
+}
+
+int64_t adze_trainer_history(const adze_trainer *t, const adze_epoch_stats **stats) {
+    *stats = t->history;
+    return t->nhistory;
+}
+
+int64_t adze_trainer_memory(const adze_trainer *t) {
+    int64_t sum = adze_steps_memory(&t->steps);
+    for (int i = 0; i < adze_store_count(t->store); i++) {
+        adze_type type = adze_store_type(t->store, i);
+        sum += adze_type_bytes(&type);
+    }
+    if (t->eval.plan != NULL) {
+        adze_plan_info info = adze_plan_describe(t->eval.plan);
+        sum += info.arena_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(t->ctx);
+    }
+    return sum;
+}
+
+int adze_history_add(adze_trainer *t, const adze_epoch_stats *s) {
+    if (t->nhistory == t->cap_history) {
+        int64_t cap = t->cap_history > 0 ? 2 * t->cap_history : 16;
+        adze_epoch_stats *more = adze_resize(t->ctx, t->history, t->cap_history, cap, sizeof *more);
+        if (more == NULL) {
+            return ADZE_ENOMEM;
+        }
+        t->history = more;
+        t->cap_history = cap;
+    }
+    t->history[t->nhistory++] = *s;
+    return ADZE_OK;
+}
+
+/* -- a step
+ * ---------------------------------------------------------------------------------------------------------------------------------------------- */
+
+static int64_t batches_per_epoch(const adze_trainer *t) {
+    return adze_loader_batches(t->loader);
+}
+
+static int64_t steps_per_epoch(const adze_trainer *t) {
+    return (batches_per_epoch(t) + t->o.accumulate - 1) / t->o.accumulate;
+}
+
+/* Examples of the update that begins with this batch of the epoch. */
+static int64_t update_examples(const adze_trainer *t) {
+    int64_t left = t->ntrain - t->p.batch * t->o.batch, whole = t->o.batch * t->o.accumulate;
+    return left < whole ? left : whole;
+}
+
+static int64_t next_batch_size(const adze_trainer *t, int64_t batch) {
+    int64_t left = t->ntrain - batch * t->o.batch;
+    return left < t->o.batch ? left : t->o.batch;
+}
+
+typedef struct step_sums { /* of one update */
+    double loss;
+    int64_t n, right, batches;
+} step_sums;
+
+static void tally_batch(adze_trainer *t, const adze_grad_plan *g, int64_t n, step_sums *s) {
+    adze_type y = adze_tensor_type(&g->y);
+    const int64_t *label = adze_tensor_data(&g->label);
+    for (int64_t i = 0; i < n; i++) {
+        s->loss += adze_tensor_get(&g->loss, i);
+        adze_scores_row(&g->y, i, y.dims[1], t->scores);
+        s->right += adze_scores_rank(t->scores, y.dims[1], label[i]) == 0;
+    }
+    s->n += n;
+    s->batches++;
+}
+
+static int diverged(adze_trainer *t, adze_grad_plan *g, const char *what) {
+    char name[160] = "";
+    TRY(adze_steps_restore(&t->steps));
+    TRY(adze_steps_forget(&t->steps)); /* else the gradients would be named, not what spoilt them */
+    int st = adze_session_find_nonfinite(g->session, name, sizeof name);
+    adze_fail(t->ctx, ADZE_ENAN, "training diverged at epoch %lld, step %lld: the %s is not finite%s%s; a smaller lr or a clip_norm may help%s%s",
+              (long long)t->p.epoch + 1, (long long)t->p.step + 1, what, name[0] != 0 ? "; first bad tensor: " : "", name,
+              t->last[0] != 0 ? "; the last good checkpoint is " : "", t->last);
+    return st == ADZE_ENOMEM ? st : ADZE_ENAN;
+}
+
+/* One batch's share of the update: fills the inputs, runs, adds its figures up. */
+static int step_batch(adze_trainer *t, int64_t examples, step_sums *s, adze_grad_plan **used) {
+    adze_grad_plan *g;
+    int64_t want = next_batch_size(t, t->p.batch + s->batches), n = 0;
+    TRY(adze_steps_grad(&t->steps, want, s->batches > 0, &g));
+    *used = g;
+    TRY(adze_loader_next(t->loader, g->x, g->label, &n));
+    if (n == 0) { /* that was the end of the epoch before */
+        TRY(adze_loader_next(t->loader, g->x, g->label, &n));
+    }
+    if (n != want) {
+        return adze_fail(t->ctx, ADZE_EBUG, "the loader gave %lld examples where %lld were due", (long long)n, (long long)want);
+    }
+    adze_tensor_set(&g->weight, 0, 1.0 / (double)examples);
+    adze_session_random(g->session, t->o.seed, (uint64_t)t->p.step, s->batches * t->o.batch);
+    TRY(adze_session_run(g->session));
+    tally_batch(t, g, n, s);
+    return isfinite(s->loss) ? ADZE_OK : diverged(t, g, "loss");
+}
+
+/* One update. Nothing of store and progress changes unless all of it succeeds. */
+static int trainer_step(adze_trainer *t, double *loss, double *lr) {
+    int64_t examples = update_examples(t), spe = steps_per_epoch(t);
+    step_sums s = {0};
+    double norm = 0;
+    adze_grad_plan *g = NULL;
+    TRY(adze_steps_keep(&t->steps));
+    while (s.n < examples) {
+        int st = step_batch(t, examples, &s, &g);
+        if (st != ADZE_OK) {
+            (void)adze_steps_restore(&t->steps);
+            return st;
+        }
+    }
+    TRY(adze_steps_norm(&t->steps, &norm));
+    if (!isfinite(norm)) {
+        return diverged(t, g, "gradient");
+    }
+    *lr = adze_schedule_lr(&t->o, t->p.step, spe, spe * t->o.epochs);
+    TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
+    *loss = s.loss / (double)s.n;
+    t->p.step++;
+    t->p.batch += s.batches;
+    t->p.seen += s.n;
+    t->p.right += s.right;
+    t->p.loss_sum += s.loss;
+    return ADZE_OK;
+}
+
+/* -- an epoch
+ * ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+static bool stop_wanted(const adze_trainer *t) {
+    return atomic_load(&t->stop_requested) != 0;
+}
+
+static int stopped(adze_trainer *t) {
+    return adze_fail(t->ctx, ADZE_ESTOPPED, "stopped on request at epoch %lld, step %lld%s%s", (long long)t->p.epoch + 1, (long long)t->p.step,
+                     t->last[0] != 0 ? "; saved " : "", t->last);
+}
+
+static int after_step(adze_trainer *t, double loss, double lr) {
+    bool more = t->p.batch < batches_per_epoch(t);
+    if (t->cb.step_end != NULL && t->cb.step_end(t->cb.user, t, t->p.step, steps_per_epoch(t), loss, lr) != 0) {
+        adze_trainer_request_stop(t);
+    }
+    if (stop_wanted(t)) {
+        TRY(adze_trainer_save(t));
+        return stopped(t);
+    }
+    return more && t->o.save_every > 0 && t->p.step % t->o.save_every == 0 ? adze_trainer_save(t) : ADZE_OK;
+}
+
+static int validate(adze_trainer *t, adze_epoch_stats *s) {
+    adze_metrics m;
+    s->val_loss = s->val_acc = NAN;
+    if (t->nval == 0) {
+        return ADZE_OK;
+    }
+    TRY(adze_evaluator_run(&t->eval, t->data, t->ids + t->ntrain, t->nval, &m));
+    s->val_loss = m.loss;
+    s->val_acc = m.acc;
+    adze_metrics_free(t->ctx, &m);
+    return ADZE_OK;
+}
+
+/* Without validation examples the training figure of the same kind decides. */
+static void judge(adze_trainer *t, adze_epoch_stats *s) {
+    bool by_loss = t->o.monitor == ADZE_MONITOR_VAL_LOSS;
+    double v = by_loss ? (t->nval > 0 ? s->val_loss : s->loss) : t->nval > 0 ? s->val_acc : s->acc;
+    double gain = by_loss ? t->p.best - v : v - t->p.best;
+    s->best = t->p.best_epoch < 0 || (gain > 0 && gain >= t->o.min_delta);
+    if (s->best) {
+        t->p.best = v;
+        t->p.best_epoch = t->p.epoch;
+        t->p.best_step = t->p.step;
+        t->p.waited = 0;
+    } else {
+        t->p.waited++;
+    }
+    t->p.patience_over = t->o.patience > 0 && t->p.waited >= t->o.patience;
+}
+
+static int finish_epoch(adze_trainer *t, double start, double lr, int64_t seen_before) {
+    double seconds = adze_now() - start, n = (double)t->p.seen;
+    adze_epoch_stats s = {
+        .epoch = t->p.epoch, .step = t->p.step, .examples = t->p.seen, .loss = t->p.loss_sum / n, .acc = (double)t->p.right / n, .lr = lr};
+    s.items_per_s = (double)(t->p.seen - seen_before) / (seconds > 0 ? seconds : 1);
+    s.wait_share = (adze_loader_wait(t->loader) - t->wait_before) / (seconds > 0 ? seconds : 1);
+    TRY(validate(t, &s));
+    s.seconds = adze_now() - start;
+    judge(t, &s);
+    TRY(adze_history_add(t, &s));
+    t->p.epoch++;
+    t->p.batch = t->p.seen = t->p.right = 0;
+    t->p.loss_sum = 0;
+    TRY(adze_trainer_save(t));
+    if (t->cb.epoch_end != NULL && t->cb.epoch_end(t->cb.user, t, &s) != 0) {
+        adze_trainer_request_stop(t);
+    }
+    return ADZE_OK;
+}
+
+static int run_epoch(adze_trainer *t) {
+    int64_t spe = steps_per_epoch(t), seen = t->p.seen;
+    double start = adze_now(), loss = 0, lr = adze_schedule_lr(&t->o, t->p.step > 0 ? t->p.step - 1 : 0, spe, spe * t->o.epochs);
+    t->wait_before = adze_loader_wait(t->loader);
+    while (t->p.batch < batches_per_epoch(t)) {
+        TRY(trainer_step(t, &loss, &lr));
+        TRY(after_step(t, loss, lr));
+    }
+    return finish_epoch(t, start, lr, seen);
+}
+
+/* A folder with another training's checkpoints is not written into: a later resume could not tell them apart. */
+static int check_folder(adze_trainer *t) {
+    int64_t *steps = NULL, n = 0;
+    if (t->dir == NULL || t->resumed || t->p.step > 0) {
+        return ADZE_OK;
+    }
+    TRY(adze_ckpt_steps(t->ctx, t->dir, &steps, &n));
+    adze_free(t->ctx, steps);
+    return n == 0 ? ADZE_OK : adze_fail(t->ctx, ADZE_EARG, "'%s' already holds checkpoints: resume from them, or choose another folder", t->dir);
+}
+
+static int run_epochs(adze_trainer *t) {
+    TRY(check_folder(t));
+    TRY(adze_loader_seek(t->loader, t->p.epoch, t->p.batch));
+    while (t->p.epoch < t->o.epochs && !t->p.patience_over) {
+        if (stop_wanted(t)) {
+            return stopped(t);
+        }
+        TRY(run_epoch(t));
+    }
+    return ADZE_OK;
+}
+
+int adze_trainer_run(adze_trainer *t, adze_stop *why) {
+    int st = ADZE_OK;
+    adze_stop reason = ADZE_STOP_ERROR;
+    if (t->cb.train_begin != NULL && t->cb.train_begin(t->cb.user, t) != 0) {
+        adze_trainer_request_stop(t);
+    }
+    st = run_epochs(t);
+    if (st == ADZE_OK) {
+        reason = t->p.patience_over ? ADZE_STOP_PATIENCE : ADZE_STOP_EPOCHS;
+    } else if (st == ADZE_ENAN) {
+        reason = ADZE_STOP_NAN;
+    } else if (st == ADZE_ESTOPPED) {
+        reason = ADZE_STOP_REQUEST;
+        atomic_store(&t->stop_requested, 0);
+    }
+    if (t->cb.train_end != NULL) {
+        t->cb.train_end(t->cb.user, t, reason);
+    }
+    if (why != NULL) {
+        *why = reason;
+    }
+    return st;
+}

@@ -1,0 +1,58 @@
+/* The trainer's inside: what changes while it runs (and is saved), and what is built once. */
+#ifndef ADZE_SRC_TRAINER_H
+#define ADZE_SRC_TRAINER_H
+
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/steps.h"
+
+#include <stdatomic.h>
+
+typedef struct adze_progress {     /* all state that is no tensor: with the store, this is the whole training */
+    int64_t epoch, batch, step;    /* epochs done, batches done in this one, updates done in all */
+    int64_t seen, right;           /* of this epoch so far */
+    double loss_sum;               /* likewise */
+    double best;                   /* monitored value of the best epoch */
+    int64_t best_epoch, best_step; /* -1: none yet */
+    int64_t waited;                /* epochs without improvement */
+    bool patience_over;
+} adze_progress;
+
+struct adze_trainer {
+    adze_ctx *ctx;
+    adze_model *model;
+    const adze_dataset *data;
+    adze_train_opts o;
+    adze_callbacks cb;
+    char *dir; /* NULL: no checkpoints */
+    bool resumed;
+    atomic_int stop_requested;
+    adze_store *store;
+    adze_steps steps;
+    adze_evaluator eval;
+    adze_loader *loader;
+    int64_t *ids; /* ntrain training examples, then nval validation examples */
+    int64_t ntrain, nval;
+    double *scores; /* one row */
+    adze_progress p;
+    adze_epoch_stats *history;
+    int64_t nhistory, cap_history;
+    double wait_before; /* the loader's wait when the epoch (or its rest) began */
+    char last[ADZE_CKPT_PATH];
+};
+
+/* -- state.c -- */
+int adze_progress_print(const adze_trainer *t, char **json);
+int adze_progress_parse(adze_ctx *ctx, const char *json, int64_t n, const char *file, adze_progress *p, adze_epoch_stats **history,
+                        int64_t *nhistory);
+/* ADZE_EARG naming the first option that differs between the file's and ours; epochs may be raised. */
+int adze_options_match(adze_ctx *ctx, const char *json, const char *file, const adze_train_opts *ours);
+int adze_options_print(adze_ctx *ctx, const adze_train_opts *o, char **json);
+
+/* -- resume.c -- */
+int adze_trainer_check_finite(adze_trainer *t); /* no checkpoint of a diverged model */
+
+/* -- trainer.c -- */
+int adze_history_add(adze_trainer *t, const adze_epoch_stats *s);
+
+#endif

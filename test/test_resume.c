@@ -1,0 +1,243 @@
+/* Resuming: stops, kills, damaged files and failing file calls change no bit of what a training ends with. */
+#include "trainbench.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void read_all(bench *b, const char *dir, const char *name, void **bytes, int64_t *n) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    must(b, adze_read_file(b->ctx, path, 0, bytes, n));
+}
+
+/* The checkpoint that `name` leads to in both folders has the same bytes: weights, optimiser, progress, history. */
+static void same_file(bench *b, const char *one, const char *two, const char *name) {
+    void *x, *y;
+    int64_t nx, ny;
+    read_all(b, one, name, &x, &nx);
+    read_all(b, two, name, &y, &ny);
+    if (nx != ny || memcmp(x, y, (size_t)nx) != 0) {
+        fail_msg("'%s' differs between the uninterrupted and the resumed training", name);
+    }
+    adze_free(b->ctx, x);
+    adze_free(b->ctx, y);
+}
+
+static void stopping_at_any_step_and_resuming_changes_no_bit(void **state) {
+    (void)state;
+    char whole[256], parts[256];
+    setting s = everything();
+    bench want = {0}, b = {0};
+    faulty_folder(whole, sizeof whole);
+    s.dir = whole;
+    train(&want, &s, false);
+    assert_int_equal(want.nlosses, 8); /* 160 examples, 24 x 2 an update, two epochs */
+    for (int64_t stop = 1; stop <= want.nlosses; stop++) {
+        adze_stop why;
+        faulty_folder(parts, sizeof parts);
+        s.dir = parts;
+        b = (bench){.stop_at = stop};
+        must(&b, bench_open(&b, &s));
+        int st = adze_trainer_run(b.t, &why);
+        assert_int_equal(st, ADZE_ESTOPPED);
+        assert_int_equal(why, ADZE_STOP_REQUEST);
+        must_say(&b, "stopped on request");
+        assert_int_equal(adze_trainer_step(b.t), stop);
+        bench_close(&b);
+        b = (bench){0};
+        train(&b, &s, true);
+        assert_int_equal(b.nlosses, want.nlosses - stop);
+        same_hash(&want, &b, "stopping and resuming");
+        same_file(&b, whole, parts, "last");
+        same_file(&b, whole, parts, "best");
+        bench_close(&b);
+        faulty_folder_drop(parts);
+    }
+    bench_close(&want);
+    faulty_folder_drop(whole);
+}
+
+static void train_until_killed(const setting *s) {
+    bench b = {0};
+    adze_stop why;
+    int st = bench_open(&b, s);
+    if (st == ADZE_OK) {
+        st = adze_trainer_resume(b.t);
+        st = st == ADZE_EARG ? ADZE_OK : st; /* nothing saved yet */
+    }
+    if (st == ADZE_OK) {
+        st = adze_trainer_run(b.t, &why);
+    }
+    _exit(st == ADZE_OK ? 0 : 1);
+}
+
+static void a_training_killed_again_and_again_ends_in_the_same_bits(void **state) {
+    (void)state;
+    char whole[256], parts[256];
+    setting s = everything();
+    s.o.epochs = 6;
+    s.o.save_every = 1;
+    bench want = {0};
+    faulty_folder(whole, sizeof whole);
+    faulty_folder(parts, sizeof parts);
+    s.dir = whole;
+    train(&want, &s, false);
+    s.dir = parts;
+    adze_rng r = adze_rng_make(5, 2026);
+    int kills = 0, status = 1;
+    for (int tries = 0; tries < 500; tries++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            train_until_killed(&s);
+        }
+        usleep((useconds_t)(10000 + adze_rng_below(&r, 60000) + (tries > 20 ? 500000 : 0)));
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status)) {
+            break;
+        }
+        kills++;
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    print_message("killed %d times\n", kills);
+    same_file(&want, whole, parts, "last");
+    same_file(&want, whole, parts, "best");
+    bench_close(&want);
+    faulty_folder_drop(whole);
+    faulty_folder_drop(parts);
+}
+
+/* -- resuming
+ * ------------------------------------------------------------------------------------------------------------------------------------------ */
+
+static void resume_names_what_differs(void **state) {
+    (void)state;
+    char dir[256];
+    setting s = usual(tiny_net), other;
+    bench b = {0};
+    faulty_folder(dir, sizeof dir);
+    s.dir = dir;
+    must(&b, bench_open(&b, &s));
+    assert_int_equal(adze_trainer_resume(b.t), ADZE_EARG);
+    must_say(&b, "no checkpoint");
+    bench_close(&b);
+    train(&b, &s, false);
+    bench_close(&b);
+    other = s;
+    other.o.lr = 0.125;
+    must(&b, bench_open(&b, &other));
+    assert_int_equal(adze_trainer_resume(b.t), ADZE_EARG);
+    must_say(&b, "option lr was 0 and is now 0.125");
+    bench_close(&b);
+    other = s;
+    other.net = plain_net;
+    must(&b, bench_open(&b, &other));
+    assert_int_equal(adze_trainer_resume(b.t), ADZE_EARG);
+    must_say(&b, "model differs");
+    bench_close(&b);
+    other = s;
+    other.count = N - 1;
+    must(&b, bench_open(&b, &other));
+    assert_int_equal(adze_trainer_resume(b.t), ADZE_EARG);
+    must_say(&b, "data differ");
+    bench_close(&b);
+    other = s;
+    other.o.epochs = 1;
+    must(&b, bench_open(&b, &other));
+    assert_int_equal(adze_trainer_resume(b.t), ADZE_EARG);
+    must_say(&b, "epochs");
+    bench_close(&b);
+    other = s;
+    other.o.epochs = 3; /* more epochs, other workers and other saving are allowed */
+    other.o.workers = 3;
+    other.o.save_every = 2;
+    train(&b, &other, true);
+    const adze_epoch_stats *h;
+    assert_int_equal(adze_trainer_history(b.t, &h), 3);
+    bench_close(&b);
+    must(&b, bench_open(&b, &s)); /* a new training does not write into an old one's folder */
+    assert_int_equal(adze_trainer_run(b.t, NULL), ADZE_EARG);
+    must_say(&b, "already holds checkpoints");
+    bench_close(&b);
+    faulty_folder_drop(dir);
+}
+
+static void a_damaged_newest_checkpoint_is_passed_over_with_a_note(void **state) {
+    (void)state;
+    char dir[256], path[512];
+    void *bytes;
+    int64_t n;
+    setting s = usual(tiny_net);
+    bench want = {0}, b = {0};
+    faulty_folder(dir, sizeof dir);
+    s.dir = dir;
+    train(&want, &s, false);
+    snprintf(path, sizeof path, "%s", adze_trainer_last_checkpoint(want.t));
+    must(&want, adze_read_file(want.ctx, path, 0, &bytes, &n));
+    ((uint8_t *)bytes)[n - 3] ^= 1;
+    const adze_piece piece = {bytes, n};
+    must(&want, adze_replace_file(want.ctx, path, &piece, 1));
+    adze_free(want.ctx, bytes);
+    train(&b, &s, true);
+    assert_non_null(strstr(b.notes, "cannot be used"));
+    assert_non_null(strstr(b.notes, "newer checkpoints are damaged"));
+    same_hash(&want, &b, "resuming from the checkpoint before");
+    bench_close(&b);
+    bench_close(&want);
+    faulty_folder_drop(dir);
+}
+
+static void after_any_failing_file_call_the_training_goes_on_to_the_same_bits(void **state) {
+    (void)state;
+    faulty_fs fs;
+    faulty_fs_init(&fs);
+    setting s = usual(tiny_net), sound = usual(tiny_net);
+    char whole[256];
+    bench want = {0};
+    faulty_folder(whole, sizeof whole);
+    sound.dir = whole;
+    train(&want, &sound, false);
+    s.fs = &fs.table;
+    bool hit = true;
+    for (long n = 1; hit; n += 1 + n / 20) {
+        char dir[256];
+        faulty_folder(dir, sizeof dir);
+        s.dir = sound.dir = dir;
+        bench b = {0};
+        faulty_fs_arm(&fs, n, true, ENOSPC);
+        int st = bench_open(&b, &s);
+        st = st == ADZE_OK ? adze_trainer_run(b.t, NULL) : st;
+        hit = fs.failed_call != NULL;
+        faulty_fs_arm(&fs, 0, false, 0);
+        if (st != ADZE_OK && st != ADZE_EIO) {
+            fail_msg("file call %ld: %s: %s", n, adze_status_name(st), adze_errmsg(b.ctx));
+        }
+        bench_close(&b);
+        must(&b, bench_open(&b, &sound));
+        st = adze_trainer_resume(b.t);
+        assert_true(st == ADZE_OK || st == ADZE_EARG);
+        must(&b, adze_trainer_run(b.t, NULL));
+        must(&b, adze_store_hash(adze_trainer_store(b.t), b.hash));
+        same_hash(&want, &b, "a failing file call, then a resume,");
+        same_file(&b, whole, dir, "last");
+        bench_close(&b);
+        faulty_folder_drop(dir);
+    }
+    bench_close(&want);
+    faulty_folder_drop(whole);
+}
+
+int main(void) {
+    make_data();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stopping_at_any_step_and_resuming_changes_no_bit),
+        cmocka_unit_test(a_training_killed_again_and_again_ends_in_the_same_bits),
+        cmocka_unit_test(resume_names_what_differs),
+        cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over_with_a_note),
+        cmocka_unit_test(after_any_failing_file_call_the_training_goes_on_to_the_same_bits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

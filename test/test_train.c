@@ -1,0 +1,368 @@
+/* Training: it learns; threads, workers and splitting a batch change no bit; divergence, bad data and lack of memory change nothing and say why. */
+#include "trainbench.h"
+
+/* -- learning ------------------------------------------------------------------------------------------------------------------------------------ */
+
+static void every_optimizer_loss_and_dtype_learns(void **state) {
+    (void)state;
+    for (int optimizer = ADZE_SGD; optimizer <= ADZE_ADAMW; optimizer++) {
+        for (int loss = ADZE_LOSS_AUTO; loss <= ADZE_LOSS_HUBER; loss++) {
+            setting s = usual(plain_net);
+            s.o.epochs = loss >= ADZE_LOSS_MSE ? 16 : 8;
+            s.o.optimizer = optimizer;
+            s.o.loss = loss;
+            s.o.dtype = (optimizer + loss) % 2;
+            s.o.label_smoothing = loss == ADZE_LOSS_SOFTMAX_XENT ? 0.1 : 0;
+            s.o.lr = optimizer >= ADZE_ADAM ? 0.005 : loss >= ADZE_LOSS_MSE ? 0.2 : 0.05;
+            s.o.lr *= loss >= ADZE_LOSS_MSE && (optimizer == ADZE_MOMENTUM || optimizer == ADZE_NESTEROV) ? 0.3 : 1;
+            bench b = {0};
+            train(&b, &s, false);
+            const adze_epoch_stats *h;
+            int64_t n = adze_trainer_history(b.t, &h);
+            assert_int_equal(n, s.o.epochs);
+            if (h[n - 1].val_acc < 0.9 || h[n - 1].loss >= h[0].loss) {
+                fail_msg("optimizer %d, loss %d: validation accuracy %g, training loss %g after %g", optimizer, loss, h[n - 1].val_acc, h[n - 1].loss,
+                         h[0].loss);
+            }
+            bench_close(&b);
+        }
+    }
+}
+
+static void schedules_follow_their_formulas(void **state) {
+    (void)state;
+    adze_train_opts o;
+    adze_fields_default(adze_train_fields(), &o);
+    o.lr = 0.8;
+    o.gamma = 0.5;
+    o.step_epochs = 2;
+    static const double want[][3] = {
+        {0.8, 0.8, 0.8}, {0.8, 0.4, 0.2}, {0.8, 0.2, 0.05}, {0.8, 0.4, 0.8 / 3}, {0.8, 0.4, 0.0}}; /* epochs 0, 2, 4 of 4 */
+    for (int k = ADZE_CONSTANT; k <= ADZE_COSINE; k++) {
+        o.schedule = k;
+        for (int i = 0; i < 3; i++) {
+            double lr = adze_schedule_lr(&o, 20 * i, 10, 40);
+            if (fabs(lr - want[k][i]) > 1e-12) {
+                fail_msg("schedule %d at epoch %d: %g, not %g", k, 2 * i, lr, want[k][i]);
+            }
+        }
+    }
+    o.warmup_epochs = 1;
+    assert_true(fabs(adze_schedule_lr(&o, 0, 10, 40) - 0.08) < 1e-12 && fabs(adze_schedule_lr(&o, 9, 10, 40) - 0.8) < 1e-12);
+    o.min_lr = 0.3;
+    assert_true(fabs(adze_schedule_lr(&o, 40, 10, 40) - 0.3) < 1e-12);
+}
+
+static void wrong_options_are_refused_with_their_range(void **state) {
+    (void)state;
+    setting s = usual(tiny_net);
+    bench b = {0};
+    s.o.batch = 0;
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "batch");
+    bench_close(&b);
+    s = usual(tiny_net);
+    s.o.optimizer = 17;
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "optimizer");
+    bench_close(&b);
+    s = usual(tiny_net);
+    s.o.weight_decay = 0.1;
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "use l2");
+    bench_close(&b);
+    s = usual(tiny_net);
+    s.o.val_count = N;
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "val_count");
+    bench_close(&b);
+    s = usual(tiny_net);
+    s.o.pad = 1;
+    assert_int_equal(bench_open(&b, &s), ADZE_ESHAPE);
+    bench_close(&b);
+}
+
+/* -- the bits */
+
+static void threads_and_workers_change_no_bit(void **state) {
+    (void)state;
+    setting s = everything();
+    bench want = {0}, b = {0};
+    s.threads = 1;
+    s.o.workers = 0;
+    train(&want, &s, false);
+    static const int threads[] = {2, 3, 8};
+    for (size_t i = 0; i < ADZE_COUNT(threads); i++) {
+        s.threads = threads[i];
+        s.o.workers = threads[i];
+        train(&b, &s, false);
+        same_hash(&want, &b, "the number of threads or workers");
+        assert_memory_equal(b.losses, want.losses, sizeof b.losses);
+        bench_close(&b);
+    }
+    s.o.seed++;
+    train(&b, &s, false);
+    assert_memory_not_equal(b.hash, want.hash, sizeof b.hash);
+    bench_close(&b);
+    bench_close(&want);
+}
+
+static void accumulated_batches_of_16_equal_the_large_batch_to_the_bit(void **state) {
+    (void)state;
+    setting s = usual(plain_net);
+    bench large = {0}, small = {0};
+    s.o.batch = 64;
+    s.o.shift = 1;
+    train(&large, &s, false);
+    s.o.batch = 16;
+    s.o.accumulate = 4;
+    train(&small, &s, false);
+    assert_int_equal(small.nlosses, large.nlosses);
+    assert_memory_equal(small.losses, large.losses, sizeof small.losses);
+    same_hash(&large, &small, "splitting a batch of 64 into four");
+    bench_close(&large);
+    bench_close(&small);
+}
+
+/* -- what goes wrong
+ * -------------------------------------------------------------------------------------------------------------------------------------- */
+
+static void divergence_names_the_tensor_and_keeps_the_last_good_state(void **state) {
+    (void)state;
+    char dir[256];
+    setting s = usual(full_net);
+    bench b = {.hash_steps = true};
+    adze_stop why;
+    uint64_t hash[2];
+    faulty_folder(dir, sizeof dir);
+    s.dir = dir;
+    s.o.lr = 1e30;
+    s.o.save_every = 1;
+    s.o.optimizer = ADZE_SGD;
+    must(&b, bench_open(&b, &s));
+    int st = adze_trainer_run(b.t, &why);
+    assert_int_equal(st, ADZE_ENAN);
+    assert_int_equal(why, ADZE_STOP_NAN);
+    must_say(&b, "diverged at epoch 1, step");
+    must_say(&b, "first bad tensor");
+    must_say(&b, "'");
+    must(&b, adze_store_hash(adze_trainer_store(b.t), hash));
+    assert_memory_equal(hash, b.hash, sizeof hash); /* batch statistics of the failed step included */
+    bench_close(&b);
+    b = (bench){0};
+    must(&b, bench_open(&b, &s));
+    must(&b, adze_trainer_resume(b.t)); /* the checkpoint is the last good one */
+    must(&b, adze_store_hash(adze_trainer_store(b.t), b.hash));
+    assert_memory_equal(hash, b.hash, sizeof hash);
+    bench_close(&b);
+    faulty_folder_drop(dir);
+}
+
+static int (*good_read)(const adze_dataset *, int64_t, void *, int64_t *);
+static int64_t bad_example;
+
+static int bad_read(const adze_dataset *d, int64_t i, void *x, int64_t *label) {
+    return i == bad_example ? ADZE_EIO : good_read(d, i, x, label);
+}
+
+static void a_bad_example_stops_the_step_before_anything_changes(void **state) {
+    (void)state;
+    setting s = usual(full_net);
+    bench b = {.hash_steps = true};
+    adze_stop why;
+    uint64_t hash[2];
+    s.o.accumulate = 3;
+    must(&b, bench_open(&b, &s));
+    must(&b, adze_store_hash(adze_trainer_store(b.t), b.hash));
+    int64_t ids[N];
+    must(&b, adze_split_ids(b.ctx, N, 40, s.o.seed, ids));
+    good_read = b.data->read;
+    bad_example = ids[7];
+    b.data->read = bad_read;
+    assert_int_equal(adze_trainer_run(b.t, &why), ADZE_EIO);
+    assert_int_equal(why, ADZE_STOP_ERROR);
+    char name[32];
+    snprintf(name, sizeof name, "example %lld", (long long)bad_example);
+    must_say(&b, name);
+    must(&b, adze_store_hash(adze_trainer_store(b.t), hash));
+    assert_memory_equal(hash, b.hash, sizeof hash);
+    bench_close(&b);
+}
+
+static void any_failing_allocation_ends_in_a_status_without_a_leak(void **state) {
+    (void)state;
+    faulty_mem mem;
+    faulty_mem_init(&mem);
+    setting s = usual(tiny_net);
+    s.mem = &mem.table;
+    s.threads = 1;
+    s.count = TINY_N;
+    s.o.epochs = 1;
+    s.o.val_count = 8;
+    long n = 1, tries = 0;
+    int st = ADZE_ENOMEM;
+    while (st != ADZE_OK) {
+        char dir[256];
+        faulty_folder(dir, sizeof dir);
+        s.dir = dir;
+        bench b = {0};
+        faulty_mem_arm(&mem, n, tries % 2);
+        st = bench_open(&b, &s);
+        st = st == ADZE_OK ? adze_trainer_run(b.t, NULL) : st;
+        bool hit = mem.calls >= n;
+        faulty_mem_arm(&mem, 0, false);
+        if (st != ADZE_OK && st != ADZE_ENOMEM) {
+            fail_msg("allocation %ld: %s: %s", n, adze_status_name(st), adze_errmsg(b.ctx));
+        }
+        bench_close(&b);
+        if (!faulty_mem_clean(&mem)) {
+            fail_msg("allocation %ld refused: %ld blocks leaked, %ld freed wrongly", n, (long)mem.blocks, (long)mem.wrong_frees);
+        }
+        faulty_folder_drop(dir);
+        st = hit ? ADZE_ENOMEM : st; /* a refusal may be survived: fewer workers, no note */
+        n += 1 + n / 100;
+        tries++;
+    }
+    assert_true(tries > 100);
+}
+
+static void early_stopping_ends_with_its_reason_also_after_a_resume(void **state) {
+    (void)state;
+    char dir[256];
+    setting s = usual(tiny_net);
+    bench b = {0};
+    adze_stop why;
+    faulty_folder(dir, sizeof dir);
+    s.dir = dir;
+    s.o.epochs = 50;
+    s.o.patience = 3;
+    s.o.lr = 1e-12;
+    s.o.monitor = ADZE_MONITOR_VAL_ACC;
+    must(&b, bench_open(&b, &s));
+    must(&b, adze_trainer_run(b.t, &why));
+    assert_int_equal(why, ADZE_STOP_PATIENCE);
+    const adze_epoch_stats *h;
+    assert_int_equal(adze_trainer_history(b.t, &h), 4);
+    assert_true(h[0].best && !h[1].best && !h[2].best && !h[3].best);
+    assert_non_null(strstr(adze_stop_name(why), "patience"));
+    bench_close(&b);
+    must(&b, bench_open(&b, &s));
+    must(&b, adze_trainer_resume(b.t));
+    must(&b, adze_trainer_run(b.t, &why));
+    assert_int_equal(why, ADZE_STOP_PATIENCE);
+    assert_int_equal(b.nlosses, 0);
+    bench_close(&b);
+    s.o.val_count = 0;
+    s.dir = NULL;
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "patience");
+    bench_close(&b);
+    faulty_folder_drop(dir);
+}
+
+/* -- evaluation
+ * --------------------------------------------------------------------------------------------------------------------------------------------- */
+
+static void evaluation_does_not_depend_on_the_batch_and_agrees_with_prediction(void **state) {
+    (void)state;
+    setting s = usual(full_net);
+    bench b = {0};
+    s.o.epochs = 1;
+    train(&b, &s, false);
+    adze_metrics want, got;
+    must(&b, adze_evaluate(b.ctx, b.model, adze_trainer_store(b.t), "", b.data, NULL, 0, N, &want));
+    assert_int_equal(want.count, N);
+    for (int64_t batch = 1; batch < 300; batch = 3 * batch + 4) {
+        must(&b, adze_evaluate(b.ctx, b.model, adze_trainer_store(b.t), "", b.data, NULL, N, batch, &got));
+        assert_true(got.loss == want.loss && got.nll == want.nll && got.acc == want.acc && got.top5 == want.top5);
+        assert_memory_equal(got.confusion, want.confusion, CLASSES * CLASSES * sizeof *got.confusion);
+        adze_metrics_free(b.ctx, &got);
+    }
+    assert_true(fabs(want.loss - want.nll) < 1e-5); /* the model's loss is cross-entropy */
+    assert_true(want.top5 == 1);                    /* of four classes */
+    adze_tensor x, probs;
+    must(&b, adze_tensor_new(b.ctx, adze_model_input_type(b.model, N, ADZE_F32), &x));
+    for (int64_t i = 0; i < N; i++) {
+        float *at = (float *)adze_tensor_data(&x) + i * 100;
+        must(&b, adze_preprocess_apply(adze_model_preprocess(b.model), &b.data->example, b.data->peek(b.data, i), ADZE_F32, at));
+    }
+    must(&b, adze_predict(b.ctx, b.model, adze_trainer_store(b.t), x, &probs));
+    int64_t confusion[CLASSES * CLASSES] = {0};
+    double nll = 0;
+    for (int64_t i = 0; i < N; i++) {
+        double sum = 0, top = -1;
+        int best = 0;
+        for (int c = 0; c < CLASSES; c++) {
+            double p = adze_tensor_get(&probs, i * CLASSES + c);
+            sum += p;
+            best = p > top ? c : best;
+            top = p > top ? p : top;
+        }
+        assert_true(fabs(sum - 1) < 1e-6);
+        nll -= log(adze_tensor_get(&probs, i * CLASSES + labels[i]));
+        confusion[labels[i] * CLASSES + best]++;
+    }
+    assert_memory_equal(confusion, want.confusion, sizeof confusion);
+    assert_true(fabs(nll / N - want.nll) < 1e-5);
+    char *text;
+    must(&b, adze_metrics_print(b.ctx, &want, b.model, &text));
+    assert_non_null(strstr(text, "recall"));
+    adze_text_free(b.ctx, text);
+    adze_metrics_free(b.ctx, &want);
+    adze_tensor_free(&x);
+    adze_tensor_free(&probs);
+    bench_close(&b);
+}
+
+static void precision_and_recall_count_columns_and_rows(void **state) {
+    (void)state;
+    int64_t confusion[9] = {3, 1, 0, 2, 4, 0, 0, 0, 0};
+    adze_metrics m = {.classes = 3, .confusion = confusion};
+    assert_true(fabs(adze_metrics_precision(&m, 0) - 0.6) < 1e-12);
+    assert_true(fabs(adze_metrics_recall(&m, 0) - 0.75) < 1e-12);
+    assert_true(isnan(adze_metrics_precision(&m, 2)) && isnan(adze_metrics_recall(&m, 2)));
+}
+
+static void checkpoints_are_models_too(void **state) {
+    (void)state;
+    char dir[256], path[300];
+    setting s = usual(full_net);
+    bench b = {0};
+    faulty_folder(dir, sizeof dir);
+    s.dir = dir;
+    train(&b, &s, false);
+    snprintf(path, sizeof path, "%s/last", dir);
+    adze_model *m;
+    adze_store *store;
+    must(&b, adze_model_load(b.ctx, path, &m, &store));
+    adze_metrics one, two;
+    must(&b, adze_evaluate(b.ctx, b.model, adze_trainer_store(b.t), "", b.data, NULL, 0, 64, &one));
+    must(&b, adze_evaluate(b.ctx, m, store, "", b.data, NULL, 0, 64, &two));
+    assert_true(one.loss == two.loss && one.acc == two.acc);
+    adze_metrics_free(b.ctx, &one);
+    adze_metrics_free(b.ctx, &two);
+    adze_store_free(store);
+    adze_model_free(m);
+    assert_true(adze_trainer_memory(b.t) > 0);
+    bench_close(&b);
+    faulty_folder_drop(dir);
+}
+
+int main(void) {
+    make_data();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_optimizer_loss_and_dtype_learns),
+        cmocka_unit_test(schedules_follow_their_formulas),
+        cmocka_unit_test(wrong_options_are_refused_with_their_range),
+        cmocka_unit_test(threads_and_workers_change_no_bit),
+        cmocka_unit_test(accumulated_batches_of_16_equal_the_large_batch_to_the_bit),
+        cmocka_unit_test(early_stopping_ends_with_its_reason_also_after_a_resume),
+        cmocka_unit_test(divergence_names_the_tensor_and_keeps_the_last_good_state),
+        cmocka_unit_test(a_bad_example_stops_the_step_before_anything_changes),
+        cmocka_unit_test(any_failing_allocation_ends_in_a_status_without_a_leak),
+        cmocka_unit_test(evaluation_does_not_depend_on_the_batch_and_agrees_with_prediction),
+        cmocka_unit_test(precision_and_recall_count_columns_and_rows),
+        cmocka_unit_test(checkpoints_are_models_too),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
