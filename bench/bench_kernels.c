@@ -28,15 +28,19 @@ static void run_phase(void *arg, int ith, int nth) {
 
 typedef float lanes __attribute__((vector_size(64)));
 
-__attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("fp-contract=fast", "O3"))) static float probe(int64_t rounds,
-                                                                                                                                     float x) {
+#if defined(__clang__)
+#define EVERY_TARGET __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define EVERY_TARGET __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), optimize("fp-contract=fast", "O3")))
+#endif
+
+EVERY_TARGET static float probe(int64_t rounds, float x) {
     lanes a[12];
     for (int i = 0; i < 12; i++) {
         a[i] = (lanes){0} + (x + (float)i);
     }
     const lanes m = (lanes){0} + 0.999f, c = (lanes){0} + 1e-3f;
     for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 12
         for (int i = 0; i < 12; i++) {
             a[i] = a[i] * m + c;
         }

@@ -277,7 +277,7 @@ static void test_order_is_near_the_best_of_200_random_ones(void **state) {
         }
         double ratio = best > 0 ? (double)ours / (double)best : 1;
         worst = ratio > worst ? ratio : worst;
-        if (getenv("DBG")) { print_message("%d %.3f\n", (int)seed, ratio); } else if (ratio > 1.15) {
+        if (ratio > 1.15) {
             fail_msg("graph %d: %lld bytes alive, a random order needs %lld", (int)seed, (long long)ours, (long long)best);
         }
         adze_graph_free(g);

@@ -124,6 +124,7 @@ static void search(pack *p, int64_t peak) {
     enum { SORTS = 5, BUDGET = 4000000, MOST = 200 }; /* block comparisons that a plan may spend on repairs */
     int64_t work = (int64_t)p->n * p->n / 4 + 1, close = peak + peak / 50;
     int rounds = (int)(BUDGET / work > MOST ? MOST : BUDGET / work);
+    rounds = p->w->opts && p->w->opts->random_order ? 0 : rounds;
     for (int how = 0; how < SORTS && p->arena != peak; how++) {
         for (int tight = 0; tight < 2 && p->arena != peak; tight++) {
             set_keys(p, how);

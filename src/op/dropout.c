@@ -31,7 +31,8 @@ static void ref_dropout(const adze_step *s, int ith, int nth) {
     const adze_dropout_attrs *a = s->attrs;
     const adze_view *x = &s->in[0];
     const int64_t n = adze_view_count(x), per = adze_random_per(x);
-    const double keep = 1 / (1 - a->p);
+    const double scale = 1 / (1 - a->p),
+                 keep = x->dtype == ADZE_F64 ? scale : (double)(float)scale; /* of x's dtype: one product, the same bits everywhere */
     adze_draw d = {0};
     adze_random_key(s->run, a->stream, d.key);
     for (int64_t i = 0; i < n; i++) {

@@ -111,8 +111,18 @@ static void vjp_softmax(adze_adj *a) {
     adj_softmax(a, a->y[0]);
 }
 
+/* x - logsumexp(x); with no elements along the axis there are none at all. */
+static adze_val expand_log(adze_adj *a) {
+    const int64_t axis = ((const adze_axis_attrs *)a->attrs)->axis;
+    const adze_type t = adze_val_type(a->g, a->x[0]);
+    if (t.rank > 0 && t.dims[adze_axis(axis, t.rank)] == 0) {
+        return adze_copy(a->g, a->x[0]);
+    }
+    return adze_sub(a->g, a->x[0], logsumexp_keep(a->g, a->x[0], axis));
+}
+
 static void expand_softmax(adze_adj *a) {
-    a->r[0] = adze_exp(a->g, adze_sub(a->g, a->x[0], logsumexp_keep(a->g, a->x[0], ((const adze_axis_attrs *)a->attrs)->axis)));
+    a->r[0] = adze_exp(a->g, expand_log(a));
 }
 
 /* t - exp(y) sum t */
@@ -128,7 +138,7 @@ static void jvp_log_softmax(adze_adj *a) {
 }
 
 static void expand_log_softmax(adze_adj *a) {
-    a->r[0] = adze_sub(a->g, a->x[0], logsumexp_keep(a->g, a->x[0], ((const adze_axis_attrs *)a->attrs)->axis));
+    a->r[0] = expand_log(a);
 }
 
 static uint32_t inplace_first(const adze_sig *s) {

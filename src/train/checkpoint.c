@@ -196,13 +196,15 @@ static int write_file(adze_ctx *ctx, const char *path, adze_store *s, const adze
     return st;
 }
 
+int adze_ckpt_links(adze_ctx *ctx, const char *dir, int64_t last, int64_t best) {
+    TRY(set_link(ctx, dir, "last", last));
+    return best >= 0 ? set_link(ctx, dir, "best", best) : ADZE_OK;
+}
+
 int adze_ckpt_save(adze_ctx *ctx, const char *dir, adze_store *s, const adze_ckpt *c, char *path) {
     TRY(adze_ckpt_path(ctx, dir, c->step, path));
     TRY(write_file(ctx, path, s, c));
-    TRY(set_link(ctx, dir, "last", c->step));
-    if (c->best_step >= 0) {
-        TRY(set_link(ctx, dir, "best", c->best_step));
-    }
+    TRY(adze_ckpt_links(ctx, dir, c->step, c->best_step));
     return prune(ctx, dir, c);
 }
 

@@ -203,6 +203,9 @@ int adze_trainer_resume(adze_trainer *t) {
     if (st == ADZE_OK) {
         st = resume_any(t, steps, n, &d);
     }
+    if (st == ADZE_OK) { /* a save may have died between its file and its links */
+        st = adze_ckpt_links(t->ctx, t->dir, t->p.step, t->p.best_step);
+    }
     identity_free(t->ctx, &d);
     adze_free(t->ctx, steps);
     return st;
