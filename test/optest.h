@@ -86,6 +86,7 @@ void ot_text_case(const ot_case *c, char *out, size_t n); /* attributes and shap
 /* How far two correct computations of this case may lie apart in output k: `rel` |b|, and for sums that cancel a bound from the sensitivity of the
  * output to a relative change of `ulp` of its inputs, times the root of the number of terms. */
 double ot_tolerance(ot *t, ot_case *c, int k, const double *b, double rel, double ulp);
+bool ot_exact(const ot_case *c, int k);    /* output k must be that of ref to the bit: integers, bools, draws that depend on nothing but the run */
 double ot_depth(ot *t, ot_case *c, int k); /* terms that end in one element of output k */
 
 #endif

@@ -100,6 +100,10 @@ double *ot_get(ot_prog *p, const char *name, int i) {
     return out;
 }
 
+bool ot_exact(const ot_case *c, int k) {
+    return !adze_dtype_is_float(c->out[k].dtype) || ((c->op->flags & ADZE_OP_RANDOM) && c->c.nin == 0);
+}
+
 double ot_depth(ot *t, ot_case *c, int k) {
     int64_t in = 0, out = adze_type_count(&c->out[k]);
     for (int i = 0; i < c->c.nin; i++) {

@@ -179,7 +179,8 @@ static void test_vjp_and_jvp_are_adjoint(void **state) {
     fill(b, 12, 5);
     fill(u, 8, 6);
     fill(v, 12, 7);
-    adze_val x = adze_const(w.g, mat(4, 3), a), m = adze_const(w.g, mat(3, 2), b), seed = adze_const(w.g, mat(4, 2), u), dir = adze_const(w.g, mat(4, 3), v);
+    adze_val x = adze_const(w.g, mat(4, 3), a), m = adze_const(w.g, mat(3, 2), b), seed = adze_const(w.g, mat(4, 2), u),
+             dir = adze_const(w.g, mat(4, 3), v);
     adze_val y = adze_tanh(w.g, adze_matmul(w.g, adze_mul(w.g, x, x), m, false, false)), gx, ty;
     ok(&w, adze_vjp(w.g, &y, &seed, 1, &x, 1, &gx, 0));
     ok(&w, adze_jvp(w.g, &y, 1, &x, &dir, 1, &ty, 0));
@@ -231,7 +232,8 @@ static void foreign_ref(const adze_step *s, int ith, int nth) {
     }
 }
 
-static const adze_op FOREIGN = {.name = "foreign", .nin_min = 2, .nin_max = 2, .nout = 1, .infer = foreign_infer, .expand = foreign_expand, .ref = foreign_ref};
+static const adze_op FOREIGN = {
+    .name = "foreign", .nin_min = 2, .nin_max = 2, .nout = 1, .infer = foreign_infer, .expand = foreign_expand, .ref = foreign_ref};
 
 static void test_foreign_op_differentiates_by_expansion(void **state) {
     (void)state;
@@ -304,7 +306,12 @@ static void test_guard_taken_and_skipped_forward_and_backward(void **state) {
         world w;
         up(&w);
         build_guarded(&w);
-        adze_compile_opts o = {.size = sizeof o, .device = "ref", .poison = variant & 1, .no_reuse = variant & 2, .no_simplify = variant & 4, .random_order = (uint64_t)variant};
+        adze_compile_opts o = {.size = sizeof o,
+                               .device = "ref",
+                               .poison = variant & 1,
+                               .no_reuse = variant & 2,
+                               .no_simplify = variant & 4,
+                               .random_order = (uint64_t)variant};
         adze_plan *p;
         adze_session *s;
         adze_tensor x, slot;
@@ -363,7 +370,12 @@ static void test_repeat_rows_carries_and_collections(void **state) {
         ok(&w, adze_output(g, "rows", rows));
         ok(&w, adze_output(g, "last", c));
         ok(&w, adze_output(g, "a", adze_scale(g, a, 2, 0)));
-        adze_compile_opts o = {.size = sizeof o, .device = "ref", .poison = variant & 1, .no_reuse = variant & 2, .no_simplify = variant & 4, .random_order = (uint64_t)variant};
+        adze_compile_opts o = {.size = sizeof o,
+                               .device = "ref",
+                               .poison = variant & 1,
+                               .no_reuse = variant & 2,
+                               .no_simplify = variant & 4,
+                               .random_order = (uint64_t)variant};
         adze_plan *p;
         adze_session *s;
         ok(&w, adze_compile(g, &o, &p));
@@ -414,7 +426,8 @@ static void test_gradient_through_repeat_is_refused(void **state) {
     down(&w);
 }
 
-/* -- messages ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- messages -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void test_the_first_error_sticks(void **state) {
     (void)state;
@@ -579,7 +592,8 @@ static void test_streams_depend_on_path_and_ordinal_only(void **state) {
     down(&v);
 }
 
-/* -- failures of memory ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- failures of memory
+ * ------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Builds, differentiates, compiles, binds, runs and evaluates; frees everything whatever happens. */
 static int whole_life(adze_ctx *ctx, double *result) {

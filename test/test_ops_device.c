@@ -2,8 +2,8 @@
  * threads the same bits.
  *
  * Bounds: |a - b|2 <= 1e-6 |b|2 in f32 and 1e-13 |b|2 in f64. Where a sum cancels, or an op is steep, the result may also lie within 4 sqrt(n) times
- * what a change of the inputs by one rounding (2^-24, 2^-53) does to it, n the terms that end in one element. Integers, bools, random draws and
- * updates must be equal to the bit. */
+ * what a change of the inputs by one rounding (2^-24, 2^-53) does to it, n the terms that end in one element. Integers, bools and
+ * random draws must be equal to the bit. */
 #include "optest.h"
 
 #include <math.h>
@@ -36,14 +36,12 @@ static bool run(ot_prog *p, const ot_case *c, adze_ctx *ctx, const char *device)
 }
 
 static void compare(ot *t, ot_case *c, ot_prog *p, double *const *want, const char *isa) {
-    bool exact_op = (c->op->flags & (ADZE_OP_RANDOM | ADZE_OP_UPDATE)) != 0;
     for (int k = 0; k < c->nout; k++) {
         int64_t n = adze_type_count(&c->out[k]);
         double *got = ot_get(p, "y", k);
-        bool floating = adze_dtype_is_float(c->out[k].dtype);
         if (!got || !want[k]) {
             ot_check(t, c, false, "output %d cannot be read", k);
-        } else if (!floating || exact_op) {
+        } else if (ot_exact(c, k)) {
             ot_check(t, c, ot_distance(got, want[k], n) == 0, "cpu/%s: output %d is not that of ref (distance %.3g)", isa, k,
                      ot_distance(got, want[k], n));
         } else {

@@ -251,11 +251,10 @@ static void expect_same(ot *t, ot_case *c, double **a, double **b, const char *w
 }
 
 static void expect_near(ot *t, ot_case *c, double **got, double **want, const char *what) {
-    bool exact_op = (c->op->flags & (ADZE_OP_RANDOM | ADZE_OP_UPDATE)) != 0;
     for (int o = 0; o < c->nout; o++) {
         int64_t n = adze_type_count(&c->out[o]);
-        bool wide = c->out[o].dtype == ADZE_F64, floating = adze_dtype_is_float(c->out[o].dtype);
-        double far = ot_distance(got[o], want[o], n), rel = exact_op || !floating ? 0 : wide ? 1e-13 : 1e-6;
+        bool wide = c->out[o].dtype == ADZE_F64;
+        double far = ot_distance(got[o], want[o], n), rel = ot_exact(c, o) ? 0 : wide ? 1e-13 : 1e-6;
         bool ok = far <= rel * ot_norm(want[o], n);
         if (!ok && rel > 0) {
             ok = far <= ot_tolerance(t, c, o, want[o], rel, wide ? ldexp(1, -53) : ldexp(1, -24));

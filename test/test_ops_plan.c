@@ -172,7 +172,7 @@ static adze_val pass(ot_prog *p, adze_val x, const char *name, int i) {
     if (type.dtype == ADZE_BOOL) {
         return adze_or(p->g, x, ot_input(p, name, i, type));
     }
-    bool sums = adze_dtype_is_float(type.dtype) || type.dtype == ADZE_I64 || type.dtype == ADZE_I32;
+    bool sums = type.dtype == ADZE_F64 || type.dtype == ADZE_F32 || type.dtype == ADZE_I64 || type.dtype == ADZE_I32;
     return sums ? adze_add(p->g, x, ot_input(p, name, i, type)) : x;
 }
 

@@ -136,7 +136,7 @@ static adze_graph *random_graph(adze_ctx *ctx, uint64_t seed) {
         push(&m, adze_input(m.g, i ? "b" : "a", shape(2, 1 + below(&m, 24), 1 + below(&m, 24))));
     }
     for (int i = 0; i < SLOTS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "s%d", i);
         m.slot[i] = adze_slot(m.g, name, shape(2, 1 + below(&m, 24), 1 + below(&m, 24)));
         push(&m, m.slot[i]);
@@ -206,7 +206,7 @@ static void run_hash(adze_ctx *ctx, const adze_plan *p, uint64_t hash[2]) {
             hash[0] = adze_hash64(adze_tensor_data(&t), (size_t)bytes, hash[0]);
         }
         for (int k = 0; k < 3; k++) { /* by name: the order of binding is the plan's affair */
-            char name[8];
+            char name[16];
             snprintf(name, sizeof name, "s%d", k);
             int slot = adze_store_find(store, name);
             if (slot >= 0) {
@@ -230,7 +230,11 @@ static void test_thousand_random_graphs_are_tight_and_keep_their_bits(void **sta
         uint64_t want[2], have[2];
         /* the plan as it is; poisoned; without reuse; not simplified; in a random order */
         for (int variant = 0; variant < 5; variant++) {
-            adze_compile_opts o = {.size = sizeof o, .device = "ref", .poison = variant == 1, .no_reuse = variant == 2, .no_simplify = variant == 3,
+            adze_compile_opts o = {.size = sizeof o,
+                                   .device = "ref",
+                                   .poison = variant == 1,
+                                   .no_reuse = variant == 2,
+                                   .no_simplify = variant == 3,
                                    .random_order = variant == 4 ? seed : 0};
             adze_plan *p;
             good(ctx, adze_compile(g, &o, &p));
@@ -334,7 +338,8 @@ static void test_the_checker_finds_overlap_and_strays(void **state) {
     adze_ctx_free(ctx);
 }
 
-/* -- slots, updates, outputs ------------------------------------------------------------------------------------------------------------------------ */
+/* -- slots, updates, outputs ------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct bench {
     adze_ctx *ctx;

@@ -51,16 +51,18 @@ static void on_signal(int sig) {
 
 static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
     (void)t;
-    job *j = user;
-    cli_progress_step(&j->progress, j->run.n ? j->run.history[j->run.n - 1].epoch + 1 : 1, step, steps, j->o.batch, loss, lr);
+    job *j = user; /* step counts from the start of the training, people from the start of the epoch */
+    cli_progress_step(&j->progress, (step - 1) / steps + 1, (step - 1) % steps + 1, steps, j->o.batch * j->o.accumulate, loss, lr);
     return 0;
 }
 
-static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *s) {
+static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *stats) {
     (void)t;
     job *j = user;
-    cli_progress_epoch(&j->progress, s);
-    j->status = cli_rundir_epoch(&j->run, s);
+    adze_epoch_stats s = *stats;
+    s.epoch++; /* the first epoch is 1 for people */
+    cli_progress_epoch(&j->progress, &s);
+    j->status = cli_rundir_epoch(&j->run, &s);
     return j->status;
 }
 

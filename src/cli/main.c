@@ -133,15 +133,13 @@ int main(int argc, char **argv) {
     adze_ctx_opts opts = {.size = sizeof(opts), .log = print_log, .log_user = &c};
     peek_globals(argc, args, &opts);
     int status = adze_ctx_new(&opts, &c.ctx);
-    if (status != ADZE_OK && status != ADZE_ENOMEM && opts.isa) {
-        fprintf(stderr, "adze: instruction set '%s' is unknown or not in this processor (ref, v2, v3, v4)\n", opts.isa);
+    if (!c.ctx) {
+        fprintf(stderr, "adze: cannot start: %s\n", status == ADZE_ENOMEM ? "out of memory" : adze_status_name(status));
         return adze_status_exit_code(status);
     }
-    if (status != ADZE_OK) {
-        fprintf(stderr, "adze: cannot start: %s\n", status == ADZE_ENOMEM ? "out of memory" : "ADZE_ISA names no instruction set of this processor");
-        return adze_status_exit_code(status);
+    if (status == ADZE_OK) {
+        status = dispatch(&c, argc, args);
     }
-    status = dispatch(&c, argc, args);
     if (status != ADZE_OK) {
         fflush(stdout);
         const char *m = adze_errmsg(c.ctx);

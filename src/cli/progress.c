@@ -32,7 +32,8 @@ static void clear_line(const cli_progress *p) {
 
 void cli_progress_step(cli_progress *p, int64_t epoch, int64_t step, int64_t steps, int64_t batch, double loss, double lr) {
     double now = adze_now();
-    if (step <= 1) {
+    if (epoch != p->epoch) { /* a resumed epoch starts in its middle */
+        p->epoch = epoch;
         p->epoch_start = now;
         p->smooth_loss = loss;
         p->first_step = step;

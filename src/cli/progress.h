@@ -7,7 +7,7 @@
 typedef struct cli_progress {
     int mode;
     bool color;
-    int64_t epochs, first_step;
+    int64_t epochs, epoch, first_step;
     double drawn, epoch_start, smooth_loss;
 } cli_progress;
 

@@ -23,14 +23,9 @@ int64_t adze_type_count(const adze_type *t) {
     if (t->rank < 0 || t->rank > ADZE_MAX_RANK) {
         return -1;
     }
-    for (int i = 0; i < t->rank; i++) { /* a product with a zero in it must not overflow on the way */
-        if (t->dims[i] < 0) {
-            return -1;
-        }
+    for (int i = 0; i < t->rank; i++) { /* sizes of 0 count as 1 on the way, so that no stride of an empty tensor overflows either */
         zero |= t->dims[i] == 0;
-    }
-    for (int i = 0; i < t->rank && !zero; i++) {
-        if (!adze_mul_size(n, t->dims[i], &n)) {
+        if (!adze_mul_size(n, t->dims[i] == 0 ? 1 : t->dims[i], &n)) {
             return -1;
         }
     }

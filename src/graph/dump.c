@@ -107,9 +107,11 @@ static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
 
 int adze_plan_dump(const adze_plan *p, char **text) {
     adze_text t = {.ctx = p->ctx};
-    adze_text_add(&t, "plan for %s: %d steps, arena %lld bytes (%lld live at most), inputs %lld, slots %lld, scratch %lld a thread, %.6g operations, %.6g bytes moved\n",
-                  p->device, (int)p->nsteps, (long long)p->arena_bytes, (long long)p->live_bytes, (long long)p->input_bytes, (long long)p->slot_bytes,
-                  (long long)p->local_bytes, p->flops, p->bytes);
+    adze_text_add(
+        &t,
+        "plan for %s: %d steps, arena %lld bytes (%lld live at most), inputs %lld, slots %lld, scratch %lld a thread, %.6g operations, %.6g bytes moved\n",
+        p->device, (int)p->nsteps, (long long)p->arena_bytes, (long long)p->live_bytes, (long long)p->input_bytes, (long long)p->slot_bytes,
+        (long long)p->local_bytes, p->flops, p->bytes);
     adze_text_add(&t, "%5s  %-28s %-16s %-10s %-28s %12s %12s  %s\n", "step", "name", "op", "kernel", "output", "offset", "bytes", "region");
     for (int32_t i = 0; i < p->nsteps; i++) {
         print_step(p, i, &t);

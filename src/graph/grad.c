@@ -342,8 +342,8 @@ int adze_grad(adze_graph *g, adze_val y, const adze_val *x, int n, adze_val *gx,
     const adze_type *t = adze_type_of(g, y.id);
     if (t->rank != 0) {
         char text[96];
-        return adze_graph_fail(g, ADZE_ESHAPE, "the gradient of '%s' (%s) needs a scalar; sum it, or give seeds with adze_vjp", adze_val_node(g, y.id)->name,
-                               adze_type_print(t, text, sizeof text));
+        return adze_graph_fail(g, ADZE_ESHAPE, "the gradient of '%s' (%s) needs a scalar; sum it, or give seeds with adze_vjp",
+                               adze_val_node(g, y.id)->name, adze_type_print(t, text, sizeof text));
     }
     adze_val one = adze_scalar(g, t->dtype, 1.0);
     return adze_vjp(g, &y, &one, 1, x, n, gx, flags);

@@ -180,8 +180,8 @@ static int check_region(adze_graph *g, const adze_sig *s, const adze_val *in, in
         int32_t r = adze_val_region(g, in[i].id);
         if (r != 0 && r != home && (home == 0 || g->regions[r].group != g->regions[home].group || g->regions[r].kind != ADZE_REGION_GUARD)) {
             const adze_region *region = &g->regions[r];
-            adze_op_fail(s, ADZE_EARG, "input %d lies inside the region '%s', which may not run; only what %s gives may be used outside", i, region->name,
-                         region->kind == ADZE_REGION_GUARD ? "adze_guard_end" : "adze_repeat_collect or a carry");
+            adze_op_fail(s, ADZE_EARG, "input %d lies inside the region '%s', which may not run; only what %s gives may be used outside", i,
+                         region->name, region->kind == ADZE_REGION_GUARD ? "adze_guard_end" : "adze_repeat_collect or a carry");
             return adze_graph_stick(g, ADZE_EARG);
         }
         const adze_gnode *n = adze_val_node(g, in[i].id);
@@ -269,7 +269,8 @@ static int copy_attrs(adze_graph *g, const adze_op *op, const void *given, const
     return ADZE_OK;
 }
 
-static int apply_named(adze_graph *g, const adze_op *op, const adze_val *in, int nin, const void *given, const char *name, adze_val *first, adze_gnode **out) {
+static int apply_named(adze_graph *g, const adze_op *op, const adze_val *in, int nin, const void *given, const char *name, adze_val *first,
+                       adze_gnode **out) {
     adze_type in_types[ADZE_MAX_IN], out_types[ADZE_MAX_OUT];
     adze_val settled[ADZE_MAX_IN];
     if (g->status != ADZE_OK) {
@@ -352,7 +353,8 @@ adze_val adze_apply_name(adze_graph *g, const char *name, const adze_val *in, in
     return (adze_val){0};
 }
 
-/* -- sources and results ---------------------------------------------------------------------------------------------------------------------------- */
+/* -- sources and results ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 static adze_val source(adze_graph *g, const adze_op *op, const char *name, adze_type type) {
     adze_source_attrs a = {.dtype = (int32_t)type.dtype};
@@ -374,8 +376,8 @@ static adze_val source(adze_graph *g, const adze_op *op, const char *name, adze_
             if (adze_type_equal(&n->types[0], &type)) {
                 return (adze_val){n->first};
             }
-            adze_graph_fail(g, ADZE_ESHAPE, "%s '%s' is asked for as %s, but was made as %s", op->name, name, adze_type_print(&type, want, sizeof want),
-                            adze_type_print(&n->types[0], have, sizeof have));
+            adze_graph_fail(g, ADZE_ESHAPE, "%s '%s' is asked for as %s, but was made as %s", op->name, name,
+                            adze_type_print(&type, want, sizeof want), adze_type_print(&n->types[0], have, sizeof have));
             return (adze_val){0};
         }
     }
@@ -430,7 +432,8 @@ int adze_output(adze_graph *g, const char *name, adze_val v) {
     return ADZE_OK;
 }
 
-/* -- scopes ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- scopes
+ * ------------------------------------------------------------------------------------------------------------------------------------------ */
 
 void adze_scope_push(adze_graph *g, const char *name) {
     size_t len = strlen(g->path);

@@ -32,9 +32,9 @@ typedef struct adze_gval {
 typedef enum adze_region_kind { ADZE_REGION_NONE, ADZE_REGION_GUARD, ADZE_REGION_REPEAT } adze_region_kind;
 
 typedef struct adze_region {
-    const char *name;      /* full path: regions of one name share one trip count */
+    const char *name; /* full path: regions of one name share one trip count */
     adze_region_kind kind;
-    int32_t group;         /* the first region of that name */
+    int32_t group; /* the first region of that name */
     int64_t max_trips;
     bool closed;
 } adze_region;
@@ -58,7 +58,7 @@ struct adze_graph {
     int status;
     char message[1024]; /* of the sticky error */
     adze_gnode *nodes;
-    adze_gval *vals; /* vals[0] is the invalid value */
+    adze_gval *vals;      /* vals[0] is the invalid value */
     adze_region *regions; /* regions[0] is "none" */
     adze_goutput *outputs;
     adze_carry *carries;
@@ -86,11 +86,11 @@ int adze_region_add(adze_graph *g, const char *name, adze_region_kind kind, int6
 bool adze_val_ok(const adze_graph *g, adze_val v);
 adze_gnode *adze_val_node(const adze_graph *g, int32_t v);
 const adze_type *adze_type_of(const adze_graph *g, int32_t v);
-int32_t adze_val_region(const adze_graph *g, int32_t v); /* 0 when the value may be used everywhere */
-adze_val adze_settled(const adze_graph *g, adze_val v);  /* a carry of a closed repeat stands for its last value */
+int32_t adze_val_region(const adze_graph *g, int32_t v);                         /* 0 when the value may be used everywhere */
+adze_val adze_settled(const adze_graph *g, adze_val v);                          /* a carry of a closed repeat stands for its last value */
 adze_sig adze_node_sig(const adze_graph *g, const adze_gnode *n, adze_type *in); /* in: room for nin types */
-bool adze_op_exports(const adze_op *op); /* the result of a region's step that the outside may use */
-bool adze_op_forced(const adze_op *op);  /* output 0 is input 0's memory, always */
+bool adze_op_exports(const adze_op *op);                                         /* the result of a region's step that the outside may use */
+bool adze_op_forced(const adze_op *op);                                          /* output 0 is input 0's memory, always */
 /* Node ids with every region in one piece, in an order that derivatives walk; ids: room for n. */
 void adze_graph_blocks(const adze_graph *g, int32_t n, int32_t *ids, int32_t *last);
 adze_val adze_open_copy(adze_graph *g, adze_val v); /* a private copy outside all regions */

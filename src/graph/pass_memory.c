@@ -1,5 +1,5 @@
-/* Pass "memory": an offset in one arena for every block, so that blocks alive at the same time never overlap. Greedy by size, as described by Pisarchyk
- * and Lee (arXiv 2001.03288), with other orders and a few repairs when the arena comes out larger than the bytes that live at once. */
+/* Pass "memory": an offset in one arena for every block, so that blocks alive at the same time never overlap. Greedy by size, as described by
+ * Pisarchyk and Lee (arXiv 2001.03288), with other orders and a few repairs when the arena comes out larger than the bytes that live at once. */
 #include "plan_internal.h"
 
 #include <stdlib.h>

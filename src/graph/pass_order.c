@@ -21,7 +21,8 @@ typedef struct sched {
 } sched;
 
 static void sched_free(sched *s) {
-    void *all[] = {s->node, s->step_of, s->head, s->to, s->unit, s->waits, s->unit_waits, s->readers, s->kept, s->priority, s->ready, s->inner, s->out};
+    void *all[] = {s->node,    s->step_of, s->head,     s->to,    s->unit,  s->waits, s->unit_waits,
+                   s->readers, s->kept,    s->priority, s->ready, s->inner, s->out};
     for (size_t i = 0; i < ADZE_COUNT(all); i++) {
         adze_free(s->w->ctx, all[i]);
     }
@@ -94,8 +95,8 @@ static int sched_steps(sched *s) {
     s->ready = adze_alloc(ctx, units, sizeof *s->ready);
     s->inner = adze_alloc(ctx, nodes, sizeof *s->inner);
     s->out = adze_alloc(ctx, nodes, sizeof *s->out);
-    if (!s->node || !s->step_of || !s->head || !s->unit || !s->waits || !s->unit_waits || !s->readers || !s->kept || !s->priority || !s->ready || !s->inner ||
-        !s->out) {
+    if (!s->node || !s->step_of || !s->head || !s->unit || !s->waits || !s->unit_waits || !s->readers || !s->kept || !s->priority || !s->ready ||
+        !s->inner || !s->out) {
         return ADZE_ENOMEM;
     }
     s->n = 0;
@@ -113,7 +114,8 @@ static int sched_steps(sched *s) {
     return build_edges(s);
 }
 
-/* -- reads before writes --------------------------------------------------------------------------------------------------------------------------- */
+/* -- reads before writes ---------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int add_before(adze_work *w, int32_t reader, int32_t writer) {
     if (w->nbefore == w->cap_before) {
@@ -175,8 +177,10 @@ static int protect(sched *s, int32_t writer, int32_t c, uint8_t *seen) {
             for (int o = 0; o < g->nodes[id].nout; o++) {
                 int32_t f = adze_forced_input(&g->nodes[id], o);
                 if (f && w->layout[f].root == c) {
-                    return adze_graph_fail(g, ADZE_EARG, "the slot of '%s' is written twice from one old value ('%s' and '%s'); give the second write "
-                                           "the result of the first", adze_val_node(g, c)->name, g->nodes[writer].name, g->nodes[id].name);
+                    return adze_graph_fail(g, ADZE_EARG,
+                                           "the slot of '%s' is written twice from one old value ('%s' and '%s'); give the second write "
+                                           "the result of the first",
+                                           adze_val_node(g, c)->name, g->nodes[writer].name, g->nodes[id].name);
                 }
             }
             if (!marked) {
@@ -220,7 +224,8 @@ static int order_reads(adze_work *w) {
     return ADZE_OK;
 }
 
-/* -- list scheduling ---------------------------------------------------------------------------------------------------------------------------------- */
+/* -- list scheduling
+ * ---------------------------------------------------------------------------------------------------------------------------------- */
 
 /* How many more bytes are alive after step i than before it. */
 static double growth(const sched *s, int32_t i) {
@@ -365,7 +370,8 @@ static int list_schedule(sched *s) {
     return ADZE_OK;
 }
 
-/* -- the choice ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the choice
+ * ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Depth-first from the last step backwards: what a step needs is computed just before it. */
 static int depth_first(sched *s) {

@@ -1,5 +1,5 @@
-/* Pass "simplify": equal nodes become one, and nodes that cannot change a bit go: copies, casts to the same type, x * 1, x / 1, x - 0, double negation,
- * chains of reshapes and of transposes; a transpose of the last two axes is folded into matmul. x + 0 stays: it turns -0 into 0. */
+/* Pass "simplify": equal nodes become one, and nodes that cannot change a bit go: copies, casts to the same type, x * 1, x / 1, x - 0, double
+ * negation, chains of reshapes and of transposes; a transpose of the last two axes is folded into matmul. x + 0 stays: it turns -0 into 0. */
 #include "plan_internal.h"
 
 #include "adze/ops.h"
@@ -16,7 +16,8 @@ static bool is_op(const adze_gnode *n, const char *name) {
     return strcmp(n->op->name, name) == 0;
 }
 
-/* -- equal nodes ------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- equal nodes ------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static bool may_merge(const adze_gnode *n) {
     return !(n->op->flags & (ADZE_OP_UPDATE | ADZE_OP_COMM)) && !adze_op_exports(n->op) && n->op != &adze_op_open && n->op != &adze_op_repeat_carry &&
@@ -65,7 +66,8 @@ static int32_t find_equal(simple *s, int32_t id) {
     }
 }
 
-/* -- nodes that change nothing --------------------------------------------------------------------------------------------------------------------------- */
+/* -- nodes that change nothing
+ * --------------------------------------------------------------------------------------------------------------------------- */
 
 /* The one number that all elements of v have, when v is a constant scalar or a view of one. */
 static bool constant(const adze_graph *g, int32_t v, double *out) {
@@ -126,7 +128,8 @@ static int32_t same_as(const adze_graph *g, const adze_gnode *n) {
     return (is_op(n, "div") && is_number(g, b, 1)) || (is_op(n, "sub") && is_number(g, b, 0)) ? a : 0;
 }
 
-/* -- chains of views ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- chains of views
+ * ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_perm(const adze_gnode *n) {
     return is_op(n, "transpose") && ((const adze_perm_attrs *)n->attrs)->perm.n == n->types[0].rank;
@@ -185,7 +188,8 @@ static int fold_matmul(simple *s, adze_gnode *n) {
     return n->attrs ? ADZE_OK : ADZE_ENOMEM;
 }
 
-/* -- the pass ----------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the pass
+ * ----------------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int visit(simple *s, int32_t id) {
     adze_graph *g = s->g;

@@ -60,8 +60,8 @@ static int show(adze_work *w, adze_pass after, const adze_plan *p) {
         }
         for (int32_t i = 0; after == ADZE_PASS_MEMORY && i < w->live.nblocks; i++) {
             const adze_block *b = &w->live.blocks[i];
-            adze_text_add(&t, "block %d: value %d, %lld bytes at %lld, steps %d to %d\n", (int)i, (int)b->val, (long long)b->size, (long long)b->offset,
-                          (int)b->from, (int)b->to);
+            adze_text_add(&t, "block %d: value %d, %lld bytes at %lld, steps %d to %d\n", (int)i, (int)b->val, (long long)b->size,
+                          (long long)b->offset, (int)b->from, (int)b->to);
         }
         TRY(adze_text_finish(&t, &text));
     }
@@ -80,7 +80,7 @@ static int simplify(adze_work *w) {
 
 static int run_passes(adze_work *w, adze_plan *p) {
     int (*const passes[])(adze_work *) = {
-        [ADZE_PASS_DEAD] = adze_pass_dead,   [ADZE_PASS_SIMPLIFY] = simplify,     [ADZE_PASS_KERNEL] = adze_pass_kernel,
+        [ADZE_PASS_DEAD] = adze_pass_dead,   [ADZE_PASS_SIMPLIFY] = simplify,       [ADZE_PASS_KERNEL] = adze_pass_kernel,
         [ADZE_PASS_ORDER] = adze_pass_order, [ADZE_PASS_MEMORY] = adze_pass_memory,
     };
     TRY(show(w, ADZE_PASS_BUILD, NULL));

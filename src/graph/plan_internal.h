@@ -12,9 +12,9 @@ enum { ADZE_ALIGN = 64 };
 typedef enum adze_node_kind { ADZE_KIND_DEAD, ADZE_KIND_INPUT, ADZE_KIND_SLOT, ADZE_KIND_CONST, ADZE_KIND_VIEW, ADZE_KIND_STEP } adze_node_kind;
 
 typedef struct adze_layout { /* where a value lies, once the kernel pass has decided what is a view */
-    int32_t root;   /* the value that was computed; itself unless this is a view */
-    adze_view view; /* data: ADZE_VIEW_BASE + bytes into the root */
-    int64_t iter;   /* bytes from one iteration of a repeat to the next */
+    int32_t root;            /* the value that was computed; itself unless this is a view */
+    adze_view view;          /* data: ADZE_VIEW_BASE + bytes into the root */
+    int64_t iter;            /* bytes from one iteration of a repeat to the next */
 } adze_layout;
 
 #define ADZE_VIEW_BASE ((char *)(uintptr_t)((uintptr_t)1 << (sizeof(uintptr_t) * 8 - 3)))
@@ -28,12 +28,12 @@ typedef struct adze_block { /* memory that is planned as one: all values that sh
 typedef struct adze_live { /* liveness under one order */
     adze_block *blocks;
     int32_t nblocks;
-    int32_t *block_of; /* by value: its block, -1 for none */
+    int32_t *block_of;                       /* by value: its block, -1 for none */
     int32_t *pos, *last, *begin_of, *end_of; /* positions: of a node, of a value's last reader, of a region's first and last step */
     uint32_t *mask;                          /* by node: inputs whose memory output 0 may take over */
     int64_t *scratch, *size, *change;        /* bytes by node, by value, and from one position to the next */
-    int64_t peak;      /* most bytes live at once */
-    double area;       /* bytes alive, summed over the steps */
+    int64_t peak;                            /* most bytes live at once */
+    double area;                             /* bytes alive, summed over the steps */
 } adze_live;
 
 typedef struct adze_work {
@@ -70,7 +70,8 @@ int adze_pass_kernel(adze_work *w);
 int adze_pass_order(adze_work *w);
 int adze_pass_memory(adze_work *w);
 int adze_pass_steps(adze_work *w, adze_plan *p);
-int adze_plan_live(adze_work *w, const int32_t *order, adze_live *out); /* who lives when; begin with a zeroed `out`, which may be used again and again */
+int adze_plan_live(adze_work *w, const int32_t *order,
+                   adze_live *out); /* who lives when; begin with a zeroed `out`, which may be used again and again */
 void adze_live_free(adze_ctx *ctx, adze_live *l);
 
 /* -- the plan ----------------------------------------------------------------------------------------------------------------------------------- */

@@ -57,7 +57,8 @@ adze_val adze_open_copy(adze_graph *g, adze_val v) {
     return y;
 }
 
-/* -- guards ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- guards -----------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 int adze_guard_begin(adze_graph *g, const char *name) {
     return region_begin(g, name, ADZE_REGION_GUARD, 1);
@@ -78,7 +79,8 @@ adze_val adze_guard_end(adze_graph *g, adze_val x, adze_val fx) {
     return y;
 }
 
-/* -- repeats ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- repeats ----------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 int adze_repeat_begin(adze_graph *g, const char *name, int64_t max_trips) {
     TRY(g->status);
@@ -192,7 +194,8 @@ int adze_repeat_end(adze_graph *g) {
     return ADZE_OK;
 }
 
-/* -- the walk of derivatives -------------------------------------------------------------------------------------------------------------------------- */
+/* -- the walk of derivatives
+ * -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Regions begin and end one after the other, and a node outside that was appended between a region's first and last node never depends on the
  * region: so each region's nodes, in ascending order, may stand where its last one does. */

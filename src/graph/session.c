@@ -19,7 +19,8 @@ struct adze_session {
     adze_run run;
 };
 
-/* -- binding -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- binding --------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int bind_slots(adze_session *s, const char *prefix) {
     const adze_plan *p = s->p;
@@ -136,7 +137,8 @@ static int find_port(const adze_session *s, const adze_port *ports, int32_t n, c
     }
     const char *near = n > 0 ? adze_suggest(name, ports, (size_t)n, sizeof *ports) : NULL;
     *out = (adze_tensor){0};
-    return adze_fail(s->ctx, ADZE_EARG, "the plan has no %s '%s'%s%s%s", what, name, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return adze_fail(s->ctx, ADZE_EARG, "the plan has no %s '%s'%s%s%s", what, name, near ? "; did you mean '" : "", near ? near : "",
+                     near ? "'?" : "");
 }
 
 int adze_session_input(adze_session *s, const char *name, adze_tensor *out) {
@@ -167,7 +169,8 @@ void adze_session_random(adze_session *s, uint64_t seed, uint64_t step, int64_t 
     s->run = (adze_run){seed, step, first_example};
 }
 
-/* -- running ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- running ----------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct job {
     const adze_step *step;
@@ -300,7 +303,8 @@ int adze_session_times(const adze_session *s, double *seconds, int64_t n) {
     return ADZE_OK;
 }
 
-/* -- looking for what is not finite ---------------------------------------------------------------------------------------------------------------------- */
+/* -- looking for what is not finite
+ * ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct finding {
     char *name;

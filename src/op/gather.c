@@ -61,6 +61,9 @@ static void ref_gather(const adze_step *s, int ith, int nth) {
     int axis = (int)adze_axis(((const adze_axis_attrs *)s->attrs)->axis, x->rank);
     int64_t outer = adze_dims_count(x->dims, 0, axis), inner = adze_dims_count(x->dims, axis + 1, x->rank), n = x->dims[axis], m = adze_view_count(ids);
     size_t row = (size_t)inner * adze_dtype_size(x->dtype);
+    if (adze_view_empty(&s->out[0])) {
+        return;
+    }
     for (int64_t o = 0; o < outer; o++) {
         for (int64_t k = 0; k < m; k++) {
             int64_t id = index_at(ids, k);
@@ -151,6 +154,9 @@ static void ref_scatter_add(const adze_step *s, int ith, int nth) {
     const adze_view *x = &s->in[0], *ids = &s->in[1], *y = &s->out[0];
     int axis = (int)adze_axis(((const adze_scatter_attrs *)s->attrs)->axis, y->rank);
     int64_t outer = adze_dims_count(y->dims, 0, axis), inner = adze_dims_count(y->dims, axis + 1, y->rank), n = y->dims[axis], m = adze_view_count(ids);
+    if (adze_view_empty(y)) {
+        return;
+    }
     memset(y->data, 0, (size_t)adze_view_count(y) * adze_dtype_size(y->dtype));
     for (int64_t o = 0; o < outer; o++) {
         for (int64_t k = 0; k < m; k++) {
@@ -222,6 +228,9 @@ static void ref_one_hot(const adze_step *s, int ith, int nth) {
     const adze_view *y = &s->out[0];
     size_t size = adze_dtype_size(y->dtype);
     int64_t n = adze_view_count(&s->in[0]);
+    if (adze_view_empty(&s->out[0])) {
+        return;
+    }
     for (int64_t i = 0; i < n; i++) {
         int64_t id = index_at(&s->in[0], i);
         for (int64_t k = 0; k < p->depth; k++) {

@@ -144,11 +144,11 @@ adze_cost adze_cost_input(const adze_sig *s) {
 /* -- reference kernels --------------------------------------------------------------------------------------------------------------------------- */
 
 int64_t adze_dims_count(const int64_t *dims, int from, int to) {
-    int64_t n = 1;
+    uint64_t n = 1; /* a part of the axes of an empty tensor may overflow; nobody uses that number then */
     for (int d = from; d < to; d++) {
-        n *= dims[d];
+        n *= (uint64_t)dims[d];
     }
-    return n;
+    return (int64_t)n;
 }
 
 int64_t adze_view_count(const adze_view *v) {

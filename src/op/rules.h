@@ -96,6 +96,16 @@ static inline void adze_walk_next(adze_walk *w) {
 
 int64_t adze_view_count(const adze_view *v);
 int64_t adze_dims_count(const int64_t *dims, int from, int to); /* product of dims[from .. to - 1]; no overflow check: of known types */
+/* True when y has no elements: a kernel must ask before it loops over some of the axes, of which there may be 2^40. */
+static inline bool adze_view_empty(const adze_view *y) {
+    for (int d = 0; d < y->rank; d++) {
+        if (y->dims[d] == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void adze_view_copy(void *to, const adze_view *from);           /* row-major copy, any dtype, any strides */
 static inline void *adze_view_at(const adze_view *v, int64_t elements) { /* the address of an element, without reading data (may be NULL) */
     return (void *)((uintptr_t)v->data + (uintptr_t)(elements * (int64_t)adze_dtype_size(v->dtype)));

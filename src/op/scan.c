@@ -47,6 +47,9 @@ static void run_arg(const adze_step *s, bool largest) {
     const adze_view *x = &s->in[0];
     lines l = lines_of(x, ((const adze_axis_attrs *)s->attrs)->axis);
     int64_t *y = s->out[0].data;
+    if (adze_view_empty(&s->out[0])) {
+        return;
+    }
     for (int64_t o = 0; o < l.outer; o++) {
         for (int64_t i = 0; i < l.inner; i++) {
             int64_t base = o * l.n * l.inner + i, best = 0;
@@ -123,6 +126,9 @@ static void ref_cumsum(const adze_step *s, int ith, int nth) {
     const adze_view *x = &s->in[0];
     lines l = lines_of(x, p->axis);
     bool real = adze_dtype_is_float(x->dtype);
+    if (adze_view_empty(&s->out[0])) {
+        return;
+    }
     for (int64_t line = 0; line < l.outer * l.inner; line++) {
         int64_t base = line / l.inner * l.n * l.inner + line % l.inner;
         double sum = 0.0;

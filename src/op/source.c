@@ -1,7 +1,8 @@
 /* The ops that graphs themselves need: inputs, store slots, assignment, and the doors of regions. */
 #include "graph/graph_internal.h"
 
-static const char *const DTYPES[] = {"none", "f64", "f32", "bf16", "f16", "i64", "i32", "i8", "u8", "bool", "i16", "u16", "u32", "u64", "f8e4m3", "f8e5m2", NULL};
+static const char *const DTYPES[] = {"none", "f64", "f32", "bf16", "f16", "i64",    "i32",    "i8", "u8",
+                                     "bool", "i16", "u16", "u32",  "u64", "f8e4m3", "f8e5m2", NULL};
 
 static const adze_field SOURCE_ATTRS[] = {
     {.name = "name", .kind = ADZE_F_STR, .offset = offsetof(adze_source_attrs, name), .size = ADZE_NAME_MAX, .help = "the name it is bound by"},
@@ -44,8 +45,9 @@ const adze_op adze_op_slot = {
 static int same_infer(adze_sig *s) {
     char a[96], b[96];
     if (s->nin > 1 && !adze_type_equal(&s->in[0], &s->in[1])) {
-        return adze_op_fail(s, s->in[0].dtype == s->in[1].dtype ? ADZE_ESHAPE : ADZE_ETYPE, "the first input is %s, the second is %s; they must be equal",
-                            adze_type_print(&s->in[0], a, sizeof a), adze_type_print(&s->in[1], b, sizeof b));
+        return adze_op_fail(s, s->in[0].dtype == s->in[1].dtype ? ADZE_ESHAPE : ADZE_ETYPE,
+                            "the first input is %s, the second is %s; they must be equal", adze_type_print(&s->in[0], a, sizeof a),
+                            adze_type_print(&s->in[1], b, sizeof b));
     }
     s->out[0] = s->in[0];
     return ADZE_OK;
@@ -250,7 +252,8 @@ static int collect_infer(adze_sig *s) {
         row = adze_type_make(row.dtype, row.rank - 1, s->in[0].dims + 1);
     }
     if (s->in[0].rank < 1 || !adze_type_equal(&row, &s->in[1])) {
-        return adze_op_fail(s, ADZE_ESHAPE, "a row %s does not fit %s", adze_type_print(&s->in[1], a, sizeof a), adze_type_print(&s->in[0], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "a row %s does not fit %s", adze_type_print(&s->in[1], a, sizeof a),
+                            adze_type_print(&s->in[0], b, sizeof b));
     }
     s->out[0] = s->in[0];
     return ADZE_OK;

@@ -69,6 +69,9 @@ static void ref_topk(const adze_step *s, int ith, int nth) {
     lines l = lines_of(x, p->axis);
     size_t size = adze_dtype_size(x->dtype);
     int64_t *ids = s->out[1].data;
+    if (adze_view_empty(&s->out[0])) {
+        return;
+    }
     for (int64_t line = 0; line < l.outer * l.inner; line++) {
         int64_t o = line / l.inner, base = o * l.n * l.inner + line % l.inner, last = -1;
         for (int64_t j = 0; j < p->k; j++) {
@@ -171,7 +174,8 @@ static void ref_take_along(const adze_step *s, int ith, int nth) {
     const adze_view *x = &s->in[0], *ids = &s->in[1];
     lines l = lines_of(x, ((const adze_axis_attrs *)s->attrs)->axis), m = lines_of(ids, ((const adze_axis_attrs *)s->attrs)->axis);
     size_t size = adze_dtype_size(x->dtype);
-    for (int64_t i = 0; i < m.outer * m.n * m.inner; i++) {
+    int64_t n = adze_view_count(ids);
+    for (int64_t i = 0; i < n; i++) {
         int64_t id = adze_load_i(ids->data, ids->dtype, i);
         char *to = (char *)s->out[0].data + (size_t)i * size;
         if (id >= 0 && id < l.n) {
@@ -248,8 +252,9 @@ static void ref_scatter_along(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *x = &s->in[0], *ids = &s->in[1], *y = &s->out[0];
     lines l = lines_of(y, ((const adze_scatter_attrs *)s->attrs)->axis), m = lines_of(ids, ((const adze_scatter_attrs *)s->attrs)->axis);
+    int64_t n = adze_view_count(ids);
     memset(y->data, 0, (size_t)adze_view_count(y) * adze_dtype_size(y->dtype));
-    for (int64_t i = 0; i < m.outer * m.n * m.inner; i++) {
+    for (int64_t i = 0; i < n; i++) {
         int64_t id = adze_load_i(ids->data, ids->dtype, i);
         if (id < 0 || id >= l.n) {
             continue;

@@ -83,8 +83,9 @@ static int check_sgd(adze_sig *s) {
 static int infer_sgd(adze_sig *s) {
     const adze_sgd_attrs *p = s->attrs;
     TRY(check_sgd(s));
-    if (p->momentum != 0.0) {
-        return adze_op_fail(s, ADZE_EARG, "momentum is %g, but there is no slot for the velocity; the op `momentum` has one", p->momentum);
+    if (p->momentum != 0.0 || p->dampening != 0.0) {
+        return adze_op_fail(s, ADZE_EARG, "momentum is %g and dampening %g, but there is no slot for the velocity; the op `momentum` has one",
+                            p->momentum, p->dampening);
     }
     return infer_update(s, 2);
 }
@@ -94,7 +95,6 @@ static int infer_momentum(adze_sig *s) {
     return infer_update(s, 3);
 }
 
-/* Without a velocity, m is (1 - dampening) g of this step, as the formula says for momentum 0. */
 static void ref_sgd(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_sgd_attrs *p = s->attrs;
@@ -102,7 +102,7 @@ static void ref_sgd(const adze_step *s, int ith, int nth) {
     int64_t n = adze_view_count(&s->out[0]);
     for (int64_t i = 0; i < n; i++) {
         double w = get(&s->in[0], i), g = get(&s->in[1], i) + p->weight_decay * w;
-        put(&s->out[0], i, w - lr * (p->nesterov ? g : (1.0 - p->dampening) * g));
+        put(&s->out[0], i, w - lr * g);
     }
 }
 
@@ -128,7 +128,6 @@ static adze_cost cost_momentum(const adze_sig *s) {
 
 static void sample_sgd(adze_rng *r, adze_case *c) {
     adze_sgd_attrs *p = c->attrs;
-    p->dampening = adze_sample_coin(r, 2) ? 0.0 : 0.5;
     p->weight_decay = adze_sample_coin(r, 2) ? 0.0 : 0.25;
     p->nesterov = adze_sample_coin(r, 2);
     sample_update(r, c, 2, 1);
@@ -137,10 +136,11 @@ static void sample_momentum(adze_rng *r, adze_case *c) {
     adze_sgd_attrs *p = c->attrs;
     sample_sgd(r, c);
     p->momentum = adze_sample_coin(r, 4) ? 0.0 : 0.875;
+    p->dampening = adze_sample_coin(r, 2) ? 0.0 : 0.5;
     sample_update(r, c, 3, 1);
 }
 
-UPDATE(sgd, 3, 1, SGD_ATTRS, sizeof(adze_sgd_attrs), "inputs w, g, lr: g += wd w; w -= lr (nesterov ? g : (1 - dampening) g)")
+UPDATE(sgd, 3, 1, SGD_ATTRS, sizeof(adze_sgd_attrs), "inputs w, g, lr: g += wd w; w -= lr g")
 UPDATE(momentum, 4, 2, SGD_ATTRS, sizeof(adze_sgd_attrs),
        "inputs w, m, g, lr: g += wd w; m = momentum m + (1 - dampening) g; w -= lr (nesterov ? g + momentum m : m)")
 

@@ -17,7 +17,7 @@ int adze_ckpt_clean(adze_ctx *ctx, const char *dir); /* removes what a killed sa
 /* Durable or old: the new file is whole and synced before a link moves, the links before an old file goes. path: of the new file, ADZE_CKPT_PATH
  * bytes. */
 int adze_ckpt_save(adze_ctx *ctx, const char *dir, adze_store *s, const adze_ckpt *c, char *path);
-int adze_ckpt_links(adze_ctx *ctx, const char *dir, int64_t last, int64_t best); /* best < 0: none yet */
+int adze_ckpt_links(adze_ctx *ctx, const char *dir, int64_t last, int64_t best);  /* best < 0: none yet */
 int adze_ckpt_steps(adze_ctx *ctx, const char *dir, int64_t **steps, int64_t *n); /* newest first; adze_free */
 int adze_ckpt_path(adze_ctx *ctx, const char *dir, int64_t step, char *path);
 /* Every saved slot must be there with its type; the store is written only when all are. */
