@@ -486,10 +486,9 @@ static adze_val make_accumulate(fixture *f, const adze_val *s, adze_val grad, ad
     return adze_accumulate(f->g, s[0], grad);
 }
 
-/* Small numbers in binary: everything below is exact, and worked out by hand. */
 static void sgd_takes_the_steps_of_its_formula(void **state) {
     (void)state;
-    /* w - lr (g + w / 2): 1 - (0.5 + 0.5) / 8 = 0.875; 0.875 - (-0.25 + 0.4375) / 2 = 0.78125; and so on */
+    /* exact in binary; w - lr (g + w / 2): 1 - (0.5 + 0.5) / 8 = 0.875; 0.875 - (-0.25 + 0.4375) / 2 = 0.78125; and so on */
     double decayed[RUNS][SLOTS][N] = {{{0.875, -1.75, 0.21875}}, {{0.78125, -2.8125, -0.3359375}}};
     double plain[RUNS][SLOTS][N] = {{{0.9375, -1.875, 0.25}}, {{1.0625, -3.375, -0.25}}};
     check_everywhere(make_sgd, decayed);

@@ -107,10 +107,8 @@ static void threads_and_workers_change_no_bit(void **state) {
     bench_close(&want);
 }
 
-/* To the bit where kernels sum a batch in leaves (convolution); to rounding elsewhere. */
-static void accumulated_batches_agree_with_the_large_batch(void **state) {
-    (void)state;
-    setting s = usual(plain_net);
+static void accumulate_and_compare(const char *net) {
+    setting s = usual(net);
     bench large = {0}, small = {0};
     s.o.dtype = 1;
     s.o.batch = 64;
@@ -134,8 +132,60 @@ static void accumulated_batches_agree_with_the_large_batch(void **state) {
     bench_close(&small);
 }
 
-/* -- what goes wrong
- * -------------------------------------------------------------------------------------------------------------------------------------- */
+/* To rounding: not every kernel sums a batch in leaves. The masks of dropout are the same, for they go by the example's place in the whole update. */
+static void accumulated_batches_agree_with_the_large_batch(void **state) {
+    (void)state;
+    accumulate_and_compare(plain_net);
+    accumulate_and_compare(drop_net);
+}
+
+/* The change of all trainable weights by one step of plain descent: its norm and its largest element, divided by the learning rate. */
+static void one_step(double clip_norm, double clip_value, double *norm, double *most) {
+    setting s = usual(tiny_net);
+    bench before = {0}, b = {.stop_at = 1};
+    s.o.optimizer = ADZE_SGD;
+    s.o.dtype = 1;
+    s.o.lr = 0.5;
+    s.o.l2 = 0;
+    s.o.clip_norm = clip_norm;
+    s.o.clip_value = clip_value;
+    must(&before, bench_open(&before, &s));
+    must(&b, bench_open(&b, &s));
+    assert_int_equal(adze_trainer_run(b.t, NULL), ADZE_ESTOPPED);
+    double sum = 0;
+    *most = 0;
+    for (int i = 0; i < adze_store_count(adze_trainer_store(b.t)); i++) {
+        adze_tensor x, y;
+        if ((adze_store_flags(adze_trainer_store(b.t), i) & ADZE_SLOT_TRAINABLE) == 0) {
+            continue;
+        }
+        must(&b, adze_store_tensor(adze_trainer_store(before.t), i, &x));
+        must(&b, adze_store_tensor(adze_trainer_store(b.t), i, &y));
+        adze_type t = adze_tensor_type(&x);
+        for (int64_t k = 0; k < adze_type_count(&t); k++) {
+            double d = fabs(adze_tensor_get(&x, k) - adze_tensor_get(&y, k)) / s.o.lr;
+            sum += d * d;
+            *most = d > *most ? d : *most;
+        }
+    }
+    *norm = sqrt(sum);
+    bench_close(&before);
+    bench_close(&b);
+}
+
+static void clipping_bounds_the_norm_or_every_element(void **state) {
+    (void)state;
+    double norm, most, raw, raw_most;
+    one_step(0, 0, &raw, &raw_most);
+    one_step(raw / 4, 0, &norm, &most);
+    assert_true(fabs(norm - raw / 4) < 1e-9 && fabs(most - raw_most / 4) < 1e-9);
+    one_step(raw * 2, 0, &norm, &most);
+    assert_true(fabs(norm - raw) < 1e-9);
+    one_step(0, raw_most / 3, &norm, &most);
+    assert_true(fabs(most - raw_most / 3) < 1e-9 && norm < raw && norm > raw / 3);
+}
+
+/* -- what goes wrong -- */
 
 static void divergence_names_the_tensor_and_keeps_the_last_good_state(void **state) {
     (void)state;
@@ -366,6 +416,7 @@ int main(void) {
         cmocka_unit_test(wrong_options_are_refused_with_their_range),
         cmocka_unit_test(threads_and_workers_change_no_bit),
         cmocka_unit_test(accumulated_batches_agree_with_the_large_batch),
+        cmocka_unit_test(clipping_bounds_the_norm_or_every_element),
         cmocka_unit_test(early_stopping_ends_with_its_reason_also_after_a_resume),
         cmocka_unit_test(divergence_names_the_tensor_and_keeps_the_last_good_state),
         cmocka_unit_test(a_bad_example_stops_the_step_before_anything_changes),

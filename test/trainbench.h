@@ -17,16 +17,21 @@
 
 enum { N = 200, SIDE = 8, CLASSES = 4, TINY_N = 40 };
 
-static const char plain_net[] =
+/* Not every program needs every network. */
+#define MAYBE __attribute__((unused))
+static const char plain_net[] MAYBE =
     "{\"name\":\"plain\",\"input\":[8,8,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c1\",\"filters\":8,\"kernel\":3,\"pad\":\"same\","
     "\"activation\":\"relu\"},{\"type\":\"maxpool\",\"name\":\"p1\",\"size\":2,\"stride\":2},{\"type\":\"flatten\",\"name\":\"f\"},"
     "{\"type\":\"dense\",\"name\":\"fc1\",\"units\":16,\"activation\":\"tanh\"},{\"type\":\"dense\",\"name\":\"fc2\",\"units\":4}]}";
-static const char full_net[] =
+static const char full_net[] MAYBE =
     "{\"name\":\"full\",\"input\":[10,10,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c1\",\"filters\":8,\"kernel\":3,\"pad\":\"same\"},"
     "{\"type\":\"batchnorm\",\"name\":\"bn1\"},{\"type\":\"activation\",\"name\":\"a1\",\"fn\":\"relu\"},"
     "{\"type\":\"maxpool\",\"name\":\"p1\",\"size\":2,\"stride\":2},{\"type\":\"flatten\",\"name\":\"f\"},"
     "{\"type\":\"dropout\",\"name\":\"d1\",\"p\":0.2},{\"type\":\"dense\",\"name\":\"fc1\",\"units\":4}]}";
-static const char tiny_net[] =
+static const char drop_net[] MAYBE =
+    "{\"name\":\"drop\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dropout\",\"name\":\"d1\",\"p\":0.3},"
+    "{\"type\":\"dense\",\"name\":\"fc1\",\"units\":16,\"activation\":\"tanh\"},{\"type\":\"dense\",\"name\":\"fc2\",\"units\":4}]}";
+static const char tiny_net[] MAYBE =
     "{\"name\":\"tiny\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc1\",\"units\":4}]}";
 
 static uint8_t pixels[N * SIDE * SIDE];

@@ -11,7 +11,8 @@ int adze_canvas_open(adze_canvas *c, adze_ctx *ctx, double width, double height,
         int w = (int)width, h = (int)height;
         adze_text_add(
             &c->text,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"11\">\n"
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
+                      "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"11\">\n"
             "<rect width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n",
             w, h, w, h, w, h);
         return ADZE_OK;
