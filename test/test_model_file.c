@@ -325,6 +325,39 @@ static void json_is_as_strict(void **state) {
     free(big);
 }
 
+/* A file within the limit whose canonical form is not: accepted, it could be saved but never read again. */
+static void canonical_form_keeps_to_the_limit(void **state) {
+    adze_text t = {.ctx = *state};
+    char *text;
+    adze_model *m;
+    adze_text_add(&t, "name: n\ninput: [4]\nlayers:\n");
+    for (int i = 0; i < 9999; i++) {
+        adze_text_add(&t, "- {type: activation, fn: leaky_relu, name: a%058d}\n", i);
+    }
+    adze_text_add(&t, "- {type: dense, units: 2}\n");
+    must(*state, adze_text_finish(&t, &text));
+    assert_true(strlen(text) < 1 << 20);
+    assert_int_equal(from_yaml(*state, text, &m), ADZE_EARG);
+    assert_non_null(strstr(adze_errmsg(*state), "written out with all names the model has"));
+    adze_free(*state, text);
+}
+
+static void preprocessing_that_is_none_is_not_saved(void **state) {
+    adze_ctx *ctx = *state;
+    adze_model *m;
+    adze_store *s;
+    must(ctx, adze_model_from_zoo(ctx, "mlp", &m));
+    must(ctx, adze_store_new(ctx, &s));
+    must(ctx, adze_model_init(m, s, ADZE_F32, 3));
+    adze_preprocess p = *adze_model_preprocess(m);
+    p.sd[0] = 0;
+    adze_model_set_preprocess(m, &p);
+    assert_int_equal(adze_model_save(m, s, "", file("p.safetensors")), ADZE_EARG);
+    assert_string_equal(adze_errmsg(ctx), "cannot save model 'mlp': mean 0 and deviation 0 of channel 0 are no preprocessing");
+    adze_store_free(s);
+    adze_model_free(m);
+}
+
 /* -- the trained file -- */
 
 static void trained_model_comes_back(void **state) {
@@ -470,6 +503,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(preprocess_and_names_come_back, setup, teardown),
         cmocka_unit_test_setup_teardown(every_fault_has_its_sentence, setup, teardown),
         cmocka_unit_test_setup_teardown(json_is_as_strict, setup, teardown),
+        cmocka_unit_test_setup_teardown(canonical_form_keeps_to_the_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(preprocessing_that_is_none_is_not_saved, setup, teardown),
         cmocka_unit_test_setup_teardown(trained_model_comes_back, setup, teardown),
         cmocka_unit_test_setup_teardown(prefix_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(files_that_do_not_fit_are_refused, setup, teardown),

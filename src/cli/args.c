@@ -196,6 +196,21 @@ int cli_parse_bytes(const char *text, int64_t *bytes) {
     return ADZE_OK;
 }
 
+/* Words in a column from HELP_LEFT to HELP_RIGHT; *at is where the line stands. */
+enum { HELP_LEFT = 25, HELP_RIGHT = 80 };
+static void help_words(const char *text, int *at, FILE *to) {
+    while (*text) {
+        int n = (int)strcspn(text, " ");
+        if (*at > HELP_LEFT && *at + n + 1 > HELP_RIGHT) {
+            fprintf(to, "\n%*s", HELP_LEFT - 1, "");
+            *at = HELP_LEFT - 1;
+        }
+        fprintf(to, " %.*s", n, text);
+        *at += n + 1;
+        text += (size_t)n + strspn(text + n, " ");
+    }
+}
+
 static void help_row(const adze_field *f, FILE *to) {
     char name[96], left[160];
     dashed(name, sizeof(name), f->name);
@@ -205,15 +220,16 @@ static void help_row(const adze_field *f, FILE *to) {
         const char *what = f->kind == ADZE_F_STR ? "TEXT" : f->kind == ADZE_F_ENUM ? "NAME" : "N";
         snprintf(left, sizeof(left), "--%s %s", name, what);
     }
-    fprintf(to, "  %-22s %s", left, f->help ? f->help : "");
-    if (f->kind == ADZE_F_ENUM) {
-        fputs(": ", to);
-        for (int i = 0; f->names[i]; i++) {
-            fprintf(to, "%s%s", i ? " " : "", f->names[i]);
-        }
+    int at = fprintf(to, "  %-22s", left);
+    char text[512];
+    snprintf(text, sizeof(text), "%s%s", f->help ? f->help : "", f->kind == ADZE_F_ENUM ? ":" : "");
+    help_words(text, &at, to);
+    for (int i = 0; f->kind == ADZE_F_ENUM && f->names[i]; i++) {
+        help_words(f->names[i], &at, to);
     }
     if (f->def && f->def[0] && f->kind != ADZE_F_BOOL) {
-        fprintf(to, " [%s]", f->def);
+        snprintf(left, sizeof(left), "[%s]", f->def);
+        help_words(left, &at, to);
     }
     fputc('\n', to);
 }

@@ -31,9 +31,10 @@ static void overview(FILE *to) {
     for (int i = 0; CLI_COMMANDS[i]; i++) {
         fprintf(to, "  %-9s %s\n", CLI_COMMANDS[i]->name, CLI_COMMANDS[i]->brief);
     }
-    fputs("\nadze help COMMAND explains one. Results go to stdout, all else to stderr; --json works everywhere.\n"
-          "exit codes: 0 ok, 1 failed, 2 usage, 3 bad input file, 4 I/O, 5 interrupted and saved, 6 memory,\n"
-          "            7 diverged, 8 not supported, 9 internal fault, 75 temporary\n",
+    fputs("\nadze help COMMAND explains one. Results go to stdout, all else to stderr;\n--json works everywhere.\n"
+          "exit codes: 0 ok, 1 failed, 2 usage, 3 bad input file, 4 I/O, 5 interrupted\n"
+          "            and saved, 6 memory, 7 diverged, 8 not supported, 9 internal fault,\n"
+          "            75 temporary\n",
           to);
 }
 

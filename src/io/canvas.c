@@ -9,12 +9,11 @@ int adze_canvas_open(adze_canvas *c, adze_ctx *ctx, double width, double height,
     *c = (adze_canvas){.ctx = ctx, .width = width, .height = height, .svg = svg, .text = {.ctx = ctx}};
     if (svg) {
         int w = (int)width, h = (int)height;
-        adze_text_add(
-            &c->text,
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
+        adze_text_add(&c->text,
+                      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
                       "viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"11\">\n"
-            "<rect width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n",
-            w, h, w, h, w, h);
+                      "<rect width=\"%d\" height=\"%d\" fill=\"#ffffff\"/>\n",
+                      w, h, w, h, w, h);
         return ADZE_OK;
     }
     const int64_t dims[3] = {(int64_t)height * ADZE_RASTER_ZOOM, (int64_t)width * ADZE_RASTER_ZOOM, 3};

@@ -2,6 +2,8 @@
 #include "model/layer.h"
 #include "model/safetensors.h"
 
+#include <math.h>
+
 /* -- saving -- */
 
 /* The model's slots under `prefix`, named as the model names them. */
@@ -24,6 +26,12 @@ static int gather(const adze_model *m, adze_store *s, const char *prefix, adze_n
 }
 
 static int save(const adze_model *m, adze_store *s, const char *prefix, const char *path, adze_named *named, char *text[3]) {
+    for (int i = 0; i < m->pre.channels; i++) {
+        if (!isfinite(m->pre.mean[i]) || !isfinite(m->pre.sd[i]) || !(m->pre.sd[i] > 0)) {
+            return adze_fail(m->ctx, ADZE_EARG, "cannot save model '%s': mean %g and deviation %g of channel %d are no preprocessing", m->name,
+                             m->pre.mean[i], m->pre.sd[i], i);
+        }
+    }
     TRY(gather(m, s, prefix, named));
     TRY(adze_model_print(m, ADZE_PRINT_NET, &text[0]));
     adze_text pre = {.ctx = m->ctx}, classes = {.ctx = m->ctx};

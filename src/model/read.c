@@ -149,6 +149,18 @@ static void check_task(adze_model *m, adze_faults *f, const adze_tree *layers) {
     }
 }
 
+/* What is accepted can be saved and read again: its canonical form keeps to the limit, too. */
+static int check_length(const adze_model *m, adze_faults *f, const adze_tree *t) {
+    char *json;
+    TRY(adze_model_to_json(m, &json));
+    size_t n = strlen(json);
+    adze_free(m->ctx, json);
+    if (n > ADZE_MODEL_MAX_BYTES) {
+        adze_fault(f, t, "written out with all names the model has %zu bytes, at most %d are allowed; use repeat", n, ADZE_MODEL_MAX_BYTES);
+    }
+    return ADZE_OK;
+}
+
 static void forget_tree(adze_spec *s) {
     for (; s; s = s->next) {
         s->tree = NULL;
@@ -191,6 +203,7 @@ static int read_model(adze_model *m, adze_faults *f, const adze_tree *t) {
         return ADZE_OK;
     }
     check_task(m, f, layers);
+    TRY(check_length(m, f, t));
     return m->classes && !m->class_numbers ? ADZE_ENOMEM : ADZE_OK;
 }
 
