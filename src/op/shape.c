@@ -49,9 +49,27 @@ static void set_view(adze_view *out, const adze_view *in, const adze_type *t) {
 
 static const adze_field DIMS_ATTRS[] = {ADZE_ATTR(adze_dims_attrs, dims, ADZE_F_INTS, "the output's shape"), ADZE_ATTR_END};
 
+/* The builder has put a size in place of -1; one that is left had none. */
+static int check_open_axis(adze_sig *s, const adze_ints *d) {
+    int open = 0;
+    for (int64_t k = 0; k < d->n && k < ADZE_MAX_RANK; k++) {
+        open += d->v[k] == -1;
+    }
+    char x[160];
+    if (open > 1) {
+        return adze_op_fail(s, ADZE_ESHAPE, "%d axes are -1, but only one can be worked out", open);
+    }
+    if (open == 1) {
+        return adze_op_fail(s, ADZE_ESHAPE, "the axis -1 has no size: %s cannot be cut evenly into the other axes",
+                            adze_type_print(&s->in[0], x, sizeof x));
+    }
+    return ADZE_OK;
+}
+
 static int infer_reshape(adze_sig *s) {
     const adze_ints *d = &((const adze_dims_attrs *)s->attrs)->dims;
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_ANY));
+    TRY(check_open_axis(s, d));
     TRY(adze_set_out(s, 0, s->in[0].dtype, (int)d->n, d->v));
     int64_t have = adze_type_count(&s->in[0]), want = adze_type_count(&s->out[0]);
     if (have != want) {
@@ -216,11 +234,14 @@ static void sample_transpose(adze_rng *r, adze_case *c) {
 VIEW_OP(transpose, PERM_ATTRS, adze_perm_attrs, "y's axis k is x's axis perm[k]", vjp_transpose, ref_through_view);
 
 adze_val adze_transpose(adze_graph *g, adze_val x, const int *perm, int n) {
-    adze_perm_attrs p = {{n ? n : adze_val_type(g, x).rank, {0}}};
+    int rank = adze_val_type(g, x).rank;
+    adze_perm_attrs p = {{n ? n : rank, {0}}};
+    bool moves = p.perm.n != rank || adze_graph_status(g) != ADZE_OK;
     for (int k = 0; k < p.perm.n && k < ADZE_MAX_RANK; k++) {
-        p.perm.v[k] = n ? perm[k] : p.perm.n - 1 - k;
+        p.perm.v[k] = n ? adze_axis(perm[k], rank) : rank - 1 - k;
+        moves = moves || p.perm.v[k] != k;
     }
-    return adze_apply(g, &adze_op_transpose, &x, 1, &p, NULL);
+    return moves ? adze_apply(g, &adze_op_transpose, &x, 1, &p, NULL) : x;
 }
 
 /* -- broadcast ------------------------------------------------------------------------------------------------------------------------------------------- */
@@ -312,7 +333,10 @@ static int infer_flip(adze_sig *s) {
     const adze_ints *p = &((const flip_attrs *)s->attrs)->axes;
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_ANY));
     uint32_t seen = 0;
-    for (int64_t k = 0; k < p->n && k < ADZE_MAX_RANK; k++) {
+    if (p->n > s->in[0].rank) {
+        return adze_op_fail(s, ADZE_EARG, "%lld axes to reverse, but the input has %d", (long long)p->n, s->in[0].rank);
+    }
+    for (int64_t k = 0; k < p->n; k++) {
         TRY(adze_check_axis(s, p->v[k], s->in[0].rank));
         uint32_t bit = 1u << adze_axis(p->v[k], s->in[0].rank);
         if (seen & bit) {
@@ -359,7 +383,7 @@ VIEW_OP(flip, FLIP_ATTRS, flip_attrs, "y = x with the named axes reversed", vjp_
 adze_val adze_flip(adze_graph *g, adze_val x, const int *axes, int naxes) {
     flip_attrs p = {{naxes, {0}}};
     for (int k = 0; k < naxes && k < 8; k++) {
-        p.axes.v[k] = axes[k];
+        p.axes.v[k] = adze_axis(axes[k], adze_val_type(g, x).rank);
     }
     return adze_apply(g, &adze_op_flip, &x, 1, &p, NULL);
 }
