@@ -10,6 +10,10 @@
 
 #include <cmocka.h>
 
+#ifndef ADZE_TEST_DIR
+#define ADZE_TEST_DIR "test" /* started from the root of the source tree */
+#endif
+
 enum { SEED = 20240607, STEPS = 10, PROJECTIONS = 4, MAX_PARAMS = 12, STREAM_DATA = 1000, STREAM_LABEL = 2000, STREAM_PROJECTION = 3000 };
 
 typedef struct param {
@@ -102,8 +106,7 @@ static int param_find(const net *n, const char *name) {
 
 static void trace_read(const net *n, const char *file, trace *t) {
     char path[4096], line[512], name[64];
-    const char *here = __FILE__, *slash = strrchr(here, '/');
-    snprintf(path, sizeof path, "%.*straces/%s", slash ? (int)(slash - here) + 1 : 0, here, file);
+    snprintf(path, sizeof path, ADZE_TEST_DIR "/traces/%s", file);
     FILE *f = fopen(path, "r");
     if (!f) {
         fail_msg("cannot read %s", path);

@@ -71,7 +71,8 @@ adze_val adze_ones_like(adze_graph *g, adze_val x) {
     return t.dtype == ADZE_NONE ? (adze_val){0} : adze_full(g, t, 1.0);
 }
 
-/* -- const ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- const ----------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct const_attrs {
     adze_ints dims;
@@ -144,7 +145,8 @@ adze_val adze_const(adze_graph *g, adze_type t, const void *data) {
     return p.data ? adze_apply(g, &adze_op_const, NULL, 0, &p, NULL) : (adze_val){0};
 }
 
-/* -- iota --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- iota
+ * --------------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct iota_attrs {
     adze_ints dims;
@@ -152,8 +154,9 @@ typedef struct iota_attrs {
     int32_t dtype;
 } iota_attrs;
 
-static const adze_field IOTA_ATTRS[] = {ADZE_ATTR(iota_attrs, dims, ADZE_F_INTS, "shape"), ADZE_ATTR(iota_attrs, axis, ADZE_F_I64, "the axis that counts"),
-                                        ADZE_ATTR_DTYPE(iota_attrs, dtype), ADZE_ATTR_END};
+static const adze_field IOTA_ATTRS[] = {ADZE_ATTR(iota_attrs, dims, ADZE_F_INTS, "shape"),
+                                        ADZE_ATTR(iota_attrs, axis, ADZE_F_I64, "the axis that counts"), ADZE_ATTR_DTYPE(iota_attrs, dtype),
+                                        ADZE_ATTR_END};
 
 static int infer_iota(adze_sig *s) {
     const iota_attrs *p = s->attrs;

@@ -59,7 +59,8 @@ static void ref_gather(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *x = &s->in[0], *ids = &s->in[1];
     int axis = (int)adze_axis(((const adze_axis_attrs *)s->attrs)->axis, x->rank);
-    int64_t outer = adze_dims_count(x->dims, 0, axis), inner = adze_dims_count(x->dims, axis + 1, x->rank), n = x->dims[axis], m = adze_view_count(ids);
+    int64_t outer = adze_dims_count(x->dims, 0, axis), inner = adze_dims_count(x->dims, axis + 1, x->rank), n = x->dims[axis],
+            m = adze_view_count(ids);
     size_t row = (size_t)inner * adze_dtype_size(x->dtype);
     if (adze_view_empty(&s->out[0])) {
         return;
@@ -81,7 +82,8 @@ static void sample_gather(adze_rng *r, adze_case *c) {
     adze_axis_attrs *p = c->attrs;
     c->nin = 2;
     c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, SET_MOVE), 1, 3, 0);
-    c->in[1] = adze_type_make(adze_sample_any(r, ADZE_SET_ID), (int)adze_rng_range(r, 0, 2), (int64_t[]){adze_rng_range(r, 0, 4), adze_rng_range(r, 1, 3)});
+    c->in[1] =
+        adze_type_make(adze_sample_any(r, ADZE_SET_ID), (int)adze_rng_range(r, 0, 2), (int64_t[]){adze_rng_range(r, 0, 4), adze_rng_range(r, 1, 3)});
     p->axis = adze_rng_range(r, -c->in[0].rank, c->in[0].rank - 1);
     c->dom[0] = value_domain();
     c->dom[1] = adze_dom_ids(-1, c->in[0].dims[adze_axis(p->axis, c->in[0].rank)] + 1); /* now and then out of range */
@@ -106,7 +108,8 @@ adze_val adze_gather(adze_graph *g, adze_val x, adze_val ids, int axis) {
     return adze_apply(g, &adze_op_gather, (adze_val[]){x, ids}, 2, &p, NULL);
 }
 
-/* -- scatter_add ------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- scatter_add ------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const adze_field SCATTER_ATTRS[] = {ADZE_ATTR(adze_scatter_attrs, axis, ADZE_F_I64, "the axis that the indices name"),
                                            ADZE_ATTR(adze_scatter_attrs, size, ADZE_F_I64, "its size in the result"), ADZE_ATTR_END};
@@ -153,7 +156,8 @@ static void ref_scatter_add(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *x = &s->in[0], *ids = &s->in[1], *y = &s->out[0];
     int axis = (int)adze_axis(((const adze_scatter_attrs *)s->attrs)->axis, y->rank);
-    int64_t outer = adze_dims_count(y->dims, 0, axis), inner = adze_dims_count(y->dims, axis + 1, y->rank), n = y->dims[axis], m = adze_view_count(ids);
+    int64_t outer = adze_dims_count(y->dims, 0, axis), inner = adze_dims_count(y->dims, axis + 1, y->rank), n = y->dims[axis],
+            m = adze_view_count(ids);
     if (adze_view_empty(y)) {
         return;
     }
@@ -201,7 +205,8 @@ adze_val adze_scatter_add(adze_graph *g, adze_val y, adze_val ids, int axis, int
     return adze_apply(g, &adze_op_scatter_add, (adze_val[]){y, ids}, 2, &p, NULL);
 }
 
-/* -- one_hot ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- one_hot
+ * ------------------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { SET_HOT = ADZE_SET_NUM | ADZE_SET_BOOL | 1 << ADZE_U8 };
 

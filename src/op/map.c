@@ -180,7 +180,7 @@ static int64_t int_relu(int64_t x) {
     static adze_val part_##name(adze_adj *adj, int i) {                                                                                              \
         adze_graph *g = adj->g;                                                                                                                      \
         adze_val x = adj->x[0], y = adj->y[0];                                                                                                       \
-        (void)g, (void)i, (void)x, (void)y;                                                                                                                   \
+        (void)g, (void)i, (void)x, (void)y;                                                                                                          \
         return expression;                                                                                                                           \
     }
 
@@ -392,4 +392,4 @@ static void sample_not(adze_rng *r, adze_case *c) {
     sample_bools(r, c, 1, ADZE_SET_BOOL);
 }
 RECORD(not, 1, ADZE_OP_NOGRAD, NULL, NULL, NULL, "y = not x, of bools")
-BUILD_UNARY(not)
+BUILD_UNARY(not )

@@ -97,7 +97,8 @@ adze_val adze_scale(adze_graph *g, adze_val x, double a, double b) {
     return adze_apply(g, &adze_op_scale, &x, 1, &p, NULL);
 }
 
-/* -- clip ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- clip -----------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const adze_field CLIP_ATTRS[] = {ADZE_ATTR_DEF(adze_clip_attrs, lo, ADZE_F_F64, "-1", "lower bound"),
                                         ADZE_ATTR_DEF(adze_clip_attrs, hi, ADZE_F_F64, "1", "upper bound"), ADZE_ATTR_END};
@@ -161,16 +162,16 @@ adze_val adze_clip(adze_graph *g, adze_val x, double lo, double hi) {
     return adze_apply(g, &adze_op_clip, &x, 1, &p, NULL);
 }
 
-/* -- where ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- where ----------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int infer_where(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the condition", ADZE_SET_BOOL));
     TRY(adze_check_same_dtype(s, 1, 2));
     if (!adze_same_dims(&s->in[0], &s->in[1]) || !adze_same_dims(&s->in[1], &s->in[2])) {
         char c[160], a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the condition %s and the values %s and %s do not fit together",
-                            adze_type_print(&s->in[0], c, sizeof c), adze_type_print(&s->in[1], a, sizeof a),
-                            adze_type_print(&s->in[2], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "the condition %s and the values %s and %s do not fit together", adze_type_print(&s->in[0], c, sizeof c),
+                            adze_type_print(&s->in[1], a, sizeof a), adze_type_print(&s->in[2], b, sizeof b));
     }
     return same_as_input(s, 1);
 }

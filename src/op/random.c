@@ -2,7 +2,8 @@
 #include "op/random.h"
 #include "op/rules.h"
 
-/* -- draws ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- draws ------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static uint64_t mix(uint64_t x) { /* the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) */
     x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -48,16 +49,21 @@ int64_t adze_random_per(const adze_view *v) {
     return n > 0 ? n : 1;
 }
 
-/* -- the three ops ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the three ops
+ * ------------------------------------------------------------------------------------------------------------------------------------- */
 
-static const adze_field UNIFORM_ATTRS[] = {ADZE_ATTR(adze_random_attrs, dims, ADZE_F_INTS, "shape"), ADZE_ATTR_DTYPE(adze_random_attrs, dtype),
+static const adze_field UNIFORM_ATTRS[] = {ADZE_ATTR(adze_random_attrs, dims, ADZE_F_INTS, "shape"),
+                                           ADZE_ATTR_DTYPE(adze_random_attrs, dtype),
                                            ADZE_ATTR(adze_random_attrs, stream, ADZE_F_U64, "names the random numbers"),
                                            ADZE_ATTR(adze_random_attrs, a, ADZE_F_F64, "lower bound"),
-                                           ADZE_ATTR_DEF(adze_random_attrs, b, ADZE_F_F64, "1", "upper bound"), ADZE_ATTR_END};
-static const adze_field NORMAL_ATTRS[] = {ADZE_ATTR(adze_random_attrs, dims, ADZE_F_INTS, "shape"), ADZE_ATTR_DTYPE(adze_random_attrs, dtype),
+                                           ADZE_ATTR_DEF(adze_random_attrs, b, ADZE_F_F64, "1", "upper bound"),
+                                           ADZE_ATTR_END};
+static const adze_field NORMAL_ATTRS[] = {ADZE_ATTR(adze_random_attrs, dims, ADZE_F_INTS, "shape"),
+                                          ADZE_ATTR_DTYPE(adze_random_attrs, dtype),
                                           ADZE_ATTR(adze_random_attrs, stream, ADZE_F_U64, "names the random numbers"),
                                           ADZE_ATTR(adze_random_attrs, a, ADZE_F_F64, "mean"),
-                                          ADZE_ATTR_DEF(adze_random_attrs, b, ADZE_F_F64, "1", "standard deviation"), ADZE_ATTR_END};
+                                          ADZE_ATTR_DEF(adze_random_attrs, b, ADZE_F_F64, "1", "standard deviation"),
+                                          ADZE_ATTR_END};
 static const adze_field BERNOULLI_ATTRS[] = {ADZE_ATTR(adze_random_attrs, dims, ADZE_F_INTS, "shape"), ADZE_ATTR_DTYPE(adze_random_attrs, dtype),
                                              ADZE_ATTR(adze_random_attrs, stream, ADZE_F_U64, "names the random numbers"),
                                              ADZE_ATTR_DEF(adze_random_attrs, a, ADZE_F_F64, "0.5", "probability of 1"), ADZE_ATTR_END};

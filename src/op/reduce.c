@@ -4,7 +4,8 @@
 static const adze_field REDUCE_ATTRS[] = {ADZE_ATTR(adze_reduce_attrs, axes, ADZE_F_INTS, "axes to reduce; empty: all"),
                                           ADZE_ATTR(adze_reduce_attrs, keep, ADZE_F_BOOL, "reduced axes stay, with size 1"), ADZE_ATTR_END};
 
-/* -- axes ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- axes ------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct axes { /* which axes of a shape go and which stay, each in order */
     int ngone, nkept;
@@ -78,7 +79,8 @@ static int infer_extreme(adze_sig *s) {
     return infer_reduce(s, SET_SUM, false);
 }
 
-/* -- reference: for each element kept, a walk over the set that is reduced -------------------------------------------------------------------------------- */
+/* -- reference: for each element kept, a walk over the set that is reduced
+ * -------------------------------------------------------------------------------- */
 
 typedef struct set { /* the elements that one result is made of */
     const adze_view *x;
@@ -115,7 +117,10 @@ static void run_reduce(const adze_step *s, reduce_f f, reduce_i fi) {
     }
 }
 
-#define EACH(set, w) adze_walk_begin(&(w), &(set)->inner, 1); (w).i < (w).count; adze_walk_next(&(w))
+#define EACH(set, w)                                                                                                                                 \
+    adze_walk_begin(&(w), &(set)->inner, 1);                                                                                                         \
+    (w).i < (w).count;                                                                                                                               \
+    adze_walk_next(&(w))
 #define GET_F(set, w) adze_load_f((set)->x->data, (set)->x->dtype, (set)->base + (w).off[0])
 #define GET_I(set, w) adze_load_i((set)->x->data, (set)->x->dtype, (set)->base + (w).off[0])
 
@@ -223,7 +228,8 @@ REF(reduce_min, min_f, min_i)
 REF(prod, prod_f, prod_i)
 REF(logsumexp, logsumexp_f, NULL)
 
-/* -- derivatives -------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- derivatives
+ * -------------------------------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val unreduce(adze_adj *a, adze_val t) {
     return adze_unreduce(a->g, t, a->x[0], &((const adze_reduce_attrs *)a->attrs)->axes);
@@ -339,7 +345,9 @@ static void jvp_logsumexp(adze_adj *a) {
     }
 }
 
-/* -- records -------------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- records
+ * --------------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void sample_reduce(adze_rng *r, adze_case *c, int dtypes, int64_t min) {
     adze_reduce_attrs *p = c->attrs;

@@ -1,9 +1,10 @@
-/* What the op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases. */
+/* What the op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases.
+ */
 #include "op/rules.h"
 
 #include <stdio.h>
 
-const char *const adze_dtype_names[] = {"none", "f64", "f32", "bf16", "f16", "i64", "i32", "i8",     "u8",
+const char *const adze_dtype_names[] = {"none", "f64", "f32", "bf16", "f16", "i64",    "i32",    "i8", "u8",
                                         "bool", "i16", "u16", "u32",  "u64", "f8e4m3", "f8e5m2", NULL};
 
 /* -- infer ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -176,7 +177,8 @@ void adze_view_copy(void *to, const adze_view *from) {
     }
 }
 
-/* -- random test cases ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- random test cases ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 bool adze_sample_coin(adze_rng *r, int n) {
     return adze_rng_below(r, (uint64_t)n) == 0;

@@ -1,4 +1,5 @@
-/* What the op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases. */
+/* What the op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases.
+ */
 #ifndef ADZE_SRC_RULES_H
 #define ADZE_SRC_RULES_H
 
@@ -11,12 +12,17 @@
 /* -- attributes ---------------------------------------------------------------------------------------------------------------------- */
 
 /* One row of an attribute table; the table ends with ADZE_ATTR_END. */
-#define ADZE_ATTR(T, member, k, help_) {.name = #member, .kind = k, .offset = offsetof(T, member), .size = sizeof(((T *)0)->member), .help = help_}
+#define ADZE_ATTR(T, member, k, help_)                                                                                                               \
+    { .name = #member, .kind = k, .offset = offsetof(T, member), .size = sizeof(((T *)0)->member), .help = help_ }
 #define ADZE_ATTR_DEF(T, member, k, def_, help_)                                                                                                     \
-    {.name = #member, .kind = k, .offset = offsetof(T, member), .size = sizeof(((T *)0)->member), .def = def_, .help = help_}
+    { .name = #member, .kind = k, .offset = offsetof(T, member), .size = sizeof(((T *)0)->member), .def = def_, .help = help_ }
 #define ADZE_ATTR_DTYPE(T, member)                                                                                                                   \
-    {.name = #member, .kind = ADZE_F_ENUM, .offset = offsetof(T, member), .size = sizeof(int32_t), .names = adze_dtype_names, .help = "element type"}
-#define ADZE_ATTR_END {.name = NULL}
+    {                                                                                                                                                \
+        .name = #member, .kind = ADZE_F_ENUM, .offset = offsetof(T, member), .size = sizeof(int32_t), .names = adze_dtype_names,                     \
+        .help = "element type"                                                                                                                       \
+    }
+#define ADZE_ATTR_END                                                                                                                                \
+    { .name = NULL }
 
 extern const char *const adze_dtype_names[]; /* by adze_dtype, NULL-terminated: for ADZE_F_ENUM fields */
 
@@ -31,11 +37,11 @@ static inline adze_ints adze_ints_of(const int64_t *v, int n) { /* n beyond 8 is
 /* -- infer ---------------------------------------------------------------------------------------------------------------------------- */
 
 enum { /* sets of dtypes, for adze_check_dtype */
-    ADZE_SET_F = 1 << ADZE_F64 | 1 << ADZE_F32,
-    ADZE_SET_ID = 1 << ADZE_I64 | 1 << ADZE_I32,
-    ADZE_SET_NUM = ADZE_SET_F | ADZE_SET_ID,
-    ADZE_SET_BOOL = 1 << ADZE_BOOL,
-    ADZE_SET_ANY = -2
+       ADZE_SET_F = 1 << ADZE_F64 | 1 << ADZE_F32,
+       ADZE_SET_ID = 1 << ADZE_I64 | 1 << ADZE_I32,
+       ADZE_SET_NUM = ADZE_SET_F | ADZE_SET_ID,
+       ADZE_SET_BOOL = 1 << ADZE_BOOL,
+       ADZE_SET_ANY = -2
 };
 static inline bool adze_in_set(int set, adze_dtype d) {
     return d > ADZE_NONE && d < ADZE_NDTYPES && (set >> d & 1);
@@ -106,7 +112,7 @@ static inline bool adze_view_empty(const adze_view *y) {
     return false;
 }
 
-void adze_view_copy(void *to, const adze_view *from);           /* row-major copy, any dtype, any strides */
+void adze_view_copy(void *to, const adze_view *from);                    /* row-major copy, any dtype, any strides */
 static inline void *adze_view_at(const adze_view *v, int64_t elements) { /* the address of an element, without reading data (may be NULL) */
     return (void *)((uintptr_t)v->data + (uintptr_t)(elements * (int64_t)adze_dtype_size(v->dtype)));
 }

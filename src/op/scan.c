@@ -101,7 +101,8 @@ static void sample_arg(adze_rng *r, adze_case *c) {
 ARG(argmax, "y = index of the largest x along the axis, i64; the first on ties; NaN counts as the largest")
 ARG(argmin, "y = index of the smallest x along the axis, i64; the first on ties; NaN counts as the smallest")
 
-/* -- cumsum ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- cumsum
+ * ------------------------------------------------------------------------------------------------------------------------------------------ */
 
 static const adze_field CUMSUM_ATTRS[] = {ADZE_ATTR(adze_cumsum_attrs, axis, ADZE_F_I64, "the axis to sum along"),
                                           ADZE_ATTR(adze_cumsum_attrs, reverse, ADZE_F_BOOL, "from the end"),
@@ -170,7 +171,8 @@ const adze_op adze_op_cumsum = {.name = "cumsum",
                                 .flags = ADZE_OP_LINEAR,
                                 .attrs = CUMSUM_ATTRS,
                                 .attrs_size = sizeof(adze_cumsum_attrs),
-                                .doc = "y[i] = sum of x[k], k <= i, along the axis (exclusive: k < i; reverse: k >= i or k > i); integers wrap around",
+                                .doc =
+                                    "y[i] = sum of x[k], k <= i, along the axis (exclusive: k < i; reverse: k >= i or k > i); integers wrap around",
                                 .infer = infer_cumsum,
                                 .vjp = vjp_cumsum,
                                 .inplace = inplace_cumsum,

@@ -45,7 +45,8 @@ static void set_view(adze_view *out, const adze_view *in, const adze_type *t) {
                                      .ref = ref_,                                                                                                    \
                                      .sample = sample_##name_}
 
-/* -- reshape --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reshape ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const adze_field DIMS_ATTRS[] = {ADZE_ATTR(adze_dims_attrs, dims, ADZE_F_INTS, "the output's shape"), ADZE_ATTR_END};
 
@@ -171,13 +172,14 @@ adze_val adze_reshape(adze_graph *g, adze_val x, const int64_t *dims, int rank) 
     if (open >= 0 && known > 0 && count % known == 0) {
         p.dims.v[open] = count / known;
     }
-    if (rank == t.rank && memcmp(p.dims.v, t.dims, sizeof(int64_t) * (size_t)rank) == 0 && adze_graph_status(g) == ADZE_OK) {
+    if (rank == t.rank && (rank == 0 || memcmp(p.dims.v, t.dims, sizeof(int64_t) * (size_t)rank) == 0) && adze_graph_status(g) == ADZE_OK) {
         return x;
     }
     return adze_apply(g, &adze_op_reshape, &x, 1, &p, NULL);
 }
 
-/* -- transpose ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- transpose
+ * ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field PERM_ATTRS[] = {ADZE_ATTR(adze_perm_attrs, perm, ADZE_F_INTS, "output axis k is input axis perm[k]"), ADZE_ATTR_END};
 
@@ -192,7 +194,8 @@ static int infer_transpose(adze_sig *s) {
     uint32_t seen = 0;
     for (int k = 0; k < x->rank; k++) {
         if (p->v[k] < 0 || p->v[k] >= x->rank || (seen >> p->v[k] & 1)) {
-            return adze_op_fail(s, ADZE_EARG, "the permutation must name each axis from 0 to %d once; place %d says %lld", x->rank - 1, k, (long long)p->v[k]);
+            return adze_op_fail(s, ADZE_EARG, "the permutation must name each axis from 0 to %d once; place %d says %lld", x->rank - 1, k,
+                                (long long)p->v[k]);
         }
         seen |= 1u << p->v[k];
         dims[k] = x->dims[p->v[k]];
@@ -244,7 +247,8 @@ adze_val adze_transpose(adze_graph *g, adze_val x, const int *perm, int n) {
     return moves ? adze_apply(g, &adze_op_transpose, &x, 1, &p, NULL) : x;
 }
 
-/* -- broadcast ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- broadcast
+ * ------------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int infer_broadcast(adze_sig *s) {
     const adze_ints *d = &((const adze_dims_attrs *)s->attrs)->dims;
@@ -297,12 +301,13 @@ static void sample_broadcast(adze_rng *r, adze_case *c) {
     c->in[0] = t;
 }
 
-VIEW_OP(broadcast, DIMS_ATTRS, adze_dims_attrs, "y = x repeated along axes of size 1 and new leading axes (NumPy's rule)", vjp_broadcast, ref_through_view);
+VIEW_OP(broadcast, DIMS_ATTRS, adze_dims_attrs, "y = x repeated along axes of size 1 and new leading axes (NumPy's rule)", vjp_broadcast,
+        ref_through_view);
 
 adze_val adze_broadcast(adze_graph *g, adze_val x, const int64_t *dims, int rank) {
     adze_dims_attrs p = {adze_ints_of(dims, rank)};
     adze_type t = adze_val_type(g, x);
-    if (rank == t.rank && adze_graph_status(g) == ADZE_OK && memcmp(dims, t.dims, sizeof(int64_t) * (size_t)rank) == 0) {
+    if (rank == t.rank && adze_graph_status(g) == ADZE_OK && (rank == 0 || memcmp(dims, t.dims, sizeof(int64_t) * (size_t)rank) == 0)) {
         return x;
     }
     return adze_apply(g, &adze_op_broadcast, &x, 1, &p, NULL);
@@ -321,7 +326,9 @@ adze_val adze_sum_to(adze_graph *g, adze_val x, const int64_t *dims, int rank) {
     return adze_reshape(g, y, dims, rank);
 }
 
-/* -- flip -------------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- flip
+ * --------------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct flip_attrs {
     adze_ints axes;

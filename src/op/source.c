@@ -1,6 +1,8 @@
 /* The ops that graphs themselves need: inputs, store slots, assignment, and the doors of regions. */
 #include "graph/graph_internal.h"
 
+#include "op/rules.h"
+
 static const char *const DTYPES[] = {"none", "f64", "f32", "bf16", "f16", "i64",    "i32",    "i8", "u8",
                                      "bool", "i16", "u16", "u32",  "u64", "f8e4m3", "f8e5m2", NULL};
 
@@ -116,6 +118,12 @@ static adze_cost move_cost(const adze_sig *s) {
     return (adze_cost){0, bytes, bytes};
 }
 
+static void assign_sample(adze_rng *r, adze_case *c) {
+    static const adze_dtype any[] = {ADZE_F64, ADZE_F32, ADZE_I64, ADZE_I32, ADZE_U8, ADZE_BOOL};
+    c->nin = 2;
+    c->in[0] = c->in[1] = adze_sample_type(r, c, any[adze_rng_below(r, ADZE_COUNT(any))], 0, 4, 0);
+}
+
 const adze_op adze_op_assign = {
     .name = "assign",
     .nin_min = 2,
@@ -126,6 +134,7 @@ const adze_op adze_op_assign = {
     .infer = same_infer,
     .cost = move_cost,
     .ref = move_second,
+    .sample = assign_sample,
 };
 
 static void open_vjp(adze_adj *a) {
@@ -137,7 +146,7 @@ const adze_op adze_op_open = {
     .nin_min = 1,
     .nin_max = 1,
     .nout = 1,
-    .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED,
+    .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "a private copy of x that a region may write to",
     .infer = same_infer,
     .vjp = open_vjp,
@@ -177,7 +186,7 @@ const adze_op adze_op_guard_add = {
     .nin_min = 2,
     .nin_max = 2,
     .nout = 1,
-    .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED,
+    .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "y += f, in place, inside a guard: the only way out of one",
     .infer = guard_infer,
     .vjp = guard_vjp,
@@ -210,7 +219,7 @@ const adze_op adze_op_repeat_row = {
     .nin_min = 1,
     .nin_max = 1,
     .nout = 1,
-    .flags = ADZE_OP_VIEW | ADZE_OP_NOGRAD,
+    .flags = ADZE_OP_VIEW | ADZE_OP_NOGRAD | ADZE_OP_REGION,
     .doc = "seq (T, ...) -> (...): row i in iteration i of a repeat",
     .infer = row_infer,
     .view = row_view,
@@ -227,7 +236,7 @@ const adze_op adze_op_repeat_carry = {
     .nin_min = 1,
     .nin_max = 1,
     .nout = 1,
-    .flags = ADZE_OP_VIEW | ADZE_OP_NOGRAD,
+    .flags = ADZE_OP_VIEW | ADZE_OP_NOGRAD | ADZE_OP_REGION,
     .doc = "the value that one iteration of a repeat hands to the next",
     .infer = same_infer,
     .view = same_view,
@@ -238,7 +247,7 @@ const adze_op adze_op_repeat_next = {
     .nin_min = 2,
     .nin_max = 2,
     .nout = 1,
-    .flags = ADZE_OP_NOGRAD | ADZE_OP_STRIDED,
+    .flags = ADZE_OP_NOGRAD | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "carry = v at the end of an iteration",
     .infer = same_infer,
     .cost = move_cost,
@@ -264,7 +273,7 @@ const adze_op adze_op_repeat_collect = {
     .nin_min = 2,
     .nin_max = 2,
     .nout = 1,
-    .flags = ADZE_OP_NOGRAD | ADZE_OP_STRIDED,
+    .flags = ADZE_OP_NOGRAD | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "row i of the result (T, ...) = row, in iteration i of a repeat; the other rows are 0",
     .infer = collect_infer,
     .cost = move_cost,

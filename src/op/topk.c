@@ -133,7 +133,8 @@ adze_val adze_topk(adze_graph *g, adze_val x, int axis, int64_t k, bool smallest
     return outs[0];
 }
 
-/* -- take_along ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- take_along -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const adze_field AXIS_ATTRS[] = {ADZE_ATTR(adze_axis_attrs, axis, ADZE_F_I64, "the axis that the indices name"), ADZE_ATTR_END};
 
@@ -154,8 +155,8 @@ static int infer_take_along(adze_sig *s) {
     int axis = (int)adze_axis(p->axis, s->in[0].rank);
     if (!equal_but_for(&s->in[0], &s->in[1], axis)) {
         char a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "but for axis %d, ids %s must have the shape of the input %s", axis, adze_type_print(&s->in[1], a, sizeof a),
-                            adze_type_print(&s->in[0], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "but for axis %d, ids %s must have the shape of the input %s", axis,
+                            adze_type_print(&s->in[1], a, sizeof a), adze_type_print(&s->in[0], b, sizeof b));
     }
     return adze_set_out(s, 0, s->in[0].dtype, s->in[1].rank, s->in[1].dims);
 }
@@ -219,7 +220,8 @@ adze_val adze_take_along(adze_graph *g, adze_val x, adze_val ids, int axis) {
     return adze_apply(g, &adze_op_take_along, (adze_val[]){x, ids}, 2, &p, NULL);
 }
 
-/* -- scatter_along --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- scatter_along
+ * --------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field SCATTER_ATTRS[] = {ADZE_ATTR(adze_scatter_attrs, axis, ADZE_F_I64, "the axis that the indices name"),
                                            ADZE_ATTR(adze_scatter_attrs, size, ADZE_F_I64, "its size in the result"), ADZE_ATTR_END};
@@ -263,7 +265,8 @@ static void ref_scatter_along(const adze_step *s, int ith, int nth) {
         if (adze_dtype_is_float(y->dtype)) {
             adze_store_f(y->data, y->dtype, to, adze_load_f(y->data, y->dtype, to) + adze_load_f(x->data, x->dtype, i));
         } else {
-            adze_store_i(y->data, y->dtype, to, (int64_t)((uint64_t)adze_load_i(y->data, y->dtype, to) + (uint64_t)adze_load_i(x->data, x->dtype, i)));
+            adze_store_i(y->data, y->dtype, to,
+                         (int64_t)((uint64_t)adze_load_i(y->data, y->dtype, to) + (uint64_t)adze_load_i(x->data, x->dtype, i)));
         }
     }
 }
@@ -287,8 +290,9 @@ const adze_op adze_op_scatter_along = {.name = "scatter_along",
                                        .flags = ADZE_OP_LINEAR,
                                        .attrs = SCATTER_ATTRS,
                                        .attrs_size = sizeof(adze_scatter_attrs),
-                                       .doc = "y = zeros, then y[..., ids[..., i, ...], ...] += x[..., i, ...] along the axis; an id out of range adds "
-                                              "nothing; the adjoint of take_along",
+                                       .doc =
+                                           "y = zeros, then y[..., ids[..., i, ...], ...] += x[..., i, ...] along the axis; an id out of range adds "
+                                           "nothing; the adjoint of take_along",
                                        .infer = infer_scatter_along,
                                        .vjp = vjp_scatter_along,
                                        .cost = adze_cost_input,

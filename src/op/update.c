@@ -66,7 +66,12 @@ static adze_cost cost_each(const adze_sig *s, double flops) { /* flops per eleme
 
 static const adze_field SGD_ATTRS[] = {
     {.name = "momentum", .kind = ADZE_F_F64, .offset = offsetof(adze_sgd_attrs, momentum), .lo = 0.0, .hi = 1.0, .help = "share of the old velocity"},
-    {.name = "dampening", .kind = ADZE_F_F64, .offset = offsetof(adze_sgd_attrs, dampening), .lo = 0.0, .hi = 1.0, .help = "taken off the new gradient"},
+    {.name = "dampening",
+     .kind = ADZE_F_F64,
+     .offset = offsetof(adze_sgd_attrs, dampening),
+     .lo = 0.0,
+     .hi = 1.0,
+     .help = "taken off the new gradient"},
     ADZE_ATTR(adze_sgd_attrs, weight_decay, ADZE_F_F64, "L2 coefficient"),
     ADZE_ATTR(adze_sgd_attrs, nesterov, ADZE_F_BOOL, "look ahead"),
     ADZE_ATTR_END};
@@ -160,7 +165,8 @@ adze_val adze_sgd(adze_graph *g, adze_val w, adze_val m, adze_val grad, adze_val
     return adze_apply(g, &adze_op_momentum, (adze_val[]){w, m, grad, lr}, 4, &p, outs);
 }
 
-/* -- adam --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- adam
+ * --------------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field ADAM_ATTRS[] = {ADZE_ATTR_DEF(adze_adam_attrs, beta1, ADZE_F_F64, "0.9", "decay of the mean"),
                                         ADZE_ATTR_DEF(adze_adam_attrs, beta2, ADZE_F_F64, "0.999", "decay of the mean square"),
@@ -220,7 +226,8 @@ adze_val adze_adam(adze_graph *g, adze_val w, adze_val m, adze_val v, adze_val g
     return adze_apply(g, &adze_op_adam, (adze_val[]){w, m, v, grad, lr, t}, 6, a, outs);
 }
 
-/* -- ema, accumulate -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- ema, accumulate
+ * -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field EMA_ATTRS[] = {ADZE_ATTR(adze_ema_attrs, decay, ADZE_F_F64, "share of the old value"), ADZE_ATTR_END};
 
