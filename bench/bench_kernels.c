@@ -1,6 +1,6 @@
 /* Prints GFLOP/s of the convolution and product kernels on the shapes of lenet5-caffe and on squares, beside a probed peak of multiply-adds, for the
  * context's instruction set and threads: bench_kernels [threads] [seconds per line]. Inputs are random: never zeros. */
-#include "core/device.h"
+#include "graph/device.h"
 
 #include "adze/ops.h"
 

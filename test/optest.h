@@ -5,7 +5,7 @@
 
 #include "adze.h"
 #include "base/base.h"
-#include "core/device.h"
+#include "graph/device.h"
 
 enum { OT_ATTRS_BYTES = 4096, OT_MAX_BINDS = 4 * ADZE_MAX_IN };
 

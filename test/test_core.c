@@ -3,7 +3,7 @@
 
 #include "adze/core.h"
 #include "base/base.h"
-#include "core/device.h"
+#include "graph/device.h"
 
 #include <math.h>
 #include <setjmp.h>

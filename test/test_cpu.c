@@ -1,6 +1,6 @@
 /* The CPU kernels of every instruction set that this machine has, against the reference kernels in f64, on random cases of the ops' own samplers and
  * on shapes of real networks; any number of threads must give the same bits, and nothing outside the outputs may be written. */
-#include "core/device.h"
+#include "graph/device.h"
 
 #include "adze/ops.h"
 

@@ -247,6 +247,8 @@ static void casts_between_all_dtypes(void **state) {
     WANT(adze_cast(g, vec(ADZE_F64, 2, VALUES(65504, 65520)), ADZE_F16), 65504, inf);
     adze_val big = adze_const(g, adze_type_make(ADZE_I64, 1, (int64_t[]){1}), (int64_t[]){16777217 + ((int64_t)1 << 54)});
     WANT(adze_cast(g, adze_cast(g, big, ADZE_F32), ADZE_F64), 18014398509481984.0);
+    adze_val odd = adze_const(g, adze_type_make(ADZE_I64, 1, (int64_t[]){2}), (int64_t[]){9007199254740993, -9007199254740993});
+    WANT(adze_sub(g, adze_cast(g, odd, ADZE_F64), vec(ADZE_F64, 2, VALUES(9007199254740992.0, -9007199254740992.0))), 0, 0);
     adze_val w = vec(ADZE_F64, 2, VALUES(1.5, 2.5));
     WANT(grad_of(adze_cast(g, adze_cast(g, w, ADZE_F32), ADZE_F64), w), 1, 1);
     WANT(grad_of(adze_mul(g, adze_cast(g, adze_cast(g, w, ADZE_I32), ADZE_F64), w), w), 1, 2); /* no derivative through integers */

@@ -2,7 +2,7 @@
 #ifndef ADZE_SRC_PLAN_INTERNAL_H
 #define ADZE_SRC_PLAN_INTERNAL_H
 
-#include "core/device.h"
+#include "graph/device.h"
 #include "graph_internal.h"
 
 enum { ADZE_ALIGN = 64 };

@@ -43,8 +43,10 @@ static void ref_cast(const adze_step *s, int ith, int nth) {
             adze_dtype_load_int(x->dtype, from, 1, 1, &v);
             adze_dtype_store_int(y->dtype, to, 1, 1, &v);
         } else {
-            double v;
-            adze_dtype_load(x->dtype, from, 1, 1, &v);
+            double v = adze_dtype_nearest(x->dtype, from);
+            if (y->dtype != ADZE_F64) { /* not the nearest double, but one that rounds once more without harm */
+                adze_dtype_load(x->dtype, from, 1, 1, &v);
+            }
             adze_dtype_store(y->dtype, to, 1, 1, &v);
         }
     }

@@ -1,5 +1,5 @@
 /* Devices: which kernels each has, and the choice among them: a pure function of op, types and instruction set. */
-#include "core/device.h"
+#include "graph/device.h"
 
 static const adze_device REF = {.name = "ref"};
 
