@@ -2,6 +2,7 @@
 #include "cli/progress.h"
 #include "cli/rundir.h"
 
+#include <math.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -96,36 +97,42 @@ static int save_model(job *j) {
     return status;
 }
 
-static int save_result(job *j, adze_stop why, int status, double seconds) {
-    const adze_epoch_stats *best = NULL, *last = j->run.n ? &j->run.history[j->run.n - 1] : NULL;
-    for (int64_t i = 0; i < j->run.n; i++) {
-        best = j->run.history[i].best ? &j->run.history[i] : best;
-    }
-    adze_text t = {.ctx = j->c->ctx};
-    adze_text_add(&t, "{\"schema\":1,\"status\":\"%s\",\"stopped\":\"%s\",\"seconds\":%.1f,\"run\":", adze_status_name(status), adze_stop_name(why),
+static void result_json(job *j, adze_text *t, adze_stop why, int status, double seconds, const adze_epoch_stats *best) {
+    const adze_epoch_stats *last = j->run.n ? &j->run.history[j->run.n - 1] : NULL;
+    char a[32], b[32];
+    adze_text_add(t, "{\"schema\":1,\"status\":\"%s\",\"stopped\":\"%s\",\"seconds\":%.1f,\"run\":", adze_status_name(status), adze_stop_name(why),
                   seconds);
-    adze_json_string(&t, j->run.path);
+    adze_json_string(t, j->run.path);
     if (last) {
-        adze_text_add(&t, ",\"epochs\":%lld,\"steps\":%lld,\"val_acc\":%.6f,\"val_loss\":%.9g", (long long)last->epoch, (long long)last->step,
-                      last->val_acc, last->val_loss);
+        adze_text_add(t, ",\"epochs\":%lld,\"steps\":%lld,\"loss\":%.9g,\"val_acc\":%s,\"val_loss\":%s", (long long)last->epoch,
+                      (long long)last->step, last->loss, cli_json_number(a, sizeof(a), last->val_acc), cli_json_number(b, sizeof(b), last->val_loss));
     }
     if (best) {
-        adze_text_add(&t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch, best->val_acc);
+        adze_text_add(t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch, best->val_acc);
     }
-    adze_text_add(&t, "}\n");
+    adze_text_add(t, "}\n");
+}
+
+static int save_result(job *j, adze_stop why, int status, double seconds) {
+    const adze_epoch_stats *best = NULL;
+    for (int64_t i = 0; i < j->run.n; i++) {
+        best = j->run.history[i].best && isfinite(j->run.history[i].val_acc) ? &j->run.history[i] : best;
+    }
+    adze_text t = {.ctx = j->c->ctx};
+    result_json(j, &t, why, status, seconds, best);
     char *s;
     TRY(adze_text_finish(&t, &s));
     int saved = cli_rundir_write(&j->run, "result.json", s);
     if (saved == ADZE_OK && j->c->global.json) {
         fputs(s, stdout);
-        saved = cli_finish_output(j->c);
     } else if (saved == ADZE_OK && status == ADZE_OK && best) {
         printf("best validation accuracy %.2f %% at epoch %lld; model saved as %s/model.safetensors\n", 100 * best->val_acc, (long long)best->epoch,
                j->run.path);
-        saved = cli_finish_output(j->c);
+    } else if (saved == ADZE_OK && status == ADZE_OK) {
+        printf("last weights saved as %s/model.safetensors\n", j->run.path);
     }
     adze_free(j->c->ctx, s);
-    return saved;
+    return saved == ADZE_OK ? cli_finish_output(j->c) : saved;
 }
 
 static int train(job *j, bool resume) {

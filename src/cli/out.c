@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -60,6 +61,11 @@ int cli_print_text(cli *c, adze_text *t) {
     fputs(s, stdout);
     adze_free(c->ctx, s);
     return cli_finish_output(c);
+}
+
+const char *cli_json_number(char *out, size_t n, double v) {
+    snprintf(out, n, isfinite(v) ? "%.9g" : "null", v);
+    return out;
 }
 
 void cli_json_type(adze_text *t, const adze_type *type) {

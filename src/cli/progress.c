@@ -71,20 +71,33 @@ void cli_progress_step(cli_progress *p, int64_t epoch, int64_t step, int64_t ste
     fflush(stderr);
 }
 
+/* "  val 0.2552/0.9192 *best" or "val_loss=0.2552 val_acc=0.9192"; nothing when no examples are held out. */
+static const char *validation(char *out, size_t n, const cli_progress *p, const adze_epoch_stats *s) {
+    char text[32];
+    out[0] = 0;
+    if (isfinite(s->val_acc)) {
+        bool bar = p->mode == CLI_PROGRESS_BAR;
+        snprintf(out, n, bar ? "  val %s/%.4f%s" : " val_loss=%s val_acc=%.4f", number(text, sizeof(text), s->val_loss), s->val_acc,
+                 bar && s->best ? " *best" : "");
+    }
+    return out;
+}
+
 void cli_progress_epoch(cli_progress *p, const adze_epoch_stats *s) {
-    char a[32], b[32];
+    char a[32], b[96], d[32], e[32];
     if (p->mode == CLI_PROGRESS_BAR) {
         clear_line(p);
         const char *on = p->color && s->best ? "\033[1m" : "", *off = p->color && s->best ? "\033[0m" : "";
-        fprintf(stderr, "%s%3lld  train %s/%.4f  val %s/%.4f%s  %.1f s  wait %.0f%%%s\n", on, (long long)s->epoch, number(a, sizeof(a), s->loss),
-                s->acc, number(b, sizeof(b), s->val_loss), s->val_acc, s->best ? " *best" : "", s->seconds, 100 * s->wait_share, off);
+        fprintf(stderr, "%s%3lld  train %s/%.4f%s%s  %.1f s  wait %.0f%%\n", on, (long long)s->epoch, number(a, sizeof(a), s->loss), s->acc,
+                validation(b, sizeof(b), p, s), off, s->seconds, 100 * s->wait_share);
     } else if (p->mode == CLI_PROGRESS_PLAIN) {
-        fprintf(stderr, "epoch=%lld step=%lld loss=%s acc=%.4f val_loss=%s val_acc=%.4f lr=%.3g time=%.1fs img_s=%.0f wait=%.0f%%%s\n",
-                (long long)s->epoch, (long long)s->step, number(a, sizeof(a), s->loss), s->acc, number(b, sizeof(b), s->val_loss), s->val_acc, s->lr,
-                s->seconds, s->items_per_s, 100 * s->wait_share, s->best ? " best" : "");
+        fprintf(stderr, "epoch=%lld step=%lld loss=%s acc=%.4f%s lr=%.3g time=%.1fs img_s=%.0f wait=%.0f%%%s\n", (long long)s->epoch,
+                (long long)s->step, number(a, sizeof(a), s->loss), s->acc, validation(b, sizeof(b), p, s), s->lr, s->seconds, s->items_per_s,
+                100 * s->wait_share, s->best && isfinite(s->val_acc) ? " best" : "");
     } else if (p->mode == CLI_PROGRESS_JSON) {
-        fprintf(stderr, "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"acc\":%.6f,\"val_loss\":%.9g,\"val_acc\":%.6f,\"lr\":%.9g}\n",
-                (long long)s->epoch, (long long)s->step, s->loss, s->acc, s->val_loss, s->val_acc, s->lr);
+        fprintf(stderr, "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"lr\":%.9g}\n",
+                (long long)s->epoch, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(d, sizeof(d), s->val_loss),
+                cli_json_number(e, sizeof(e), s->val_acc), s->lr);
     }
 }
 
