@@ -219,10 +219,11 @@ int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {
     snprintf(line, sizeof(line), "%lld,%lld,%.9g,%.6f,%.9g,%.6f,%.9g,%.3f,%.1f,%d\n", (long long)s->epoch, (long long)s->step, s->loss, s->acc,
              s->val_loss, s->val_acc, s->lr, s->seconds, s->items_per_s, s->best);
     TRY(append(r, "metrics.csv", line));
-    snprintf(
-        line, sizeof(line),
-        "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%.9g,\"acc\":%.6f,\"val_loss\":%.9g,\"val_acc\":%.6f,\"lr\":%.9g,\"seconds\":%.3f}\n",
-        (long long)s->epoch, (long long)s->step, s->loss, s->acc, s->val_loss, s->val_acc, s->lr, s->seconds);
+    char a[32], b[32], d[32];
+    snprintf(line, sizeof(line),
+             "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"lr\":%.9g,\"seconds\":%.3f}\n",
+             (long long)s->epoch, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
+             cli_json_number(d, sizeof(d), s->val_acc), s->lr, s->seconds);
     TRY(append(r, "metrics.jsonl", line));
     snprintf(line, sizeof(line), "epoch %lld: train %.4f/%.4f val %.4f/%.4f lr %.3g, %.1f s%s\n", (long long)s->epoch, s->loss, s->acc, s->val_loss,
              s->val_acc, s->lr, s->seconds, s->best ? ", best" : "");

@@ -79,6 +79,7 @@ typedef struct const_attrs {
     int32_t dtype;
     uint64_t hash0, hash1; /* of the elements, which the table of fields cannot show: equal hashes stand for equal elements */
     const void *data;      /* in the graph's arena */
+    int64_t bytes;         /* of data */
 } const_attrs;
 
 static const adze_field CONST_ATTRS[] = {ADZE_ATTR(const_attrs, dims, ADZE_F_INTS, "shape"), ADZE_ATTR_DTYPE(const_attrs, dtype),
@@ -91,7 +92,13 @@ static int infer_const(adze_sig *s) {
         return adze_op_fail(s, ADZE_EARG, "there are no elements");
     }
     TRY(check_own_dtype(s, p->dtype));
-    return adze_set_out(s, 0, (adze_dtype)p->dtype, (int)p->dims.n, p->dims.v);
+    TRY(adze_set_out(s, 0, (adze_dtype)p->dtype, (int)p->dims.n, p->dims.v));
+    if (adze_type_bytes(&s->out[0]) != p->bytes) {
+        char shape[160];
+        return adze_op_fail(s, ADZE_ESHAPE, "%s does not fit the %lld bytes of elements given", adze_type_print(&s->out[0], shape, sizeof shape),
+                            (long long)p->bytes);
+    }
+    return ADZE_OK;
 }
 
 static void ref_const(const adze_step *s, int ith, int nth) {
@@ -110,6 +117,7 @@ static void sample_const(adze_rng *r, adze_case *c) {
     p->dims = adze_ints_of(t.dims, t.rank);
     p->dtype = (int32_t)t.dtype;
     p->data = ELEMENTS;
+    p->bytes = adze_type_bytes(&t);
     c->nin = 0;
 }
 
@@ -138,6 +146,7 @@ adze_val adze_const(adze_graph *g, adze_type t, const void *data) {
     memset(&p, 0, sizeof p);
     p.dims = adze_ints_of(t.dims, t.rank);
     p.dtype = (int32_t)t.dtype;
+    p.bytes = bytes;
     adze_hash128(data, (size_t)bytes, h);
     p.hash0 = h[0];
     p.hash1 = h[1];
