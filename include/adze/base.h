@@ -172,7 +172,7 @@ typedef struct adze_rng { /* a stream: a value, to be copied freely */
 ADZE_API adze_rng adze_rng_make(uint64_t seed, uint64_t stream);
 ADZE_API uint32_t adze_rng_u32(adze_rng *r);
 ADZE_API uint64_t adze_rng_u64(adze_rng *r);
-ADZE_API uint64_t adze_rng_below(adze_rng *r, uint64_t n); /* 0 .. n-1 without bias; n > 0 */
+ADZE_API uint64_t adze_rng_below(adze_rng *r, uint64_t n);            /* 0 .. n-1 without bias; n > 0 */
 ADZE_API int64_t adze_rng_range(adze_rng *r, int64_t lo, int64_t hi); /* lo .. hi, both included */
 ADZE_API double adze_rng_uniform(adze_rng *r);                        /* [0, 1) with 53 bits */
 ADZE_API double adze_rng_normal(adze_rng *r);                         /* mean 0, deviation 1 (Box-Muller) */

@@ -15,19 +15,20 @@ struct adze_dataset {
     int64_t count;
     adze_type example; /* type of one example as stored: u8 (H, W, C) */
     int classes;
-    const char *const *class_names; /* classes of them, or NULL */
-    uint64_t fingerprint[2];        /* XXH3-128 of the decoded data */
+    const char *const *class_names;                                         /* classes of them, or NULL */
+    uint64_t fingerprint[2];                                                /* XXH3-128 of the decoded data */
     int (*read)(const adze_dataset *d, int64_t i, void *x, int64_t *label); /* copies example i; 0 or ADZE_E* */
-    const uint8_t *(*peek)(const adze_dataset *d, int64_t i); /* address of example i when it lies in memory, else NULL; may be NULL */
+    const uint8_t *(*peek)(const adze_dataset *d, int64_t i);               /* address of example i when it lies in memory, else NULL; may be NULL */
     void (*close)(adze_dataset *d);
     adze_ctx *ctx;
     void *impl;
 };
 
-/* A named set ("fashion-mnist", "mnist", "optdigits") looked for in $ADZE_DATA (a path list), $XDG_DATA_HOME/adze, /usr/share/datasets and friends; or a
- * folder with the four IDX files. part: "train" or "test". Formats are registered (adze_io_register adds gzip). */
+/* A named set ("fashion-mnist", "mnist", "optdigits") looked for in $ADZE_DATA (a path list), $XDG_DATA_HOME/adze, /usr/share/datasets and friends;
+ * or a folder with the four IDX files. part: "train" or "test". Formats are registered (adze_io_register adds gzip). */
 ADZE_API int adze_dataset_open(adze_ctx *ctx, const char *name_or_path, const char *part, adze_dataset **out);
-ADZE_API int adze_dataset_from_memory(adze_ctx *ctx, adze_type example, const void *x, const int64_t *labels, int64_t count, int classes, adze_dataset **out); /* borrows */
+ADZE_API int adze_dataset_from_memory(adze_ctx *ctx, adze_type example, const void *x, const int64_t *labels, int64_t count, int classes,
+                                      adze_dataset **out); /* borrows */
 ADZE_API void adze_dataset_close(adze_dataset *d);
 ADZE_API int adze_dataset_known(int i, const char **name, const char **doc); /* i from 0; ADZE_EARG past the end */
 
@@ -43,7 +44,7 @@ typedef struct adze_loader adze_loader;
 typedef struct adze_loader_opts {
     size_t size;
     int64_t batch;
-    bool shuffle;     /* a new permutation each epoch, from (seed, epoch) */
+    bool shuffle; /* a new permutation each epoch, from (seed, epoch) */
     uint64_t seed;
     adze_dtype dtype; /* of x: F32 or F64 */
     int workers;      /* threads that decode ahead; 0: none, batches are made when asked for. Results never depend on it */
@@ -51,9 +52,10 @@ typedef struct adze_loader_opts {
     int64_t shift;    /* augmentation: random shift by up to so many pixels */
     bool hflip;       /* augmentation: mirrored with probability 1/2 */
 } adze_loader_opts;
-ADZE_API int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, const adze_preprocess *p, const adze_loader_opts *o, adze_loader **out);
+ADZE_API int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, const adze_preprocess *p, const adze_loader_opts *o,
+                             adze_loader **out);
 ADZE_API void adze_loader_free(adze_loader *l);
-ADZE_API int64_t adze_loader_batches(const adze_loader *l); /* in an epoch, the last may be smaller */
+ADZE_API int64_t adze_loader_batches(const adze_loader *l);                  /* in an epoch, the last may be smaller */
 ADZE_API int adze_loader_seek(adze_loader *l, int64_t epoch, int64_t batch); /* the next batch to come */
 /* The next batch: copies into x (B, ...) and label (B, i64); *n examples (0: the epoch is over), rows beyond n are left alone. */
 ADZE_API int adze_loader_next(adze_loader *l, adze_tensor x, adze_tensor label, int64_t *n);

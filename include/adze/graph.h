@@ -61,7 +61,7 @@ ADZE_API adze_val adze_repeat_row(adze_graph *g, adze_val seq);
 ADZE_API adze_val adze_repeat_carry(adze_graph *g, adze_val init);
 ADZE_API int adze_repeat_next(adze_graph *g, adze_val carry, adze_val next);
 ADZE_API adze_val adze_repeat_collect(adze_graph *g, adze_val row); /* rows beyond the trip count are 0 */
-ADZE_API int adze_repeat_end(adze_graph *g); /* a carry used after this is its last value */
+ADZE_API int adze_repeat_end(adze_graph *g);                        /* a carry used after this is its last value */
 
 /* -- derivatives ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -82,17 +82,24 @@ ADZE_API int adze_hvp(adze_graph *g, adze_val y, const adze_val *x, const adze_v
 /* -- compiling --------------------------------------------------------------------------------------------------------------------------- */
 
 typedef enum adze_pass {
-    ADZE_PASS_BUILD, ADZE_PASS_DEAD, ADZE_PASS_SIMPLIFY, ADZE_PASS_KERNEL, ADZE_PASS_ORDER, ADZE_PASS_MEMORY, ADZE_PASS_STEPS, ADZE_NPASSES
+    ADZE_PASS_BUILD,
+    ADZE_PASS_DEAD,
+    ADZE_PASS_SIMPLIFY,
+    ADZE_PASS_KERNEL,
+    ADZE_PASS_ORDER,
+    ADZE_PASS_MEMORY,
+    ADZE_PASS_STEPS,
+    ADZE_NPASSES
 } adze_pass;
 ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify", "kernel", "order", "memory", "steps" */
 
 typedef struct adze_compile_opts {
     size_t size;
-    const char *device;    /* "cpu" (default) or "ref" */
-    bool no_simplify;      /* for tests */
-    bool no_reuse;         /* every value its own memory: for tests */
-    bool poison;           /* freed memory is filled with NaN after its last use: for tests */
-    uint64_t random_order; /* not 0: a random legal order of this seed: for tests */
+    const char *device;                                          /* "cpu" (default) or "ref" */
+    bool no_simplify;                                            /* for tests */
+    bool no_reuse;                                               /* every value its own memory: for tests */
+    bool poison;                                                 /* freed memory is filled with NaN after its last use: for tests */
+    uint64_t random_order;                                       /* not 0: a random legal order of this seed: for tests */
     void (*dump)(void *user, adze_pass after, const char *text); /* called after each pass */
     void *dump_user;
 } adze_compile_opts;
@@ -102,15 +109,15 @@ ADZE_API void adze_plan_free(adze_plan *p);
 
 typedef struct adze_plan_info {
     int64_t nsteps;
-    int64_t arena_bytes;    /* what a session allocates for values */
-    int64_t live_bytes;     /* the most bytes live at once in this order: a lower bound for the arena */
-    int64_t scratch_bytes;  /* per thread */
-    int64_t slot_bytes;     /* store slots read or written */
-    int64_t input_bytes;    /* input slots */
-    double flops, bytes;    /* of one run: operations, bytes moved */
+    int64_t arena_bytes;   /* what a session allocates for values */
+    int64_t live_bytes;    /* the most bytes live at once in this order: a lower bound for the arena */
+    int64_t scratch_bytes; /* per thread */
+    int64_t slot_bytes;    /* store slots read or written */
+    int64_t input_bytes;   /* input slots */
+    double flops, bytes;   /* of one run: operations, bytes moved */
 } adze_plan_info;
 ADZE_API adze_plan_info adze_plan_describe(const adze_plan *p);
-ADZE_API int adze_plan_dump(const adze_plan *p, char **text); /* the steps, one a line; free with adze_text_free */
+ADZE_API int adze_plan_dump(const adze_plan *p, char **text);   /* the steps, one a line; free with adze_text_free */
 ADZE_API int adze_graph_dump(const adze_graph *g, char **text); /* the nodes, one a line */
 ADZE_API int adze_graph_dot(const adze_graph *g, char **text);  /* Graphviz */
 ADZE_API void adze_text_free(adze_ctx *ctx, char *text);

@@ -14,7 +14,8 @@ extern "C" {
 typedef struct adze_doc adze_doc;
 
 /* Reads one YAML document of at most 1 MiB and depth 32. Plain scalars stay untyped text (field tables type them), quoted ones are strings. Anchors,
- * aliases, tags, merge keys, duplicate keys, directives and second documents are refused: ADZE_EFORMAT, "net.yaml:3:7: ...". text need not end in 0. */
+ * aliases, tags, merge keys, duplicate keys, directives and second documents are refused: ADZE_EFORMAT, "net.yaml:3:7: ...". text need not end in 0.
+ */
 ADZE_API int adze_yaml_parse(adze_ctx *ctx, const char *text, size_t n, const char *file, adze_doc **out);
 ADZE_API const adze_tree *adze_doc_root(const adze_doc *d);
 ADZE_API void adze_doc_free(adze_doc *d);

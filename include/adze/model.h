@@ -14,7 +14,8 @@ extern "C" {
 
 typedef struct adze_model adze_model;
 
-/* -- making models --------------------------------------------------------------------------------------------------------------------------------- */
+/* -- making models ---------------------------------------------------------------------------------------------------------------------------------
+ */
 
 ADZE_API int adze_model_from_zoo(adze_ctx *ctx, const char *name, adze_model **out); /* "lenet5-caffe" */
 ADZE_API int adze_model_from_json(adze_ctx *ctx, const char *text, size_t n, const char *file, adze_model **out);
@@ -25,8 +26,8 @@ ADZE_API int adze_model_to_json(const adze_model *m, char **text); /* canonical;
 ADZE_API int adze_model_to_yaml(const adze_model *m, char **text); /* what a person would write */
 ADZE_API const char *adze_model_name(const adze_model *m);
 ADZE_API adze_type adze_model_input_type(const adze_model *m, int64_t batch, adze_dtype d); /* (batch, H, W, C) */
-ADZE_API int adze_model_classes(const adze_model *m);                        /* 0 when it is no classifier */
-ADZE_API const char *adze_model_class_name(const adze_model *m, int i);      /* "3" when none were given */
+ADZE_API int adze_model_classes(const adze_model *m);                                       /* 0 when it is no classifier */
+ADZE_API const char *adze_model_class_name(const adze_model *m, int i);                     /* "3" when none were given */
 ADZE_API int adze_model_set_class_names(adze_model *m, const char *const *names, int n);
 
 typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitted on the training part only */
@@ -43,7 +44,8 @@ ADZE_API int adze_zoo_count(void);
 ADZE_API const char *adze_zoo_name(int i);
 ADZE_API const char *adze_zoo_doc(int i); /* one line: the net and its paper */
 
-/* -- using models ------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- using models
+ * ------------------------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct adze_build_opts {
     size_t size;
@@ -60,22 +62,24 @@ ADZE_API int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, u
 
 typedef struct adze_layer_row { /* the summary table, one row a layer */
     char name[64], type[32];
-    adze_type out;      /* for one example */
+    adze_type out;         /* for one example */
     int64_t params, fixed; /* trainable; not counted as parameters (code vectors, running statistics) */
-    double macs;        /* multiply-accumulates of one example */
-    int64_t act_bytes;  /* output, one example, f32 */
+    double macs;           /* multiply-accumulates of one example */
+    int64_t act_bytes;     /* output, one example, f32 */
 } adze_layer_row;
 ADZE_API int adze_model_summary(const adze_model *m, adze_layer_row *rows, int n); /* number of layers, or < 0; rows may be NULL */
 ADZE_API int64_t adze_model_params(const adze_model *m);
 
-ADZE_API int adze_layer_count(void);                  /* the table of layer types */
+ADZE_API int adze_layer_count(void); /* the table of layer types */
 ADZE_API const char *adze_layer_name(int i);
 ADZE_API const char *adze_layer_doc(int i);
 ADZE_API const adze_field *adze_layer_fields(int i);
 
-/* -- files ---------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- files
+ * ---------------------------------------------------------------------------------------------------------------------------------------------- */
 
-ADZE_API int adze_model_save(const adze_model *m, adze_store *s, const char *prefix, const char *path); /* durable: temporary file, sync, rename, sync */
+ADZE_API int adze_model_save(const adze_model *m, adze_store *s, const char *prefix,
+                             const char *path); /* durable: temporary file, sync, rename, sync */
 ADZE_API int adze_model_load(adze_ctx *ctx, const char *path, adze_model **m, adze_store **s);
 
 /* safetensors: named tensors and string metadata; every rule of the format is checked before memory is asked for. */

@@ -60,8 +60,8 @@ typedef struct adze_step {
     const void *attrs;
     int nin, nout;
     const adze_view *in, *out;
-    void *scratch;      /* shared by the threads, as many bytes as the kernel asked for; 64-byte aligned */
-    char *local;        /* thread ith owns local + ith * local_stride */
+    void *scratch; /* shared by the threads, as many bytes as the kernel asked for; 64-byte aligned */
+    char *local;   /* thread ith owns local + ith * local_stride */
     size_t local_stride;
     const adze_run *run;
 } adze_step;
@@ -83,11 +83,11 @@ typedef struct adze_kernel {
 /* -- random test cases ------------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct adze_domain { /* how a test fills one input */
-    double lo, hi;     /* uniform between them; 0, 0 stands for -2, 2. Integer dtypes: lo .. hi - 1 */
-    double gap;        /* stay this far from every multiple of `grid` plus `kink` ... */
-    double kink, grid; /* ... (grid 0: from the one point `kink`); gap 0: no kinks */
-    bool distinct;     /* all elements differ by at least `gap` (max, sort): a shuffled grid */
-    bool constant;     /* not differentiated: labels, targets that have no gradient */
+    double lo, hi;           /* uniform between them; 0, 0 stands for -2, 2. Integer dtypes: lo .. hi - 1 */
+    double gap;              /* stay this far from every multiple of `grid` plus `kink` ... */
+    double kink, grid;       /* ... (grid 0: from the one point `kink`); gap 0: no kinks */
+    bool distinct;           /* all elements differ by at least `gap` (max, sort): a shuffled grid */
+    bool constant;           /* not differentiated: labels, targets that have no gradient */
 } adze_domain;
 
 typedef struct adze_case {
@@ -95,21 +95,21 @@ typedef struct adze_case {
     int nin;
     adze_type in[ADZE_MAX_IN];
     adze_domain dom[ADZE_MAX_IN];
-    void *attrs; /* the op's struct, holding defaults; sample changes it */
+    void *attrs;  /* the op's struct, holding defaults; sample changes it */
     bool awkward; /* asked for sizes such as 0, 1, primes, one more than a vector */
 } adze_case;
 
 /* -- the record ------------------------------------------------------------------------------------------------------------------------------- */
 
 enum {
-    ADZE_OP_MAP = 1,      /* elementwise; all inputs have the output's shape */
-    ADZE_OP_LINEAR = 2,   /* jointly linear in its floating inputs: jvp applies the op to the tangents */
-    ADZE_OP_BILINEAR = 4, /* linear in input 0 and in input 1 apart */
-    ADZE_OP_VIEW = 8,     /* the output may be a view of input 0 */
-    ADZE_OP_RANDOM = 16,  /* depends on the run's seed and step; its `stream` attribute names the stream */
-    ADZE_OP_UPDATE = 32,  /* output i is written into the slot that input i reads */
-    ADZE_OP_COMM = 64,    /* talks to other ranks */
-    ADZE_OP_NOGRAD = 128, /* no derivative: integers, comparisons, random numbers, updates */
+    ADZE_OP_MAP = 1,       /* elementwise; all inputs have the output's shape */
+    ADZE_OP_LINEAR = 2,    /* jointly linear in its floating inputs: jvp applies the op to the tangents */
+    ADZE_OP_BILINEAR = 4,  /* linear in input 0 and in input 1 apart */
+    ADZE_OP_VIEW = 8,      /* the output may be a view of input 0 */
+    ADZE_OP_RANDOM = 16,   /* depends on the run's seed and step; its `stream` attribute names the stream */
+    ADZE_OP_UPDATE = 32,   /* output i is written into the slot that input i reads */
+    ADZE_OP_COMM = 64,     /* talks to other ranks */
+    ADZE_OP_NOGRAD = 128,  /* no derivative: integers, comparisons, random numbers, updates */
     ADZE_OP_STRIDED = 256, /* ref takes inputs of any strides; its outputs are contiguous */
     ADZE_OP_REGION = 512   /* a door of a region: means nothing outside one, so it has no sample */
 };
@@ -120,18 +120,18 @@ struct adze_op {
     uint32_t flags;
     const adze_field *attrs; /* NULL: none. Node attributes are hashed and compared through this table */
     size_t attrs_size;
-    const char *doc; /* the formula, with shapes: one or two lines for the reference */
-    int (*infer)(adze_sig *); /* fills out types; EVERY legality check, with its message (adze_op_fail) */
+    const char *doc;                    /* the formula, with shapes: one or two lines for the reference */
+    int (*infer)(adze_sig *);           /* fills out types; EVERY legality check, with its message (adze_op_fail) */
     int (*count_out)(const adze_sig *); /* number of outputs when nout == 0 */
     void (*vjp)(adze_adj *);
-    void (*jvp)(adze_adj *);    /* NULL where flags, partial or expand say how */
-    void (*expand)(adze_adj *); /* the same function in other ops that do not end in this one */
+    void (*jvp)(adze_adj *);                /* NULL where flags, partial or expand say how */
+    void (*expand)(adze_adj *);             /* the same function in other ops that do not end in this one */
     adze_val (*partial)(adze_adj *, int i); /* MAP: d y / d x_i elementwise, {0} for zero; vjp and jvp follow from it */
     uint32_t (*inplace)(const adze_sig *);  /* bit i: output 0 may use input i's memory. MAP: NULL means every input of equal size */
     bool (*view)(const adze_sig *, const adze_view *in, adze_view *out); /* VIEW: fills out; false: these strides need a copy */
-    adze_cost (*cost)(const adze_sig *); /* NULL: one operation an output element, all bytes once */
-    adze_kernel_fn ref;                  /* plain C, f32 and f64, the truth; NULL only for sources and pure views */
-    size_t (*ref_scratch)(const adze_sig *); /* shared bytes of ref; NULL: none. ref runs on one thread (ith 0, nth 1) */
+    adze_cost (*cost)(const adze_sig *);                                 /* NULL: one operation an output element, all bytes once */
+    adze_kernel_fn ref;                                                  /* plain C, f32 and f64, the truth; NULL only for sources and pure views */
+    size_t (*ref_scratch)(const adze_sig *);                             /* shared bytes of ref; NULL: none. ref runs on one thread (ith 0, nth 1) */
     void (*sample)(adze_rng *, adze_case *); /* random legal cases, awkward sizes included; reaches every attribute value */
 };
 

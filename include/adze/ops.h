@@ -10,76 +10,118 @@ extern "C" {
 #endif
 
 /* -- constants --------------------------------------------------------------------------------------------------------------------------------- */
-ADZE_API adze_val adze_scalar(adze_graph *g, adze_dtype d, double v);                 /* rank 0 */
-ADZE_API adze_val adze_full(adze_graph *g, adze_type t, double v);                    /* all elements v: a broadcast scalar */
+ADZE_API adze_val adze_scalar(adze_graph *g, adze_dtype d, double v); /* rank 0 */
+ADZE_API adze_val adze_full(adze_graph *g, adze_type t, double v);    /* all elements v: a broadcast scalar */
 ADZE_API adze_val adze_zeros_like(adze_graph *g, adze_val x);
 ADZE_API adze_val adze_ones_like(adze_graph *g, adze_val x);
-ADZE_API adze_val adze_const(adze_graph *g, adze_type t, const void *data);           /* copies the elements into the graph */
-ADZE_API adze_val adze_iota(adze_graph *g, adze_type t, int axis);                    /* index along axis */
+ADZE_API adze_val adze_const(adze_graph *g, adze_type t, const void *data); /* copies the elements into the graph */
+ADZE_API adze_val adze_iota(adze_graph *g, adze_type t, int axis);          /* index along axis */
 
 /* -- maps: y = f(x) elementwise ------------------------------------------------------------------------------------------------------------------ */
-#define ADZE_UNARY_MAPS(X) \
-    X(neg) X(abs) X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(square) X(reciprocal) X(sin) X(cos) X(tanh) X(sigmoid) X(softplus) \
-    X(erf) X(floor) X(ceil) X(round) X(relu) X(not) X(copy)
-#define ADZE_BINARY_MAPS(X) \
-    X(add) X(sub) X(mul) X(div) X(pow) X(min) X(max) X(eq) X(ne) X(lt) X(le) X(gt) X(ge) X(and) X(or) X(xor) X(relu_grad)
+#define ADZE_UNARY_MAPS(X)                                                                                                                           \
+    X(neg)                                                                                                                                           \
+    X(abs) X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(square) X(reciprocal) X(sin) X(cos) X(tanh) X(sigmoid) X(softplus) X(erf)      \
+        X(floor) X(ceil) X(round) X(relu) X(not ) X(copy)
+#define ADZE_BINARY_MAPS(X) X(add) X(sub) X(mul) X(div) X(pow) X(min) X(max) X(eq) X(ne) X(lt) X(le) X(gt) X(ge) X(and) X(or) X(xor) X(relu_grad)
 #define ADZE_DECLARE_UNARY(name) ADZE_API adze_val adze_##name(adze_graph *g, adze_val x);
 #define ADZE_DECLARE_BINARY(name) ADZE_API adze_val adze_##name(adze_graph *g, adze_val a, adze_val b);
 ADZE_UNARY_MAPS(ADZE_DECLARE_UNARY)
-ADZE_BINARY_MAPS(ADZE_DECLARE_BINARY) /* relu_grad(t, y): t where y > 0, else 0 */
+ADZE_BINARY_MAPS(ADZE_DECLARE_BINARY)                                               /* relu_grad(t, y): t where y > 0, else 0 */
 ADZE_API adze_val adze_where(adze_graph *g, adze_val cond, adze_val a, adze_val b); /* cond: bool */
-typedef struct adze_clip_attrs { double lo, hi; } adze_clip_attrs;
+typedef struct adze_clip_attrs {
+    double lo, hi;
+} adze_clip_attrs;
 ADZE_API adze_val adze_clip(adze_graph *g, adze_val x, double lo, double hi);
-typedef struct adze_cast_attrs { int32_t dtype; } adze_cast_attrs;
+typedef struct adze_cast_attrs {
+    int32_t dtype;
+} adze_cast_attrs;
 ADZE_API adze_val adze_cast(adze_graph *g, adze_val x, adze_dtype to);
-typedef struct adze_scale_attrs { double a, b; } adze_scale_attrs;
+typedef struct adze_scale_attrs {
+    double a, b;
+} adze_scale_attrs;
 ADZE_API adze_val adze_scale(adze_graph *g, adze_val x, double a, double b); /* a x + b with constants */
 
-/* -- reductions: axes may be negative; none given means all ------------------------------------------------------------------------------------------ */
-typedef struct adze_reduce_attrs { adze_ints axes; bool keep; } adze_reduce_attrs; /* keep: reduced axes stay with size 1 */
+/* -- reductions: axes may be negative; none given means all
+ * ------------------------------------------------------------------------------------------ */
+typedef struct adze_reduce_attrs {
+    adze_ints axes;
+    bool keep;
+} adze_reduce_attrs; /* keep: reduced axes stay with size 1 */
 #define ADZE_REDUCTIONS(X) X(sum) X(mean) X(reduce_max) X(reduce_min) X(prod) X(logsumexp)
 #define ADZE_DECLARE_REDUCTION(name) ADZE_API adze_val adze_##name(adze_graph *g, adze_val x, const int *axes, int naxes, bool keep);
 ADZE_REDUCTIONS(ADZE_DECLARE_REDUCTION)
-typedef struct adze_axis_attrs { int64_t axis; } adze_axis_attrs;
+typedef struct adze_axis_attrs {
+    int64_t axis;
+} adze_axis_attrs;
 ADZE_API adze_val adze_argmax(adze_graph *g, adze_val x, int axis); /* i64, first in order on ties; the axis goes */
 ADZE_API adze_val adze_argmin(adze_graph *g, adze_val x, int axis);
-typedef struct adze_cumsum_attrs { int64_t axis; bool reverse, exclusive; } adze_cumsum_attrs;
+typedef struct adze_cumsum_attrs {
+    int64_t axis;
+    bool reverse, exclusive;
+} adze_cumsum_attrs;
 ADZE_API adze_val adze_cumsum(adze_graph *g, adze_val x, int axis, bool reverse, bool exclusive);
 
-/* -- shape ------------------------------------------------------------------------------------------------------------------------------------------ */
-typedef struct adze_dims_attrs { adze_ints dims; } adze_dims_attrs;
+/* -- shape ------------------------------------------------------------------------------------------------------------------------------------------
+ */
+typedef struct adze_dims_attrs {
+    adze_ints dims;
+} adze_dims_attrs;
 ADZE_API adze_val adze_reshape(adze_graph *g, adze_val x, const int64_t *dims, int rank); /* one dim may be -1 */
-typedef struct adze_perm_attrs { adze_ints perm; } adze_perm_attrs;
+typedef struct adze_perm_attrs {
+    adze_ints perm;
+} adze_perm_attrs;
 ADZE_API adze_val adze_transpose(adze_graph *g, adze_val x, const int *perm, int n); /* n 0: reverses the axes */
 ADZE_API adze_val adze_broadcast(adze_graph *g, adze_val x, const int64_t *dims, int rank);
 ADZE_API adze_val adze_sum_to(adze_graph *g, adze_val x, const int64_t *dims, int rank); /* the adjoint of broadcast (builds sum and reshape) */
-typedef struct adze_pad_attrs { adze_ints lo, hi; double value; } adze_pad_attrs; /* per axis, >= 0 */
+typedef struct adze_pad_attrs {
+    adze_ints lo, hi;
+    double value;
+} adze_pad_attrs; /* per axis, >= 0 */
 ADZE_API adze_val adze_pad(adze_graph *g, adze_val x, const int64_t *lo, const int64_t *hi, double value);
-typedef struct adze_slice_attrs { adze_ints from, to, step; } adze_slice_attrs; /* per axis; step >= 1; 0 <= from <= to <= dim */
+typedef struct adze_slice_attrs {
+    adze_ints from, to, step;
+} adze_slice_attrs; /* per axis; step >= 1; 0 <= from <= to <= dim */
 ADZE_API adze_val adze_slice(adze_graph *g, adze_val x, const int64_t *from, const int64_t *to, const int64_t *step);
-typedef struct adze_slice_grad_attrs { adze_ints from, to, step, dims; } adze_slice_grad_attrs; /* scatter of a slice into zeros of `dims` */
+typedef struct adze_slice_grad_attrs {
+    adze_ints from, to, step, dims;
+} adze_slice_grad_attrs; /* scatter of a slice into zeros of `dims` */
 ADZE_API adze_val adze_flip(adze_graph *g, adze_val x, const int *axes, int naxes);
 ADZE_API adze_val adze_concat(adze_graph *g, const adze_val *x, int n, int axis);
-typedef struct adze_split_attrs { int64_t axis; adze_ints sizes; } adze_split_attrs;
+typedef struct adze_split_attrs {
+    int64_t axis;
+    adze_ints sizes;
+} adze_split_attrs;
 ADZE_API int adze_split(adze_graph *g, adze_val x, int axis, const int64_t *sizes, int n, adze_val *out); /* n <= 8 */
 ADZE_API adze_val adze_gather(adze_graph *g, adze_val x, adze_val ids, int axis); /* ids i32/i64 (I...): x.dims[:axis] + I + x.dims[axis+1:] */
-typedef struct adze_scatter_attrs { int64_t axis, size; } adze_scatter_attrs;
+typedef struct adze_scatter_attrs {
+    int64_t axis, size;
+} adze_scatter_attrs;
 ADZE_API adze_val adze_scatter_add(adze_graph *g, adze_val y, adze_val ids, int axis, int64_t size); /* adjoint of gather, ascending order */
-typedef struct adze_one_hot_attrs { int64_t depth; int32_t dtype; double on, off; } adze_one_hot_attrs;
+typedef struct adze_one_hot_attrs {
+    int64_t depth;
+    int32_t dtype;
+    double on, off;
+} adze_one_hot_attrs;
 ADZE_API adze_val adze_one_hot(adze_graph *g, adze_val ids, int64_t depth, adze_dtype d, double on, double off);
-typedef struct adze_topk_attrs { int64_t axis, k; bool smallest; } adze_topk_attrs;
+typedef struct adze_topk_attrs {
+    int64_t axis, k;
+    bool smallest;
+} adze_topk_attrs;
 ADZE_API adze_val adze_topk(adze_graph *g, adze_val x, int axis, int64_t k, bool smallest, adze_val *ids); /* sorted; ties: lower index first */
-ADZE_API adze_val adze_take_along(adze_graph *g, adze_val x, adze_val ids, int axis);                     /* ids: x's shape but for axis */
-ADZE_API adze_val adze_scatter_along(adze_graph *g, adze_val y, adze_val ids, int axis, int64_t size);    /* its adjoint: adds */
+ADZE_API adze_val adze_take_along(adze_graph *g, adze_val x, adze_val ids, int axis);                      /* ids: x's shape but for axis */
+ADZE_API adze_val adze_scatter_along(adze_graph *g, adze_val y, adze_val ids, int axis, int64_t size);     /* its adjoint: adds */
 
-/* -- products ----------------------------------------------------------------------------------------------------------------------------------------- */
-typedef struct adze_matmul_attrs { bool ta, tb; } adze_matmul_attrs;
+/* -- products
+ * ----------------------------------------------------------------------------------------------------------------------------------------- */
+typedef struct adze_matmul_attrs {
+    bool ta, tb;
+} adze_matmul_attrs;
 /* (..., M, K) x (..., K, N) -> (..., M, N); leading axes equal, or one side has none (shared weights); ta, tb: that side is stored transposed */
 ADZE_API adze_val adze_matmul(adze_graph *g, adze_val a, adze_val b, bool ta, bool tb);
 
 typedef struct adze_conv_attrs { /* lists per spatial axis; empty: all 1 (stride, dilation), all 0 (pads) */
     adze_ints stride, dilation, pad_lo, pad_hi;
-    adze_ints size;      /* conv_dx: spatial size of x; conv_dw: of the kernel */
+    adze_ints size; /* conv_dx: spatial size of x; conv_dw: of the kernel */
     int64_t groups;
 } adze_conv_attrs;
 ADZE_API adze_val adze_conv(adze_graph *g, adze_val x, adze_val w, const adze_conv_attrs *a);     /* x (N, S..., C), w (k..., C/groups, K) */
@@ -92,7 +134,8 @@ typedef struct adze_pool_attrs { /* lists per spatial axis */
     bool ceil;      /* output size rounds up (a last window that starts inside) */
     adze_ints in;   /* avgpool_dx, maxpool_dx: spatial size of x */
 } adze_pool_attrs;
-ADZE_API adze_val adze_maxpool(adze_graph *g, adze_val x, const adze_pool_attrs *a, adze_val *index); /* index i32: flat spatial position in x, first on ties */
+ADZE_API adze_val adze_maxpool(adze_graph *g, adze_val x, const adze_pool_attrs *a,
+                               adze_val *index); /* index i32: flat spatial position in x, first on ties */
 ADZE_API adze_val adze_maxpool_dx(adze_graph *g, adze_val dy, adze_val index, const adze_pool_attrs *a);
 ADZE_API adze_val adze_maxpool_at(adze_graph *g, adze_val x, adze_val index, const adze_pool_attrs *a); /* x at index: adjoint of maxpool_dx */
 ADZE_API adze_val adze_avgpool(adze_graph *g, adze_val x, const adze_pool_attrs *a);
@@ -100,35 +143,57 @@ ADZE_API adze_val adze_avgpool_dx(adze_graph *g, adze_val dy, const adze_pool_at
 ADZE_API adze_val adze_global_avgpool(adze_graph *g, adze_val x); /* (N, S..., C) -> (N, C): a mean */
 ADZE_API adze_val adze_global_maxpool(adze_graph *g, adze_val x);
 
-/* -- random: depend on the run's (seed, step), the stream and the element; f32 and f64 get the same draws -------------------------------------------------- */
-typedef struct adze_random_attrs { adze_ints dims; int32_t dtype; uint64_t stream; double a, b; } adze_random_attrs;
+/* -- random: depend on the run's (seed, step), the stream and the element; f32 and f64 get the same draws
+ * -------------------------------------------------- */
+typedef struct adze_random_attrs {
+    adze_ints dims;
+    int32_t dtype;
+    uint64_t stream;
+    double a, b;
+} adze_random_attrs;
 ADZE_API adze_val adze_uniform(adze_graph *g, adze_type t, double lo, double hi);
 ADZE_API adze_val adze_normal(adze_graph *g, adze_type t, double mean, double sd);
 ADZE_API adze_val adze_bernoulli(adze_graph *g, adze_type t, double p); /* 1 with probability p, else 0 */
 
-/* -- fused ------------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- fused
+ * ------------------------------------------------------------------------------------------------------------------------------------------------ */
 ADZE_API adze_val adze_softmax(adze_graph *g, adze_val x, int axis);
 ADZE_API adze_val adze_log_softmax(adze_graph *g, adze_val x, int axis);
-/* Cross-entropy per example, last axis the classes: x (..., C), label i32/i64 (...) -> (...). A negative label gives loss 0 and gradient 0 (padding). */
+/* Cross-entropy per example, last axis the classes: x (..., C), label i32/i64 (...) -> (...). A negative label gives loss 0 and gradient 0 (padding).
+ */
 ADZE_API adze_val adze_softmax_xent(adze_graph *g, adze_val x, adze_val label);
-ADZE_API adze_val adze_softmax_xent_prob(adze_graph *g, adze_val x, adze_val p);  /* targets p (..., C): -sum p log softmax(x) */
-ADZE_API adze_val adze_sigmoid_xent(adze_graph *g, adze_val x, adze_val p);       /* elementwise, with logits */
-typedef struct adze_norm_attrs { double eps; } adze_norm_attrs;
+ADZE_API adze_val adze_softmax_xent_prob(adze_graph *g, adze_val x, adze_val p); /* targets p (..., C): -sum p log softmax(x) */
+ADZE_API adze_val adze_sigmoid_xent(adze_graph *g, adze_val x, adze_val p);      /* elementwise, with logits */
+typedef struct adze_norm_attrs {
+    double eps;
+} adze_norm_attrs;
 /* Training: statistics over all axes but the last. y, mean, var (biased) as outputs. scale, shift: (C). */
 ADZE_API adze_val adze_batchnorm(adze_graph *g, adze_val x, adze_val scale, adze_val shift, double eps, adze_val *mean, adze_val *var);
 ADZE_API adze_val adze_batchnorm_eval(adze_graph *g, adze_val x, adze_val scale, adze_val shift, adze_val mean, adze_val var, double eps);
 ADZE_API adze_val adze_layernorm(adze_graph *g, adze_val x, adze_val scale, adze_val shift, double eps); /* over the last axis */
-typedef struct adze_dropout_attrs { double p; uint64_t stream; } adze_dropout_attrs;
+typedef struct adze_dropout_attrs {
+    double p;
+    uint64_t stream;
+} adze_dropout_attrs;
 ADZE_API adze_val adze_dropout(adze_graph *g, adze_val x, double p); /* inverted: kept elements are divided by 1 - p */
 
-/* -- updates: w, and the optimiser's slots, are adze_slot values; outputs are written back into them ---------------------------------------------------------- */
-typedef struct adze_sgd_attrs { double momentum, dampening, weight_decay; bool nesterov; } adze_sgd_attrs;
+/* -- updates: w, and the optimiser's slots, are adze_slot values; outputs are written back into them
+ * ---------------------------------------------------------- */
+typedef struct adze_sgd_attrs {
+    double momentum, dampening, weight_decay;
+    bool nesterov;
+} adze_sgd_attrs;
 /* g += wd w; m = momentum m + (1 - dampening) g; w -= lr (nesterov ? g + momentum m : m). lr: rank-0 f64. m may be {0} when momentum is 0. */
 ADZE_API adze_val adze_sgd(adze_graph *g, adze_val w, adze_val m, adze_val grad, adze_val lr, const adze_sgd_attrs *a);
-typedef struct adze_adam_attrs { double beta1, beta2, eps, weight_decay; bool decoupled; } adze_adam_attrs;
+typedef struct adze_adam_attrs {
+    double beta1, beta2, eps, weight_decay;
+    bool decoupled;
+} adze_adam_attrs;
 /* t: rank-0 f64, 1 at the first update. decoupled: AdamW (w -= lr wd w), else L2 in the gradient. */
 ADZE_API adze_val adze_adam(adze_graph *g, adze_val w, adze_val m, adze_val v, adze_val grad, adze_val lr, adze_val t, const adze_adam_attrs *a);
-typedef struct adze_ema_attrs { double decay; } adze_ema_attrs;
+typedef struct adze_ema_attrs {
+    double decay;
+} adze_ema_attrs;
 ADZE_API adze_val adze_ema(adze_graph *g, adze_val slot, adze_val v, double decay); /* slot = decay slot + (1 - decay) v */
 ADZE_API adze_val adze_accumulate(adze_graph *g, adze_val slot, adze_val v);        /* slot += v */
 

@@ -14,7 +14,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int64_t val_count;         /* -1: a tenth, at most 5,000 */
     uint64_t seed;
     int32_t optimizer, schedule, loss, dtype; /* enums: adze_train_fields has their names */
-    double lr; /* 0: the optimiser's usual one */
+    double lr;                                /* 0: the optimiser's usual one */
     double momentum, weight_decay, l2, beta1, beta2, eps;
     double warmup_epochs, min_lr, gamma;
     int64_t step_epochs;
@@ -22,13 +22,13 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double label_smoothing, huber_delta;
     int64_t patience; /* early stopping: validation checks without improvement; 0: off */
     double min_delta;
-    int32_t monitor;  /* val_loss, val_acc */
+    int32_t monitor; /* val_loss, val_acc */
     int64_t shift;
     bool hflip;
-    int64_t save_every; /* steps between checkpoints within an epoch; 0: at epochs only */
+    int64_t save_every;             /* steps between checkpoints within an epoch; 0: at epochs only */
     int64_t limit_train, limit_val; /* examples; 0: all */
-    int64_t pad;     /* border of the images; -1: what the model's input needs */
-    int64_t workers; /* threads that prepare batches; results never depend on it */
+    int64_t pad;                    /* border of the images; -1: what the model's input needs */
+    int64_t workers;                /* threads that prepare batches; results never depend on it */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Checks every option against its table row: API structs are no more trusted than command lines. */
@@ -41,7 +41,7 @@ ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t
 typedef struct adze_metrics {
     int64_t count, classes;
     double loss, nll, acc, top5;
-    int64_t *confusion;         /* classes x classes, row: true class; owned by whoever asked */
+    int64_t *confusion; /* classes x classes, row: true class; owned by whoever asked */
 } adze_metrics;
 
 typedef enum adze_stop { ADZE_STOP_NONE, ADZE_STOP_EPOCHS, ADZE_STOP_PATIENCE, ADZE_STOP_REQUEST, ADZE_STOP_NAN, ADZE_STOP_ERROR } adze_stop;
@@ -64,7 +64,8 @@ typedef struct adze_callbacks { /* each returns 0 to go on, else training stops 
 } adze_callbacks;
 
 /* dir: where checkpoints go ("dir/last", "dir/best"), NULL for none. The model and the data outlive the trainer. */
-ADZE_API int adze_trainer_new(adze_ctx *ctx, adze_model *m, const adze_dataset *train, const adze_train_opts *o, const char *dir, const adze_callbacks *cb, adze_trainer **out);
+ADZE_API int adze_trainer_new(adze_ctx *ctx, adze_model *m, const adze_dataset *train, const adze_train_opts *o, const char *dir,
+                              const adze_callbacks *cb, adze_trainer **out);
 ADZE_API void adze_trainer_free(adze_trainer *t);
 ADZE_API int adze_trainer_resume(adze_trainer *t); /* continues from dir's newest complete checkpoint; ADZE_EARG when there is none */
 ADZE_API int adze_trainer_run(adze_trainer *t, adze_stop *why);
@@ -73,12 +74,13 @@ ADZE_API adze_store *adze_trainer_store(adze_trainer *t);
 ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t); /* path of the file last saved or resumed from; "" for none */
 /* All epochs so far, those before a resume included (their times are 0: a checkpoint holds results only). */
 ADZE_API int64_t adze_trainer_history(const adze_trainer *t, const adze_epoch_stats **stats);
-ADZE_API int64_t adze_trainer_step(const adze_trainer *t); /* updates made so far */
-ADZE_API int adze_trainer_save(adze_trainer *t);           /* a checkpoint now, between steps; callbacks may call it */
+ADZE_API int64_t adze_trainer_step(const adze_trainer *t);   /* updates made so far */
+ADZE_API int adze_trainer_save(adze_trainer *t);             /* a checkpoint now, between steps; callbacks may call it */
 ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans and the store need, known before the first step */
 
 /* Judges a model on (a part of) a data set: the last batch is padded and masked, sums are divided by the true count. */
-ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n, int64_t batch, adze_metrics *out);
+ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
+                           int64_t n, int64_t batch, adze_metrics *out);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
 ADZE_API double adze_metrics_precision(const adze_metrics *m, int64_t cls); /* right among those called cls; NaN when none was */
 ADZE_API double adze_metrics_recall(const adze_metrics *m, int64_t cls);    /* found among those that are cls; NaN when there is none */

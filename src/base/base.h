@@ -7,12 +7,12 @@
 #include <string.h>
 
 /* The one macro that hides control flow: returns the callee's failure to the caller. */
-#define TRY(call)                            \
-    do {                                     \
-        int try_status_ = (call);            \
-        if (try_status_ != ADZE_OK) {        \
-            return try_status_;              \
-        }                                    \
+#define TRY(call)                                                                                                                                    \
+    do {                                                                                                                                             \
+        int try_status_ = (call);                                                                                                                    \
+        if (try_status_ != ADZE_OK) {                                                                                                                \
+            return try_status_;                                                                                                                      \
+        }                                                                                                                                            \
     } while (0)
 
 #define ADZE_COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -23,9 +23,9 @@ bool adze_add_size(int64_t a, int64_t b, int64_t *out);
 
 /* -- memory: through the context's table, counted, 64-byte aligned, zeroed. Thread-safe but for the error message. -- */
 void *adze_alloc(adze_ctx *ctx, int64_t count, size_t size); /* NULL with ADZE_ENOMEM set, or on overflow; count 0 gives a valid pointer */
-void *adze_alloc_raw(adze_ctx *ctx, int64_t bytes); /* not zeroed; sets no error: for worker threads */
+void *adze_alloc_raw(adze_ctx *ctx, int64_t bytes);          /* not zeroed; sets no error: for worker threads */
 void *adze_resize(adze_ctx *ctx, void *p, int64_t old_count, int64_t new_count, size_t size); /* new part zeroed; NULL: p is still valid */
-void adze_free(adze_ctx *ctx, void *p); /* p from the three above; NULL is fine */
+void adze_free(adze_ctx *ctx, void *p);                                                       /* p from the three above; NULL is fine */
 char *adze_strdup(adze_ctx *ctx, const char *s);
 
 typedef struct adze_arena { /* many small objects with one lifetime; zero-initialise, set ctx */
@@ -60,7 +60,7 @@ bool adze_parse_u64(const char *s, uint64_t *out);
 const adze_fs *adze_ctx_fs(adze_ctx *ctx);
 struct adze_formats; /* decoders that need a library of their own: data/formats.h; a constant table, borrowed */
 void adze_ctx_set_formats(adze_ctx *ctx, const struct adze_formats *formats);
-const struct adze_formats *adze_ctx_formats(const adze_ctx *ctx); /* NULL: none registered */
+const struct adze_formats *adze_ctx_formats(const adze_ctx *ctx);                                 /* NULL: none registered */
 int adze_read_file(adze_ctx *ctx, const char *path, int64_t max_bytes, void **bytes, int64_t *n); /* bytes[n] is 0 as well; adze_free */
 /* Durable replacement: write to "path.tmp-...", sync, rename, sync the folder. The old file stays whole until the new one is. */
 typedef struct adze_piece {
@@ -69,9 +69,9 @@ typedef struct adze_piece {
 } adze_piece;
 int adze_replace_file(adze_ctx *ctx, const char *path, const adze_piece *pieces, int npieces);
 int adze_append_file(adze_ctx *ctx, const char *path, const char *text); /* one whole write at the end, synced */
-int adze_make_dirs(adze_ctx *ctx, const char *path);                    /* like mkdir -p */
+int adze_make_dirs(adze_ctx *ctx, const char *path);                     /* like mkdir -p */
 bool adze_path_exists(adze_ctx *ctx, const char *path);
-int adze_path_join(char *out, size_t n, const char *dir, const char *name); /* ADZE_EARG when it does not fit */
+int adze_path_join(char *out, size_t n, const char *dir, const char *name);      /* ADZE_EARG when it does not fit */
 int adze_fail_errno(adze_ctx *ctx, int err, const char *verb, const char *path); /* "cannot read 'x': No such file" -> ADZE_EIO */
 
 /* -- hashing: XXH3, inlined from its header -- */
@@ -81,7 +81,7 @@ uint64_t adze_hash64(const void *p, size_t n, uint64_t seed);
 /* -- threads: a persistent pool, the caller is thread 0; returns when all have finished (a barrier) -- */
 typedef void (*adze_task)(void *arg, int ith, int nth);
 void adze_pool_run(adze_ctx *ctx, adze_task fn, void *arg, int nth); /* nth is clipped to the context's threads */
-double adze_now(void); /* seconds, monotonic */
+double adze_now(void);                                               /* seconds, monotonic */
 
 /* Contiguous share of n items for thread ith of nth, in multiples of `grain`. */
 static inline void adze_share(int64_t n, int64_t grain, int ith, int nth, int64_t *from, int64_t *to) {

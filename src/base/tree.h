@@ -12,7 +12,7 @@ int adze_json_parse(adze_arena *a, const char *text, size_t n, const char *file,
 const adze_tree *adze_tree_get(const adze_tree *map, const char *key); /* NULL when absent */
 int adze_tree_len(const adze_tree *t);                                 /* children */
 bool adze_json_is_plain(const char *s);                                /* true, false, or a number as JSON writes it */
-size_t adze_utf8_length(const char *s); /* bytes of the valid UTF-8 sequence at s; 0 when there is none */
+size_t adze_utf8_length(const char *s);                                /* bytes of the valid UTF-8 sequence at s; 0 when there is none */
 void adze_json_string(adze_text *t, const char *s);                    /* appends a quoted, escaped string */
 int adze_tree_print_json(const adze_tree *t, adze_text *out);          /* canonical: no spaces, keys in given order */
 
