@@ -1,4 +1,4 @@
-/* Values of gather and its kin, topk, random numbers and updates: by hand, in f64 and f32, on both devices. */
+/* Values of gather and its kin, topk, random numbers and updates: by hand, in f64 and f32, on both devices; and bounds of clip that meet. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -100,6 +100,18 @@ static void refused(fixture *f, adze_val v, int code, const char *part) {
     if (!strstr(adze_errmsg(f->ctx), part)) {
         fail_msg("'%s' does not say '%s'", adze_errmsg(f->ctx), part);
     }
+}
+
+static void run_clip(fixture *f) { /* bounds may meet, but not cross */
+    const adze_val x = value(f, LIST(-1, 0.5, 3), DIMS(3));
+    EXPECT(f, adze_clip(f->g, x, 1, 1), 1, 1, 1);
+    EXPECT(f, adze_clip(f->g, x, -1, 0.5), -1, 0.5, 0.5);
+    refused(f, adze_clip(f->g, x, 1, 0.5), ADZE_EARG, "not in order");
+}
+
+static void clip_takes_bounds_that_meet(void **state) {
+    (void)state;
+    everywhere(run_clip);
 }
 
 /* -- gather and its kin -------------------------------------------------------------------------------------------------------------------------- */
@@ -578,6 +590,7 @@ static void updates_refuse_what_does_not_fit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(clip_takes_bounds_that_meet),
         cmocka_unit_test(gather_reads_zero_where_an_id_is_out_of_range),
         cmocka_unit_test(scatter_add_adds_in_order_and_drops_what_has_no_place),
         cmocka_unit_test(along_an_axis_every_lane_has_its_own_ids),

@@ -190,6 +190,31 @@ static void a_damaged_newest_checkpoint_is_passed_over_with_a_note(void **state)
     faulty_folder_drop(dir);
 }
 
+/* A folder stands where the newest checkpoint was: the system refuses to read it, and the one before is taken. */
+static void a_newest_checkpoint_that_cannot_be_read_is_passed_over(void **state) {
+    (void)state;
+    char dir[256], path[512];
+    setting s = usual(tiny_net);
+    bench want = {0}, b = {0};
+    faulty_folder(dir, sizeof dir);
+    s.dir = dir;
+    train(&want, &s, false);
+    snprintf(path, sizeof path, "%s", adze_trainer_last_checkpoint(want.t));
+    assert_int_equal(remove(path), 0);
+    must(&want, adze_make_dirs(want.ctx, path));
+    must(&b, bench_open(&b, &s));
+    must(&b, adze_trainer_resume(b.t));
+    assert_non_null(strstr(b.notes, "cannot be used"));
+    assert_true(adze_trainer_step(b.t) < adze_trainer_step(want.t));
+    bench_close(&b);
+    assert_int_equal(remove(path), 0);
+    train(&b, &s, true);
+    same_hash(&want, &b, "resuming from the checkpoint before");
+    bench_close(&b);
+    bench_close(&want);
+    faulty_folder_drop(dir);
+}
+
 static void after_any_failing_file_call_the_training_goes_on_to_the_same_bits(void **state) {
     (void)state;
     faulty_fs fs;
@@ -237,6 +262,7 @@ int main(void) {
         cmocka_unit_test(a_training_killed_again_and_again_ends_in_the_same_bits),
         cmocka_unit_test(resume_names_what_differs),
         cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over_with_a_note),
+        cmocka_unit_test(a_newest_checkpoint_that_cannot_be_read_is_passed_over),
         cmocka_unit_test(after_any_failing_file_call_the_training_goes_on_to_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
