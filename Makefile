@@ -4,8 +4,14 @@ PREFIX ?= /usr/local
 CMAKE_FLAGS ?=
 JOBS ?= $(shell nproc)
 DEMO_SEED ?= 0
+.DEFAULT_GOAL := all
 
-.PHONY: all bootstrap configure demo test bench install uninstall check-long fuzz format clean
+# The reference is printed from the tables that the program itself uses.
+reference: all
+	@for list in models layers ops datasets optimizers schedules losses options; do \
+	    printf '\n# %s\n\n' $$list; $(BUILD)/adze list $$list; done > $(BUILD)/reference.md; echo $(BUILD)/reference.md
+
+.PHONY: reference all bootstrap configure demo test bench install uninstall check-long fuzz format clean
 all: configure
 	@cmake --build $(BUILD) -j $(JOBS)
 

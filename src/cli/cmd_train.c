@@ -57,13 +57,11 @@ static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, dou
     return 0;
 }
 
-static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *stats) {
+static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *s) {
     (void)t;
     job *j = user;
-    adze_epoch_stats s = *stats;
-    s.epoch++; /* the first epoch is 1 for people */
-    cli_progress_epoch(&j->progress, &s);
-    j->status = cli_rundir_epoch(&j->run, &s);
+    cli_progress_epoch(&j->progress, s);
+    j->status = cli_rundir_epoch(&j->run, s);
     return j->status;
 }
 
@@ -104,11 +102,11 @@ static void result_json(job *j, adze_text *t, adze_stop why, int status, double 
                   seconds);
     adze_json_string(t, j->run.path);
     if (last) {
-        adze_text_add(t, ",\"epochs\":%lld,\"steps\":%lld,\"loss\":%.9g,\"val_acc\":%s,\"val_loss\":%s", (long long)last->epoch,
+        adze_text_add(t, ",\"epochs\":%lld,\"steps\":%lld,\"loss\":%.9g,\"val_acc\":%s,\"val_loss\":%s", (long long)last->epoch + 1,
                       (long long)last->step, last->loss, cli_json_number(a, sizeof(a), last->val_acc), cli_json_number(b, sizeof(b), last->val_loss));
     }
     if (best) {
-        adze_text_add(t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch, best->val_acc);
+        adze_text_add(t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch + 1, best->val_acc);
     }
     adze_text_add(t, "}\n");
 }
@@ -126,8 +124,8 @@ static int save_result(job *j, adze_stop why, int status, double seconds) {
     if (saved == ADZE_OK && j->c->global.json) {
         fputs(s, stdout);
     } else if (saved == ADZE_OK && status == ADZE_OK && best) {
-        printf("best validation accuracy %.2f %% at epoch %lld; model saved as %s/model.safetensors\n", 100 * best->val_acc, (long long)best->epoch,
-               j->run.path);
+        printf("best validation accuracy %.2f %% at epoch %lld; model saved as %s/model.safetensors\n", 100 * best->val_acc,
+               (long long)best->epoch + 1, j->run.path);
     } else if (saved == ADZE_OK && status == ADZE_OK) {
         printf("last weights saved as %s/model.safetensors\n", j->run.path);
     }

@@ -88,16 +88,16 @@ void cli_progress_epoch(cli_progress *p, const adze_epoch_stats *s) {
     if (p->mode == CLI_PROGRESS_BAR) {
         clear_line(p);
         const char *on = p->color && s->best ? "\033[1m" : "", *off = p->color && s->best ? "\033[0m" : "";
-        fprintf(stderr, "%s%3lld  train %s/%.4f%s%s  %.1f s  wait %.0f%%\n", on, (long long)s->epoch, number(a, sizeof(a), s->loss), s->acc,
+        fprintf(stderr, "%s%3lld  train %s/%.4f%s%s  %.1f s  wait %.0f%%\n", on, (long long)s->epoch + 1, number(a, sizeof(a), s->loss), s->acc,
                 validation(b, sizeof(b), p, s), off, s->seconds, 100 * s->wait_share);
     } else if (p->mode == CLI_PROGRESS_PLAIN) {
-        fprintf(stderr, "epoch=%lld step=%lld loss=%s acc=%.4f%s lr=%.3g time=%.1fs img_s=%.0f wait=%.0f%%%s\n", (long long)s->epoch,
+        fprintf(stderr, "epoch=%lld step=%lld loss=%s acc=%.4f%s lr=%.3g time=%.1fs img_s=%.0f wait=%.0f%%%s\n", (long long)s->epoch + 1,
                 (long long)s->step, number(a, sizeof(a), s->loss), s->acc, validation(b, sizeof(b), p, s), s->lr, s->seconds, s->items_per_s,
                 100 * s->wait_share, s->best && isfinite(s->val_acc) ? " best" : "");
     } else if (p->mode == CLI_PROGRESS_JSON) {
         fprintf(stderr, "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"lr\":%.9g}\n",
-                (long long)s->epoch, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(d, sizeof(d), s->val_loss),
-                cli_json_number(e, sizeof(e), s->val_acc), s->lr);
+                (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc,
+                cli_json_number(d, sizeof(d), s->val_loss), cli_json_number(e, sizeof(e), s->val_acc), s->lr);
     }
 }
 

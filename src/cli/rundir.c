@@ -98,7 +98,7 @@ static int read_metrics(cli_rundir *r) {
             p = comma ? comma + 1 : NULL;
         }
         if (k >= 9) { /* the head and a torn last line are passed over */
-            adze_epoch_stats s = {(int64_t)v[0], (int64_t)v[1], 0, v[2], v[3], v[4], v[5], v[6], v[7], v[8], 0, v[9] != 0};
+            adze_epoch_stats s = {(int64_t)v[0] - 1, (int64_t)v[1], 0, v[2], v[3], v[4], v[5], v[6], v[7], v[8], 0, v[9] != 0};
             status = add_epoch(r, &s);
         }
     }
@@ -216,17 +216,17 @@ static int draw(const cli_rundir *r) {
 int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {
     char line[512];
     TRY(add_epoch(r, s));
-    snprintf(line, sizeof(line), "%lld,%lld,%.9g,%.6f,%.9g,%.6f,%.9g,%.3f,%.1f,%d\n", (long long)s->epoch, (long long)s->step, s->loss, s->acc,
+    snprintf(line, sizeof(line), "%lld,%lld,%.9g,%.6f,%.9g,%.6f,%.9g,%.3f,%.1f,%d\n", (long long)s->epoch + 1, (long long)s->step, s->loss, s->acc,
              s->val_loss, s->val_acc, s->lr, s->seconds, s->items_per_s, s->best);
     TRY(append(r, "metrics.csv", line));
     char a[32], b[32], d[32];
     snprintf(line, sizeof(line),
              "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"lr\":%.9g,\"seconds\":%.3f}\n",
-             (long long)s->epoch, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
+             (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
              cli_json_number(d, sizeof(d), s->val_acc), s->lr, s->seconds);
     TRY(append(r, "metrics.jsonl", line));
-    snprintf(line, sizeof(line), "epoch %lld: train %.4f/%.4f val %.4f/%.4f lr %.3g, %.1f s%s\n", (long long)s->epoch, s->loss, s->acc, s->val_loss,
-             s->val_acc, s->lr, s->seconds, s->best ? ", best" : "");
+    snprintf(line, sizeof(line), "epoch %lld: train %.4f/%.4f val %.4f/%.4f lr %.3g, %.1f s%s\n", (long long)s->epoch + 1, s->loss, s->acc,
+             s->val_loss, s->val_acc, s->lr, s->seconds, s->best ? ", best" : "");
     TRY(append(r, "log.txt", line));
     return draw(r);
 }

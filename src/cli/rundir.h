@@ -12,7 +12,7 @@ extern const adze_field CLI_RUN_FIELDS[];
 typedef struct cli_rundir {
     cli *c;
     char path[768];
-    adze_epoch_stats *history;
+    adze_epoch_stats *history; /* epochs from 0 as in the library; files and people count from 1 */
     int64_t n, cap;
 } cli_rundir;
 
