@@ -185,6 +185,31 @@ static void equal_nodes_of_different_regions_stay_apart(void **state) {
     }
 }
 
+/* Two guards begin from one value: each adds to a copy of its own. */
+static void guards_over_one_value_have_copies_of_their_own(void **state) {
+    (void)state;
+    for (int taken = 0; taken < 4; taken++) {
+        world w;
+        up(&w);
+        adze_val x = adze_input(w.g, "x", vec(1)), y[2];
+        const char *const names[] = {"one", "two"};
+        for (int k = 0; k < 2; k++) {
+            ok(&w, adze_guard_begin(w.g, names[k]));
+            y[k] = adze_guard_end(w.g, x, k ? adze_exp(w.g, x) : adze_sin(w.g, x));
+            ok(&w, adze_output(w.g, names[k], y[k]));
+        }
+        start(&w, false);
+        set_input(&w, "x", (const double[]){0.25}, 1);
+        for (int k = 0; k < 2; k++) {
+            ok(&w, adze_session_trips(w.s, names[k], taken >> k & 1));
+        }
+        ok(&w, adze_session_run(w.s));
+        near_by(out_at(&w, "one", 0), 0.25 + (taken & 1) * sin(0.25));
+        near_by(out_at(&w, "two", 0), 0.25 + (taken >> 1) * exp(0.25));
+        down(&w);
+    }
+}
+
 /* x - (-0) turns -0 into 0, so it is not x. */
 static void only_what_changes_no_bit_is_left_out(void **state) {
     (void)state;
@@ -276,10 +301,15 @@ static void evaluating_converts_inputs_and_names_what_is_wrong(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(two_guards_share_a_parameter),         cmocka_unit_test(an_inner_value_keeps_its_tangent),
-        cmocka_unit_test(permutations_fold_in_the_right_order), cmocka_unit_test(equal_nodes_of_different_regions_stay_apart),
-        cmocka_unit_test(only_what_changes_no_bit_is_left_out), cmocka_unit_test(looking_for_what_is_not_finite_updates_nothing),
-        cmocka_unit_test(evaluating_a_value_updates_nothing),   cmocka_unit_test(evaluating_converts_inputs_and_names_what_is_wrong),
+        cmocka_unit_test(two_guards_share_a_parameter),
+        cmocka_unit_test(an_inner_value_keeps_its_tangent),
+        cmocka_unit_test(permutations_fold_in_the_right_order),
+        cmocka_unit_test(equal_nodes_of_different_regions_stay_apart),
+        cmocka_unit_test(guards_over_one_value_have_copies_of_their_own),
+        cmocka_unit_test(only_what_changes_no_bit_is_left_out),
+        cmocka_unit_test(looking_for_what_is_not_finite_updates_nothing),
+        cmocka_unit_test(evaluating_a_value_updates_nothing),
+        cmocka_unit_test(evaluating_converts_inputs_and_names_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
