@@ -169,6 +169,28 @@ static void what_is_replaced_is_durable_before_the_old_goes(void **state) {
     shelf_close(&h);
 }
 
+/* After going back to an older checkpoint, the newer files do not count as generations: what has just been saved stays. */
+static void newer_files_do_not_push_out_what_is_saved(void **state) {
+    (void)state;
+    shelf h;
+    char path[ADZE_CKPT_PATH];
+    int64_t *steps, n;
+    shelf_open(&h, NULL);
+    static const int64_t order[] = {0, 8, 9, 3, 4, 5};
+    for (size_t i = 0; i < ADZE_COUNT(order); i++) {
+        shelf_save(&h, order[i], 0, path);
+        assert_true(adze_path_exists(h.ctx, path));
+    }
+    assert_int_equal(adze_ckpt_steps(h.ctx, h.dir, &steps, &n), ADZE_OK);
+    static const int64_t left[] = {9, 8, 5, 4, 0};
+    assert_int_equal(n, ADZE_COUNT(left));
+    assert_memory_equal(steps, left, sizeof left);
+    adze_free(h.ctx, steps);
+    snprintf(path, sizeof path, "%s/best", h.dir); /* step 0, the start, may be the best */
+    assert_true(adze_path_exists(h.ctx, path));
+    shelf_close(&h);
+}
+
 /* -- reading ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static void a_damaged_tensor_leaves_the_store_as_it_was(void **state) {
@@ -242,6 +264,58 @@ static void progress_survives_its_text(void **state) {
     adze_ctx_free(ctx);
 }
 
+/* Blanks instead of one hash of several: what is not covered must not pass. */
+static void a_missing_hash_is_noticed(void **state) {
+    (void)state;
+    shelf h;
+    char path[ADZE_CKPT_PATH];
+    void *bytes;
+    int64_t n;
+    shelf_open(&h, NULL);
+    shelf_save(&h, 4, -1, path);
+    assert_int_equal(adze_read_file(h.ctx, path, 0, &bytes, &n), ADZE_OK);
+    static const char *const keys[] = {",\"hash.a:w\":\"", ",\"hash.b:w\":\"", ",\"hash\":\""};
+    for (size_t i = 0; i < ADZE_COUNT(keys); i++) {
+        char *at = strstr((char *)bytes + 8, keys[i]), kept[64];
+        size_t len = strlen(keys[i]) + ADZE_ST_HASH_CHARS + 1;
+        adze_safetensors *f;
+        assert_non_null(at);
+        assert_true(len <= sizeof kept);
+        memcpy(kept, at, len);
+        memset(at, ' ', len);
+        assert_int_equal(adze_safetensors_parse(h.ctx, bytes, (size_t)n, "gap", &f), ADZE_EFORMAT);
+        assert_non_null(strstr(adze_errmsg(h.ctx), "some of its hashes are missing"));
+        memcpy(at, kept, len);
+        assert_int_equal(adze_safetensors_parse(h.ctx, bytes, (size_t)n, "whole", &f), ADZE_OK);
+        adze_safetensors_close(f);
+    }
+    adze_free(h.ctx, bytes);
+    shelf_close(&h);
+}
+
+static void names_are_utf8(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        bool good;
+    } cases[] = {
+        {"\xC3\xA9", true},          {"\xE0\xA0\x80", true},  {"\xED\x9F\xBF", true},  {"\xF0\x90\x80\x80", true},  {"\xF4\x8F\xBF\xBF", true},
+        {"\xC1\xBF", false},         {"\xE0\x9F\xBF", false}, {"\xED\xA0\x80", false}, {"\xF0\x8F\xBF\xBF", false}, {"\xF4\x90\x80\x80", false},
+        {"\xF5\x80\x80\x80", false}, {"\xE2\x82", false},     {"\x80", false}};
+    shelf h;
+    shelf_open(&h, NULL);
+    for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
+        char file[160] = {0};
+        adze_safetensors *f;
+        int len = snprintf(file + 8, sizeof file - 8, "{\"%s\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}", cases[i].name);
+        file[0] = (char)len;
+        int st = adze_safetensors_parse(h.ctx, file, 8 + (size_t)len, "name", &f);
+        assert_int_equal(st, cases[i].good ? ADZE_OK : ADZE_EFORMAT);
+        adze_safetensors_close(f);
+    }
+    shelf_close(&h);
+}
+
 /* Whatever the order in which they are given, tensors lie aligned to their elements; of one width, in that order. */
 static void tensors_lie_aligned_in_the_file(void **state) {
     (void)state;
@@ -274,6 +348,9 @@ static void tensors_lie_aligned_in_the_file(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_replaced_is_durable_before_the_old_goes),
+        cmocka_unit_test(newer_files_do_not_push_out_what_is_saved),
+        cmocka_unit_test(a_missing_hash_is_noticed),
+        cmocka_unit_test(names_are_utf8),
         cmocka_unit_test(a_damaged_tensor_leaves_the_store_as_it_was),
         cmocka_unit_test(progress_survives_its_text),
         cmocka_unit_test(tensors_lie_aligned_in_the_file),

@@ -299,6 +299,78 @@ static void evaluating_converts_inputs_and_names_what_is_wrong(void **state) {
     down(&w);
 }
 
+/* -- refusals ----------------------------------------------------------------------------------------------------------------------------------- */
+
+static void says(world *w, int code, const char *part) {
+    assert_int_equal(adze_graph_status(w->g), code);
+    if (!strstr(adze_errmsg(w->ctx), part)) {
+        fail_msg("the message '%s' does not say '%s'", adze_errmsg(w->ctx), part);
+    }
+}
+
+static void regions_refuse_what_they_cannot_do(void **state) {
+    (void)state;
+    world w;
+    const int64_t n = 2;
+    up(&w);
+    adze_val x = adze_input(w.g, "x", adze_type_make(ADZE_I32, 1, &n));
+    ok(&w, adze_guard_begin(w.g, "block"));
+    adze_guard_end(w.g, x, adze_add(w.g, x, x));
+    says(&w, ADZE_ETYPE, "a guard adds f32 or f64, not i32");
+    down(&w);
+    up(&w);
+    adze_val init = adze_input(w.g, "x", vec(2));
+    ok(&w, adze_repeat_begin(w.g, "loop", 3));
+    adze_val c = adze_repeat_carry(w.g, init), next = adze_sin(w.g, c);
+    ok(&w, adze_repeat_next(w.g, c, next));
+    assert_int_equal(adze_repeat_next(w.g, c, next), ADZE_EARG);
+    says(&w, ADZE_EARG, "replaces one carried value twice");
+    down(&w);
+    up(&w);
+    adze_val y = adze_input(w.g, "x", vec(2));
+    ok(&w, adze_guard_begin(w.g, "block"));
+    ok(&w, adze_output(w.g, "y", adze_guard_end(w.g, y, adze_sin(w.g, y))));
+    start(&w, false);
+    assert_int_equal(adze_session_trips(w.s, "block", -1), ADZE_EARG);
+    ok(&w, adze_session_trips(w.s, "block", 0));
+    ok(&w, adze_session_trips(w.s, "block", 1));
+    assert_int_equal(adze_session_trips(w.s, "block", 2), ADZE_EARG);
+    down(&w);
+}
+
+/* A kernel wider than the input by less than the stride: the number of positions is 0, not 1. */
+static void a_window_that_overhangs_by_less_than_its_stride_does_not_fit(void **state) {
+    (void)state;
+    const int64_t x[] = {1, 2, 1}, k[] = {3, 1, 1};
+    const adze_conv_attrs conv = {.stride = {1, {2}}};
+    const adze_pool_attrs pool = {.size = {1, {3}}, .stride = {1, {2}}};
+    for (int i = 0; i < 2; i++) {
+        world w;
+        up(&w);
+        adze_val in = adze_input(w.g, "x", adze_type_make(ADZE_F64, 3, x)), kernel = adze_input(w.g, "w", adze_type_make(ADZE_F64, 3, k));
+        adze_val y = i ? adze_avgpool(w.g, in, &pool) : adze_conv(w.g, in, kernel, &conv);
+        assert_int_equal(y.id, 0);
+        says(&w, ADZE_ESHAPE, "does not fit on spatial axis 0");
+        down(&w);
+    }
+}
+
+/* log(sum of exp) of a row with an infinite logit is infinite, not NaN: the loss says so. */
+static void the_loss_of_an_infinite_logit_is_infinite(void **state) {
+    (void)state;
+    world w;
+    up(&w);
+    const double row[] = {INFINITY, 0};
+    const int32_t label = 1;
+    const int64_t dims[] = {1, 2};
+    adze_val x = adze_const(w.g, adze_type_make(ADZE_F64, 2, dims), row), id = adze_const(w.g, adze_type_make(ADZE_I32, 1, dims), &label);
+    adze_tensor y;
+    ok(&w, adze_eval(w.g, adze_softmax_xent(w.g, x, id), NULL, 0, NULL, "ref", &y));
+    assert_true(adze_tensor_get(&y, 0) == (double)INFINITY);
+    adze_tensor_free(&y);
+    down(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_guards_share_a_parameter),
@@ -310,6 +382,9 @@ int main(void) {
         cmocka_unit_test(looking_for_what_is_not_finite_updates_nothing),
         cmocka_unit_test(evaluating_a_value_updates_nothing),
         cmocka_unit_test(evaluating_converts_inputs_and_names_what_is_wrong),
+        cmocka_unit_test(regions_refuse_what_they_cannot_do),
+        cmocka_unit_test(a_window_that_overhangs_by_less_than_its_stride_does_not_fit),
+        cmocka_unit_test(the_loss_of_an_infinite_logit_is_infinite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

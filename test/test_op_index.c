@@ -109,6 +109,17 @@ static void run_clip(fixture *f) { /* bounds may meet, but not cross */
     refused(f, adze_clip(f->g, x, 1, 0.5), ADZE_EARG, "not in order");
 }
 
+static void run_iota(fixture *f) {
+    EXPECT(f, adze_iota(f->g, adze_type_make(f->d, DIMS(2, 3)), 0), 0, 0, 0, 1, 1, 1);
+    EXPECT(f, adze_iota(f->g, adze_type_make(f->d, DIMS(2, 3)), 1), 0, 1, 2, 0, 1, 2);
+    EXPECT(f, adze_iota(f->g, adze_type_make(f->d, DIMS(2, 2, 2)), -2), 0, 0, 1, 1, 0, 0, 1, 1);
+}
+
+static void iota_counts_along_its_axis(void **state) {
+    (void)state;
+    everywhere(run_iota);
+}
+
 static void clip_takes_bounds_that_meet(void **state) {
     (void)state;
     everywhere(run_clip);
@@ -591,6 +602,7 @@ static void updates_refuse_what_does_not_fit(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clip_takes_bounds_that_meet),
+        cmocka_unit_test(iota_counts_along_its_axis),
         cmocka_unit_test(gather_reads_zero_where_an_id_is_out_of_range),
         cmocka_unit_test(scatter_add_adds_in_order_and_drops_what_has_no_place),
         cmocka_unit_test(along_an_axis_every_lane_has_its_own_ids),

@@ -1,6 +1,8 @@
 /* Resuming: stops, kills, damaged files and failing file calls change no bit of what a training ends with. */
 #include "trainbench.h"
 
+#include "train/trainer.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -139,6 +141,13 @@ static void resume_names_what_differs(void **state) {
     must_say(&b, "model differs");
     bench_close(&b);
     other = s;
+    other.net = "{\"name\":\"tiny\",\"input\":[8,8,1],\"preprocess\":{\"mean\":[0.5],\"sd\":[2],\"fixed\":true},\"layers\":["
+                "{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc1\",\"units\":4}]}";
+    must(&b, bench_open(&b, &other));
+    assert_int_equal(adze_trainer_resume(b.t), ADZE_EARG);
+    must_say(&b, "preprocessing differs");
+    bench_close(&b);
+    other = s;
     other.count = N - 1;
     must(&b, bench_open(&b, &other));
     assert_int_equal(adze_trainer_resume(b.t), ADZE_EARG);
@@ -215,6 +224,38 @@ static void a_newest_checkpoint_that_cannot_be_read_is_passed_over(void **state)
     faulty_folder_drop(dir);
 }
 
+/* A newest checkpoint whose progress cannot be of this data is passed over, and one of a diverged model is never written. */
+static void progress_that_does_not_fit_and_what_is_not_finite(void **state) {
+    (void)state;
+    for (int fault = 0; fault < 3; fault++) {
+        char dir[256];
+        setting s = usual(tiny_net);
+        bench b = {0}, again = {0};
+        faulty_folder(dir, sizeof dir);
+        s.dir = dir;
+        train(&b, &s, false);
+        const int64_t last = adze_trainer_step(b.t);
+        if (fault == 2) {
+            adze_tensor w;
+            must(&b, adze_store_tensor(b.t->store, adze_store_find(b.t->store, "fc1:w"), &w));
+            adze_tensor_set(&w, 3, NAN);
+            assert_int_equal(adze_trainer_save(b.t), ADZE_ENAN);
+            must_say(&b, "'fc1:w' is no longer finite");
+        } else {
+            b.t->p.batch += fault == 0 ? 1000 : 0;
+            b.t->nhistory -= fault == 1;
+            must(&b, adze_trainer_save(b.t));
+        }
+        must(&again, bench_open(&again, &s));
+        must(&again, adze_trainer_resume(again.t));
+        assert_int_equal(strstr(again.notes, "its progress does not fit its data") != NULL, fault < 2);
+        assert_true(fault == 2 ? adze_trainer_step(again.t) == last : adze_trainer_step(again.t) < last);
+        bench_close(&again);
+        bench_close(&b);
+        faulty_folder_drop(dir);
+    }
+}
+
 static void after_any_failing_file_call_the_training_goes_on_to_the_same_bits(void **state) {
     (void)state;
     faulty_fs fs;
@@ -263,6 +304,7 @@ int main(void) {
         cmocka_unit_test(resume_names_what_differs),
         cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over_with_a_note),
         cmocka_unit_test(a_newest_checkpoint_that_cannot_be_read_is_passed_over),
+        cmocka_unit_test(progress_that_does_not_fit_and_what_is_not_finite),
         cmocka_unit_test(after_any_failing_file_call_the_training_goes_on_to_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

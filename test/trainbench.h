@@ -17,7 +17,7 @@
 
 enum { N = 200, SIDE = 8, CLASSES = 4, TINY_N = 40 };
 
-/* Not every program needs every network. */
+/* Not every program needs everything here. */
 #define MAYBE __attribute__((unused))
 static const char plain_net[] MAYBE =
     "{\"name\":\"plain\",\"input\":[8,8,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c1\",\"filters\":8,\"kernel\":3,\"pad\":\"same\","
@@ -130,14 +130,14 @@ static void must(const bench *b, int st) {
     }
 }
 
-static void must_say(const bench *b, const char *what) {
+static MAYBE void must_say(const bench *b, const char *what) {
     if (strstr(adze_errmsg(b->ctx), what) == NULL) {
         fail_msg("expected '%s' in: %s", what, adze_errmsg(b->ctx));
     }
 }
 
 /* Trains to the end; the hash of the store goes into b->hash. */
-static void train(bench *b, const setting *s, bool resume) {
+static MAYBE void train(bench *b, const setting *s, bool resume) {
     adze_stop why;
     must(b, bench_open(b, s));
     if (resume) {
@@ -148,13 +148,13 @@ static void train(bench *b, const setting *s, bool resume) {
     must(b, adze_store_hash(adze_trainer_store(b->t), b->hash));
 }
 
-static void same_hash(const bench *a, const bench *b, const char *what) {
+static MAYBE void same_hash(const bench *a, const bench *b, const char *what) {
     if (memcmp(a->hash, b->hash, sizeof a->hash) != 0) {
         fail_msg("%s changed the bits", what);
     }
 }
 
-static setting everything(void) { /* shuffling, augmentation, dropout, batch statistics, a remainder batch, clipping, accumulation */
+static MAYBE setting everything(void) { /* shuffling, augmentation, dropout, batch statistics, a remainder batch, clipping, accumulation */
     setting s = usual(full_net);
     s.o.shift = 1;
     s.o.hflip = true;

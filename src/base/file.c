@@ -59,6 +59,14 @@ static int sync_full(const adze_fs *fs, int fd) {
     return r;
 }
 
+int adze_sync_folder(adze_ctx *ctx, const char *path) {
+    int r;
+    do {
+        r = ctx->fs.sync_dir(ctx->fs.user, path);
+    } while (r == -EINTR);
+    return r;
+}
+
 /* Closing is not repeated: after EINTR the descriptor is gone on Linux. */
 static int close_once(const adze_fs *fs, int fd) {
     int r = fs->close(fs->user, fd);
@@ -198,7 +206,7 @@ int adze_replace_file(adze_ctx *ctx, const char *path, const adze_piece *pieces,
         fs->unlink(fs->user, temp);
         return fail_write(ctx, err, path, total);
     }
-    err = fs->sync_dir(fs->user, folder);
+    err = adze_sync_folder(ctx, folder);
     return err < 0 ? adze_fail_errno(ctx, err, "make the new name durable of", path) : ADZE_OK;
 }
 

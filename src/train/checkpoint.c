@@ -142,7 +142,7 @@ static int set_link(adze_ctx *ctx, const char *dir, const char *link, int64_t st
         return ADZE_OK;
     }
     err = err < 0 ? err : fs->rename(fs->user, temp, path);
-    err = err < 0 ? err : fs->sync_dir(fs->user, dir);
+    err = err < 0 ? err : adze_sync_folder(ctx, dir);
     return err < 0 ? adze_fail_errno(ctx, err, "set the link", path) : ADZE_OK;
 }
 

@@ -99,6 +99,7 @@ int adze_trainer_save(adze_trainer *t) {
         st = save_as(t, &d);
     }
     identity_free(t->ctx, &d);
+    t->unsaved = t->unsaved && st != ADZE_OK;
     if (st == ADZE_OK && t->cb.checkpoint != NULL && t->cb.checkpoint(t->cb.user, t, t->last) != 0) {
         adze_trainer_request_stop(t);
     }
@@ -177,8 +178,9 @@ static int resume_step(adze_trainer *t, int64_t step, const identity *d) {
 
 /* Newest first. A damaged file is passed over with a note; a disagreement ends the search, for older files would disagree too. */
 static int resume_any(adze_trainer *t, const int64_t *steps, int64_t n, const identity *d) {
+    int st = ADZE_EFORMAT;
     for (int64_t i = 0; i < n; i++) {
-        int st = resume_step(t, steps[i], d);
+        st = resume_step(t, steps[i], d);
         if (st == ADZE_OK && i > 0) {
             adze_note(t->ctx, ADZE_WARN, "resumed from '%s', %lld updates old: newer checkpoints are damaged", t->last,
                       (long long)(steps[0] - steps[i]));
@@ -188,7 +190,7 @@ static int resume_any(adze_trainer *t, const int64_t *steps, int64_t n, const id
         }
         adze_note(t->ctx, ADZE_WARN, "the checkpoint of step %lld cannot be used: %s", (long long)steps[i], adze_errmsg(t->ctx));
     }
-    return adze_fail(t->ctx, ADZE_EFORMAT, "none of the %lld checkpoints in '%s' can be read; the last one tried: %s", (long long)n, t->dir,
+    return adze_fail(t->ctx, st, "none of the %lld checkpoints in '%s' can be read; the last one tried: %s", (long long)n, t->dir,
                      adze_errmsg(t->ctx));
 }
 

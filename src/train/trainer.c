@@ -212,7 +212,8 @@ int64_t adze_trainer_memory(const adze_trainer *t) {
     return sum;
 }
 
-int adze_history_add(adze_trainer *t, const adze_epoch_stats *s) {
+/* Room for one more epoch. */
+static int history_room(adze_trainer *t) {
     if (t->nhistory == t->cap_history) {
         int64_t cap = t->cap_history > 0 ? 2 * t->cap_history : 16;
         adze_epoch_stats *more = adze_resize(t->ctx, t->history, t->cap_history, cap, sizeof *more);
@@ -222,7 +223,6 @@ int adze_history_add(adze_trainer *t, const adze_epoch_stats *s) {
         t->history = more;
         t->cap_history = cap;
     }
-    t->history[t->nhistory++] = *s;
     return ADZE_OK;
 }
 
@@ -386,12 +386,14 @@ static int finish_epoch(adze_trainer *t, double start, double lr, int64_t seen_b
     s.items_per_s = (double)(t->p.seen - seen_before) / (seconds > 0 ? seconds : 1);
     s.wait_share = (adze_loader_wait(t->loader) - t->wait_before) / (seconds > 0 ? seconds : 1);
     TRY(validate(t, &s));
+    TRY(history_room(t));
     s.seconds = adze_now() - start;
     judge(t, &s);
-    TRY(adze_history_add(t, &s));
+    t->history[t->nhistory++] = s;
     t->p.epoch++;
     t->p.batch = t->p.seen = t->p.right = 0;
     t->p.loss_sum = 0;
+    t->unsaved = true;
     TRY(adze_trainer_save(t));
     if (t->cb.epoch_end != NULL && t->cb.epoch_end(t->cb.user, t, &s) != 0) {
         adze_trainer_request_stop(t);
@@ -423,6 +425,9 @@ static int check_folder(adze_trainer *t) {
 
 static int run_epochs(adze_trainer *t) {
     TRY(check_folder(t));
+    if (t->unsaved) {
+        TRY(adze_trainer_save(t));
+    }
     TRY(adze_loader_seek(t->loader, t->p.epoch, t->p.batch));
     while (t->p.epoch < t->o.epochs && !t->p.patience_over) {
         if (stop_wanted(t)) {

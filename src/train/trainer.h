@@ -26,6 +26,7 @@ struct adze_trainer {
     adze_callbacks cb;
     char *dir; /* NULL: no checkpoints */
     bool resumed;
+    bool unsaved; /* an epoch ended, but its checkpoint failed: the next run begins with it */
     atomic_int stop_requested;
     adze_store *store;
     adze_steps steps;
@@ -51,8 +52,5 @@ int adze_options_print(adze_ctx *ctx, const adze_train_opts *o, char **json);
 
 /* -- resume.c -- */
 int adze_trainer_check_finite(adze_trainer *t); /* no checkpoint of a diverged model */
-
-/* -- trainer.c -- */
-int adze_history_add(adze_trainer *t, const adze_epoch_stats *s);
 
 #endif
