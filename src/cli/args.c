@@ -43,6 +43,12 @@ static void dashed(char *out, size_t n, const char *name) {
     out[i] = 0;
 }
 
+const char *cli_flag(const char *word, char *name, size_t n) {
+    const char *s = strncmp(word, "--", 2) == 0 ? word + 2 : word, *eq = strchr(s, '=');
+    canonical(name, n, s, eq ? (size_t)(eq - s) : strlen(s));
+    return eq ? eq + 1 : NULL;
+}
+
 typedef struct found {
     const adze_field *field;
     void *obj;
@@ -153,6 +159,10 @@ int cli_parse(cli *c, cli_args *a, int argc, const char **argv, int min_words, i
     }
     if (c->global.help) {
         return ADZE_OK;
+    }
+    int64_t limit;
+    if (c->global.mem_limit[0] && (cli_parse_bytes(c->global.mem_limit, &limit) != ADZE_OK || limit == 0)) {
+        return cli_usage_error(c, "--mem-limit: '%s' is no amount of memory; 512M and 4G are", c->global.mem_limit);
     }
     if (a->nwords < min_words) {
         return cli_usage_error(c, "usage: adze %s", c->cmd->usage);

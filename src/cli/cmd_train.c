@@ -47,7 +47,9 @@ static void on_signal(int sig) {
         /* nobody is listening: stop all the same */
     }
     adze_trainer_request_stop(signal_trainer);
-    signal(sig, SIG_DFL);
+    (void)sig;
+    signal(SIGINT, SIG_DFL); /* the next one of either kind ends the process */
+    signal(SIGTERM, SIG_DFL);
 }
 
 static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
@@ -133,6 +135,15 @@ static int save_result(job *j, adze_stop why, int status, double seconds) {
     return saved == ADZE_OK ? cli_finish_output(j->c) : saved;
 }
 
+/* What the command line changed (more epochs, say) is written down, so that the next --resume needs no other flag either. */
+static int resume_run(job *j) {
+    TRY(adze_trainer_resume(j->trainer));
+    const adze_epoch_stats *stats;
+    int64_t n = adze_trainer_history(j->trainer, &stats);
+    TRY(cli_rundir_restore(&j->run, stats, n));
+    return cli_rundir_config_save(&j->run, &j->ro, &j->o);
+}
+
 static int train(job *j, bool resume) {
     char ckpt[1024];
     TRY(cli_rundir_file(&j->run, "ckpt", ckpt, sizeof(ckpt)));
@@ -140,7 +151,7 @@ static int train(job *j, bool resume) {
     cli_progress_start(&j->progress, j->c, j->o.epochs);
     TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, ckpt, &cb, &j->trainer));
     if (resume) {
-        TRY(adze_trainer_resume(j->trainer));
+        TRY(resume_run(j));
     }
     introduce(j);
     signal_trainer = j->trainer;
@@ -174,13 +185,18 @@ static int train(job *j, bool resume) {
 
 static int start(job *j, const train_opts *t) {
     adze_store *s = NULL;
-    int status = cli_load_model(j->c, j->ro.model, &j->model, &s);
+    bool resume = t->resume[0] != 0;
+    char model[1024];
+    snprintf(model, sizeof(model), "%s", j->ro.model);
+    if (resume) {
+        TRY(cli_rundir_file(&j->run, "model.yaml", model, sizeof(model)));
+    }
+    int status = cli_load_model(j->c, model, &j->model, &s);
     adze_store_free(s);
     if (status != ADZE_OK) {
         return status;
     }
     TRY(adze_dataset_open(j->c->ctx, j->ro.data, "train", &j->data));
-    bool resume = t->resume[0] != 0;
     if (t->dry_run) {
         adze_callbacks none = {0};
         cli_progress_start(&j->progress, j->c, j->o.epochs);
@@ -204,6 +220,7 @@ static int start(job *j, const train_opts *t) {
 
 /* With --resume, the folder's config.yaml gives every option; those on the command line (more epochs, say) win. */
 static int load_config(job *j, const train_opts *t, const cli_args *a, const adze_train_opts *given) {
+    TRY(check_resume(j->c, a));
     TRY(cli_rundir_open(&j->run, j->c, t->resume));
     TRY(adze_fields_default(CLI_RUN_FIELDS, &j->ro));
     TRY(adze_fields_default(adze_train_fields(), &j->o));
@@ -217,7 +234,21 @@ static int load_config(job *j, const train_opts *t, const cli_args *a, const adz
             TRY(adze_field_parse(j->c->ctx, f, &j->o, value, f->name));
         }
     }
-    return cli_rundir_file(&j->run, "model.yaml", j->ro.model, sizeof(j->ro.model));
+    return ADZE_OK;
+}
+
+/* The folder holds model and data already: another one beside --resume is a mistake, not a wish to pass over. */
+static int check_resume(cli *c, const cli_args *a) {
+    if (a->nwords > 0) {
+        return cli_usage_error(c, "--resume takes the model from the run's folder; leave '%s' out", a->words[0]);
+    }
+    static const char *const fixed[] = {"data", "out"};
+    for (size_t i = 0; i < ADZE_COUNT(fixed); i++) {
+        if (cli_given(a, 0, fixed[i])) {
+            return cli_usage_error(c, "--resume takes everything from the run's folder; leave --%s out", fixed[i]);
+        }
+    }
+    return ADZE_OK;
 }
 
 static int run(cli *c, int argc, const char **argv) {
@@ -235,6 +266,8 @@ static int run(cli *c, int argc, const char **argv) {
         status = load_config(&j, &t, &a, &given);
     } else if (status == ADZE_OK && a.nwords == 0) {
         status = cli_usage_error(c, "usage: adze %s", c->cmd->usage);
+    } else if (status == ADZE_OK && strlen(a.words[0]) >= sizeof(j.ro.model)) {
+        status = cli_usage_error(c, "the model's name is %zu bytes long; at most %zu are allowed", strlen(a.words[0]), sizeof(j.ro.model) - 1);
     } else if (status == ADZE_OK) {
         j.o = given;
         snprintf(j.ro.model, sizeof(j.ro.model), "%s", a.words[0]);

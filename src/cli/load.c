@@ -15,5 +15,8 @@ int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s) {
     if (ends_with(name, ".yaml") || ends_with(name, ".yml") || ends_with(name, ".json")) {
         return adze_model_from_file(c->ctx, name, m);
     }
+    if (strchr(name, '/') || adze_path_exists(c->ctx, name)) {
+        return adze_fail(c->ctx, ADZE_EARG, "'%s' is neither a network of the zoo nor a model file: those end in .yaml, .json or .safetensors", name);
+    }
     return adze_model_from_zoo(c->ctx, name, m);
 }

@@ -87,23 +87,22 @@ static void print_log(void *user, adze_level level, const char *message) {
 
 /* Options that shape the context must be known before it exists: read here, checked again (with messages) by cli_parse. */
 static void peek_globals(int argc, const char **argv, adze_ctx_opts *o) {
-    for (int i = 1; i < argc; i++) {
-        const char *w = argv[i];
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        char name[32];
         int64_t v;
-        const char *names[] = {"--threads", "--isa", "--mem-limit"};
-        for (int k = 0; k < 3; k++) {
-            size_t n = strlen(names[k]);
-            const char *value = strncmp(w, names[k], n) ? NULL : w[n] == '=' ? w + n + 1 : w[n] == 0 && i + 1 < argc ? argv[i + 1] : NULL;
-            if (!value) {
-                continue;
-            }
-            if (k == 0 && adze_parse_i64(value, &v) && v >= 0 && v <= 256) {
-                o->threads = (int)v;
-            } else if (k == 1 && *value) {
-                o->isa = value;
-            } else if (k == 2 && cli_parse_bytes(value, &v) == ADZE_OK) {
-                o->mem_limit = (size_t)v;
-            }
+        const char *value = cli_flag(argv[i], name, sizeof(name));
+        if (!value && i + 1 < argc && strncmp(argv[i], "--", 2) == 0) {
+            value = argv[i + 1];
+        }
+        if (!value) {
+            continue;
+        }
+        if (strcmp(name, "threads") == 0 && adze_parse_i64(value, &v) && v >= 0 && v <= 256) {
+            o->threads = (int)v;
+        } else if (strcmp(name, "isa") == 0 && *value) {
+            o->isa = value;
+        } else if (strcmp(name, "mem_limit") == 0 && cli_parse_bytes(value, &v) == ADZE_OK) {
+            o->mem_limit = (size_t)v;
         }
     }
 }

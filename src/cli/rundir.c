@@ -1,6 +1,7 @@
 /* The folder of one run. Everything in it is written whole or appended in whole lines; nothing is ever overwritten by another run. */
 #include "cli/rundir.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 const adze_field CLI_RUN_FIELDS[] = {
@@ -9,6 +10,7 @@ const adze_field CLI_RUN_FIELDS[] = {
      "data set: a name or a folder"},
     {0}};
 
+enum { LINE = 512 };
 static const char CSV_HEAD[] = "epoch,step,loss,acc,val_loss,val_acc,lr,seconds,items_per_s,best\n";
 
 int cli_rundir_file(const cli_rundir *r, const char *name, char *out, size_t n) {
@@ -29,6 +31,19 @@ static int append(const cli_rundir *r, const char *name, const char *text) {
     return adze_append_file(r->c->ctx, path, text);
 }
 
+/* The first number that is free; mkdir itself decides, so that two trainings started together never share a folder. */
+static int claim_number(cli_rundir *r, const char *model_name) {
+    adze_ctx *ctx = r->c->ctx;
+    const adze_fs *fs = adze_ctx_fs(ctx);
+    int err = -EEXIST;
+    TRY(adze_make_dirs(ctx, "runs"));
+    for (int i = 1; err == -EEXIST; i++) {
+        snprintf(r->path, sizeof(r->path), "runs/%.200s-%03d", model_name, i);
+        err = fs->mkdir(fs->user, r->path);
+    }
+    return err < 0 ? adze_fail_errno(ctx, err, "make the folder", r->path) : ADZE_OK;
+}
+
 int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_name) {
     *r = (cli_rundir){.c = c};
     if (out && *out) {
@@ -39,12 +54,7 @@ int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_
             return adze_fail(c->ctx, ADZE_EARG, "'%s' holds a run already; choose another --out, or go on with `adze train --resume %s`", out, out);
         }
     } else {
-        for (int i = 1;; i++) {
-            snprintf(r->path, sizeof(r->path), "runs/%.200s-%03d", model_name, i);
-            if (!adze_path_exists(c->ctx, r->path)) {
-                break;
-            }
-        }
+        TRY(claim_number(r, model_name));
     }
     char dir[1024];
     TRY(cli_rundir_file(r, "plots", dir, sizeof(dir)));
@@ -55,7 +65,7 @@ int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_
 }
 
 static int add_epoch(cli_rundir *r, const adze_epoch_stats *s) {
-    /* A resumed run repeats the epochs after its checkpoint: the later record replaces the earlier. */
+    /* Where an epoch is there twice the later record replaces the earlier. */
     while (r->n > 0 && r->history[r->n - 1].epoch >= s->epoch) {
         r->n--;
     }
@@ -213,20 +223,65 @@ static int draw(const cli_rundir *r) {
     return ADZE_OK;
 }
 
-int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {
-    char line[512];
-    TRY(add_epoch(r, s));
-    snprintf(line, sizeof(line), "%lld,%lld,%.9g,%.6f,%.9g,%.6f,%.9g,%.3f,%.1f,%d\n", (long long)s->epoch + 1, (long long)s->step, s->loss, s->acc,
-             s->val_loss, s->val_acc, s->lr, s->seconds, s->items_per_s, s->best);
-    TRY(append(r, "metrics.csv", line));
+static void csv_line(const adze_epoch_stats *s, char *out, size_t n) {
+    snprintf(out, n, "%lld,%lld,%.9g,%.6f,%.9g,%.6f,%.9g,%.3f,%.1f,%d\n", (long long)s->epoch + 1, (long long)s->step, s->loss, s->acc, s->val_loss,
+             s->val_acc, s->lr, s->seconds, s->items_per_s, s->best);
+}
+
+static void json_line(const adze_epoch_stats *s, char *out, size_t n) {
     char a[32], b[32], d[32];
-    snprintf(line, sizeof(line),
+    snprintf(out, n,
              "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"lr\":%.9g,\"seconds\":%.3f}\n",
              (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
              cli_json_number(d, sizeof(d), s->val_acc), s->lr, s->seconds);
+}
+
+int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {
+    char line[LINE];
+    TRY(add_epoch(r, s));
+    csv_line(s, line, sizeof(line));
+    TRY(append(r, "metrics.csv", line));
+    json_line(s, line, sizeof(line));
     TRY(append(r, "metrics.jsonl", line));
     snprintf(line, sizeof(line), "epoch %lld: train %.4f/%.4f val %.4f/%.4f lr %.3g, %.1f s%s\n", (long long)s->epoch + 1, s->loss, s->acc,
              s->val_loss, s->val_acc, s->lr, s->seconds, s->best ? ", best" : "");
     TRY(append(r, "log.txt", line));
     return draw(r);
+}
+
+/* One metrics file from the whole history. */
+static int rewrite(const cli_rundir *r, const char *name, const char *head, void (*print)(const adze_epoch_stats *, char *, size_t)) {
+    adze_text t = {.ctx = r->c->ctx};
+    char line[LINE], *s;
+    adze_text_add(&t, "%s", head);
+    for (int64_t i = 0; i < r->n; i++) {
+        print(&r->history[i], line, sizeof(line));
+        adze_text_add(&t, "%s", line);
+    }
+    TRY(adze_text_finish(&t, &s));
+    int status = cli_rundir_write(r, name, s);
+    adze_free(r->c->ctx, s);
+    return status;
+}
+
+int cli_rundir_restore(cli_rundir *r, const adze_epoch_stats *stats, int64_t n) {
+    cli_rundir old = *r; /* what metrics.csv held: the only place where the times are */
+    r->history = NULL;
+    r->n = r->cap = 0;
+    int status = ADZE_OK;
+    for (int64_t i = 0; i < n && status == ADZE_OK; i++) {
+        adze_epoch_stats s = stats[i];
+        for (int64_t k = 0; k < old.n; k++) {
+            if (old.history[k].epoch == s.epoch) {
+                s.seconds = old.history[k].seconds;
+                s.items_per_s = old.history[k].items_per_s;
+            }
+        }
+        status = add_epoch(r, &s);
+    }
+    adze_free(r->c->ctx, old.history);
+    if (status == ADZE_OK) {
+        status = rewrite(r, "metrics.csv", CSV_HEAD, csv_line);
+    }
+    return status == ADZE_OK ? rewrite(r, "metrics.jsonl", "", json_line) : status;
 }

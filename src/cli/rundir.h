@@ -25,5 +25,7 @@ int cli_rundir_config_save(const cli_rundir *r, const cli_run_opts *ro, const ad
 int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opts *o);
 int cli_rundir_env(const cli_rundir *r, const adze_dataset *d);
 int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s); /* metrics.csv, metrics.jsonl, log.txt, plots */
+/* After a resume the checkpoint's history is the truth: epochs that the kill left out of the metrics files, torn lines and repeats are mended. */
+int cli_rundir_restore(cli_rundir *r, const adze_epoch_stats *stats, int64_t n);
 
 #endif

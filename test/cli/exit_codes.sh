@@ -62,6 +62,8 @@ printf 'name: x\nlayers:\n  - {type: dens}\n' > typo.yaml
 expect 2 'typo.yaml:' "$adze" info typo.yaml
 printf 'name: [\n' > broken.yaml
 expect 3 'broken.yaml:' "$adze" info broken.yaml
+expect 2 '--mem-limit' "$adze" info lenet5 --mem-limit 5X
+expect 2 '--mem-limit' "$adze" info lenet5 --mem-limit 0
 expect 6 '' "$adze" train mlp --data fashion-mnist --mem-limit 1M
 expect 0 '' "$adze" info lenet5-caffe
 expect 0 '' "$adze" info lenet5-caffe --json
