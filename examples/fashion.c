@@ -5,7 +5,7 @@
 
 static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *s) {
     (void)user, (void)t;
-    printf("epoch %lld: train loss %.4f, validation accuracy %.4f\n", (long long)s->epoch, s->loss, s->val_acc);
+    printf("epoch %lld: train loss %.4f, validation accuracy %.4f\n", (long long)s->epoch + 1, s->loss, s->val_acc);
     return 0;
 }
 

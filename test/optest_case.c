@@ -138,6 +138,7 @@ bool ot_case_make(ot *t, ot_case *c, const adze_op *op, uint64_t seed, adze_dtyp
     c->rng = adze_rng_make(seed, adze_hash_str(op->name) + 1);
     c->c.dtype = dtype;
     c->c.awkward = seed % 3 == 0;
+    c->c.any_dtype = t->dtype == ADZE_NONE && seed % 8 < 2;
     c->c.attrs = c->attrs.bytes;
     if (op->attrs_size > sizeof c->attrs.bytes || (op->attrs && adze_fields_default(op->attrs, c->attrs.bytes) != ADZE_OK)) {
         return ot_check(t, c, false, "the attributes have no defaults");

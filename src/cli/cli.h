@@ -73,5 +73,7 @@ void cli_json_type(adze_text *t, const adze_type *type);    /* [32, 28, 28, 1] *
 
 /* load.c: a model by zoo name, model file (.yaml, .json) or trained file (.safetensors, then *store is filled; else NULL). */
 int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s);
+/* The same, but the model must have weights. */
+int cli_load_trained(cli *c, const char *name, adze_model **m, adze_store **s);
 
 #endif

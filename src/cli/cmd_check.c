@@ -122,6 +122,8 @@ static int check_all(check *k) {
     }
     if (json) {
         printf("],\"wrong\":%d}\n", bad);
+    } else if (status == ADZE_OK && !bad) {
+        printf("all %d gradients agree with five-point differences within %g\n", k->st.nparams, k->o->tolerance);
     }
     adze_free(k->c->ctx, buffer);
     TRY(status);

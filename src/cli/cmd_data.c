@@ -189,9 +189,18 @@ static int picture(cli *c, const char *name, const data_opts *o) {
         status = write_picture(c, o->out, x, e->dims[0], e->rank > 1 ? e->dims[1] : 1, e->rank > 2 ? e->dims[2] : 1);
     }
     if (status == ADZE_OK) {
-        printf("%s: example %lld of the %s part, class %s\n", o->out, (long long)o->index, o->part,
-               d->class_names && label >= 0 && label < d->classes ? d->class_names[label] : "unnamed");
-        status = cli_finish_output(c);
+        const char *name_of = d->class_names && label >= 0 && label < d->classes ? d->class_names[label] : "unnamed";
+        adze_text t = {.ctx = c->ctx};
+        if (c->global.json) {
+            adze_text_add(&t, "{\"schema\":1,\"file\":");
+            adze_json_string(&t, o->out);
+            adze_text_add(&t, ",\"index\":%lld,\"label\":%lld,\"class\":", (long long)o->index, (long long)label);
+            adze_json_string(&t, name_of);
+            adze_text_add(&t, "}\n");
+        } else {
+            adze_text_add(&t, "%s: example %lld of the %s part, class %s\n", o->out, (long long)o->index, o->part, name_of);
+        }
+        status = cli_print_text(c, &t);
     }
     adze_free(c->ctx, x);
     adze_dataset_close(d);
@@ -222,9 +231,16 @@ static int show(cli *c, const char *name, const data_opts *o) {
         status = write_picture(c, o->out, sheet, sh, sw, ch);
     }
     if (status == ADZE_OK) {
-        printf("%s: %lld classes, %lld examples of each, %lldx%lld pixels\n", o->out, (long long)rows, (long long)o->columns, (long long)sw,
-               (long long)sh);
-        status = cli_finish_output(c);
+        adze_text t = {.ctx = c->ctx};
+        adze_text_add(&t, "%s", c->global.json ? "{\"schema\":1,\"file\":" : o->out);
+        if (c->global.json) {
+            adze_json_string(&t, o->out);
+        }
+        adze_text_add(&t,
+                      c->global.json ? ",\"classes\":%lld,\"columns\":%lld,\"width\":%lld,\"height\":%lld}\n"
+                                     : ": %lld classes, %lld of each, %lldx%lld pixels\n",
+                      (long long)rows, (long long)o->columns, (long long)sw, (long long)sh);
+        status = cli_print_text(c, &t);
     }
     adze_free(c->ctx, seen);
     adze_free(c->ctx, sheet);

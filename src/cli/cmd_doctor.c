@@ -8,7 +8,7 @@
 typedef struct finding {
     const char *what;
     char value[256];
-    bool ok;
+    bool ok, absent; /* absent: not there, which is no fault */
 } finding;
 
 static void check_processor(cli *c, finding *f) {
@@ -80,6 +80,7 @@ static int check_data(cli *c, finding *f, int max) {
         if (adze_dataset_open(c->ctx, name, "test", &d) == ADZE_OK) {
             snprintf(f[n].value, sizeof(f[n].value), "data set found, %lld test examples", (long long)d->count);
         } else {
+            f[n].absent = true;
             snprintf(f[n].value, sizeof(f[n].value), "data set not found (set ADZE_DATA to the folder that holds it)");
         }
         adze_dataset_close(d);
@@ -107,7 +108,7 @@ static int doctor(cli *c) {
             adze_json_string(&t, f[i].value);
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-4s %-14s %s\n", f[i].ok ? "ok" : "BAD", f[i].what, f[i].value);
+            adze_text_add(&t, "%-4s %-14s %s\n", !f[i].ok ? "BAD" : f[i].absent ? "--" : "ok", f[i].what, f[i].value);
         }
     }
     adze_text_add(&t, "%s", c->global.json ? "]}\n" : "");

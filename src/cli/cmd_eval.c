@@ -94,13 +94,10 @@ static int print_json(cli *c, const adze_model *model, const adze_metrics *m, co
 static int eval(cli *c, const char *name, const eval_opts *o) {
     adze_model *model;
     adze_store *store;
-    TRY(cli_load_model(c, name, &model, &store));
+    TRY(cli_load_trained(c, name, &model, &store));
     adze_dataset *d = NULL;
     adze_metrics m = {0};
-    int status = store ? ADZE_OK : cli_usage_error(c, "'%s' has no weights; train it first: adze train %s", name, name);
-    if (status == ADZE_OK) {
-        status = adze_dataset_open(c->ctx, o->data, o->part, &d);
-    }
+    int status = adze_dataset_open(c->ctx, o->data, o->part, &d);
     if (status == ADZE_OK) {
         status = adze_evaluate(c->ctx, model, store, "", d, NULL, d->count, o->batch, &m);
     }

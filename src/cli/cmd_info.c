@@ -47,11 +47,11 @@ static int print_table(cli *c, const adze_model *m, const adze_layer_row *rows, 
     in.rank--;
     memmove(in.dims, in.dims + 1, sizeof(in.dims[0]) * (size_t)in.rank);
     adze_text_add(&t, "%s   input %s\n\n", adze_model_name(m), shape_text(d, sizeof(d), &in));
-    adze_text_add(&t, "%3s  %-28s %-18s %10s %9s %10s\n", "#", "layer (type)", "output", "params", "MACs", "memory");
+    adze_text_add(&t, "%3s  %-24s %-18s %10s %9s %10s\n", "#", "layer (type)", "output", "params", "MACs", "memory");
     for (int i = 0; i < n; i++) {
         char name[112];
         snprintf(name, sizeof(name), "%s (%s)", rows[i].name, rows[i].type);
-        adze_text_add(&t, "%3d  %-28.28s %-18s %10lld %9s %10s\n", i + 1, name, shape_text(d, sizeof(d), &rows[i].out), (long long)rows[i].params,
+        adze_text_add(&t, "%3d  %-24.24s %-18s %10lld %9s %10s\n", i + 1, name, shape_text(d, sizeof(d), &rows[i].out), (long long)rows[i].params,
                       cli_count(a, sizeof(a), rows[i].macs), cli_bytes(b, sizeof(b), (double)rows[i].act_bytes));
     }
     adze_text_add(&t, "\nparameters      %lld (%s in f32)", (long long)sum.params, cli_bytes(a, sizeof(a), 4.0 * (double)sum.params));

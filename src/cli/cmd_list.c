@@ -145,7 +145,7 @@ static int run_zoo(cli *c, int argc, const char **argv) {
 }
 
 const cli_cmd CLI_LIST = {"list",
-                          "models, layers, ops, datasets, optimizers, schedules, losses, options",
+                          "what there is: models, layers, ops, datasets, optimizers, options",
                           "list models|layers|ops|datasets|optimizers|schedules|losses|options",
                           "  adze list models\n  adze list ops --json\n  adze list options\n",
                           NULL,

@@ -41,8 +41,8 @@ static int read_picture(cli *c, const adze_model *m, const char *path, bool inve
     TRY(adze_png_read(c->ctx, path, &image));
     int status = ADZE_OK;
     if (image.dims[0] != h || image.dims[1] != w) {
-        status = adze_fail(c->ctx, ADZE_ESHAPE, "'%s' has %lldx%lld pixels, the model '%s' takes %lldx%lld", path, (long long)image.dims[1],
-                           (long long)image.dims[0], adze_model_name(m), (long long)w, (long long)h);
+        status = adze_fail(c->ctx, ADZE_EFORMAT, "'%s' has %lldx%lld pixels, the model '%s' takes %lldx%lld: rescale it first", path,
+                           (long long)image.dims[1], (long long)image.dims[0], adze_model_name(m), (long long)w, (long long)h);
     } else {
         *pixels = adze_alloc(c->ctx, h * w * channels, 1);
         status = *pixels ? ADZE_OK : ADZE_ENOMEM;
@@ -113,13 +113,26 @@ static int predict_one(cli *c, const adze_model *m, adze_store *s, const char *p
     return status;
 }
 
+/* A picture that fails is told at once and the others are still answered; the first failure is the command's. */
+static int predict_next(cli *c, const adze_model *m, adze_store *s, const char *path, const predict_opts *o, int *first) {
+    int status = predict_one(c, m, s, path, o);
+    if (status == ADZE_ENOMEM || (status != ADZE_OK && ferror(stdout))) {
+        return status; /* the next would fail alike */
+    }
+    if (status != ADZE_OK) {
+        fprintf(stderr, "adze: %s\n", adze_errmsg(c->ctx));
+        *first = *first == ADZE_OK ? status : *first;
+    }
+    return ADZE_OK;
+}
+
 /* "-" reads file names from standard input, a line each. */
-static int predict_list(cli *c, const adze_model *m, adze_store *s, const predict_opts *o) {
+static int predict_list(cli *c, const adze_model *m, adze_store *s, const predict_opts *o, int *first) {
     char line[4096];
     while (fgets(line, sizeof(line), stdin)) {
         line[strcspn(line, "\r\n")] = 0;
         if (line[0]) {
-            TRY(predict_one(c, m, s, line, o));
+            TRY(predict_next(c, m, s, line, o, first));
         }
     }
     return ADZE_OK;
@@ -128,10 +141,14 @@ static int predict_list(cli *c, const adze_model *m, adze_store *s, const predic
 static int predict(cli *c, const cli_args *a, const predict_opts *o) {
     adze_model *m;
     adze_store *s;
-    TRY(cli_load_model(c, a->words[0], &m, &s));
-    int status = s ? ADZE_OK : cli_usage_error(c, "'%s' has no weights; train it first: adze train %s", a->words[0], a->words[0]);
+    TRY(cli_load_trained(c, a->words[0], &m, &s));
+    int status = ADZE_OK;
+    int first = ADZE_OK;
     for (int i = 1; i < a->nwords && status == ADZE_OK; i++) {
-        status = strcmp(a->words[i], "-") == 0 ? predict_list(c, m, s, o) : predict_one(c, m, s, a->words[i], o);
+        status = strcmp(a->words[i], "-") == 0 ? predict_list(c, m, s, o, &first) : predict_next(c, m, s, a->words[i], o, &first);
+    }
+    if (status == ADZE_OK && first != ADZE_OK) {
+        status = adze_fail(c->ctx, first, "not every picture could be read (above)");
     }
     adze_store_free(s);
     adze_model_free(m);

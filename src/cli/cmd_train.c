@@ -1,6 +1,7 @@
 /* adze train: from a model and a data set to a judged, saved network in a run folder; resumes with no other flag. */
 #include "cli/progress.h"
 #include "cli/rundir.h"
+#include "train/checkpoint.h"
 
 #include <math.h>
 #include <signal.h>
@@ -136,8 +137,15 @@ static int save_result(job *j, adze_stop why, int status, double seconds) {
 }
 
 /* What the command line changed (more epochs, say) is written down, so that the next --resume needs no other flag either. */
-static int resume_run(job *j) {
-    TRY(adze_trainer_resume(j->trainer));
+static int resume_run(job *j, const char *ckpt) {
+    int64_t *steps = NULL, saved = 0;
+    TRY(adze_ckpt_steps(j->c->ctx, ckpt, &steps, &saved));
+    adze_free(j->c->ctx, steps);
+    if (saved > 0) {
+        TRY(adze_trainer_resume(j->trainer));
+    } else { /* it ended before its first checkpoint */
+        cli_progress_say(&j->progress, "resume nothing was saved yet: from the beginning");
+    }
     const adze_epoch_stats *stats;
     int64_t n = adze_trainer_history(j->trainer, &stats);
     TRY(cli_rundir_restore(&j->run, stats, n));
@@ -151,7 +159,7 @@ static int train(job *j, bool resume) {
     cli_progress_start(&j->progress, j->c, j->o.epochs);
     TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, ckpt, &cb, &j->trainer));
     if (resume) {
-        TRY(resume_run(j));
+        TRY(resume_run(j, ckpt));
     }
     introduce(j);
     signal_trainer = j->trainer;
@@ -207,15 +215,29 @@ static int start(job *j, const train_opts *t) {
     }
     if (!resume) {
         TRY(cli_rundir_create(&j->run, j->c, t->out, adze_model_name(j->model)));
-        TRY(cli_rundir_config_save(&j->run, &j->ro, &j->o));
         char *yaml;
         TRY(adze_model_to_yaml(j->model, &yaml));
         status = cli_rundir_write(&j->run, "model.yaml", yaml);
         adze_text_free(j->c->ctx, yaml);
         TRY(status);
         TRY(cli_rundir_env(&j->run, j->data));
+        TRY(cli_rundir_config_save(&j->run, &j->ro, &j->o)); /* last: a folder with a config can be resumed */
     }
     return train(j, resume);
+}
+
+/* The folder holds model and data already: another one beside --resume is a mistake, not a wish to pass over. */
+static int check_resume(cli *c, const cli_args *a) {
+    if (a->nwords > 0) {
+        return cli_usage_error(c, "--resume takes the model from the run's folder; leave '%s' out", a->words[0]);
+    }
+    static const char *const fixed[] = {"data", "out"};
+    for (size_t i = 0; i < ADZE_COUNT(fixed); i++) {
+        if (cli_given(a, 0, fixed[i])) {
+            return cli_usage_error(c, "--resume takes everything from the run's folder; leave --%s out", fixed[i]);
+        }
+    }
+    return ADZE_OK;
 }
 
 /* With --resume, the folder's config.yaml gives every option; those on the command line (more epochs, say) win. */
@@ -232,20 +254,6 @@ static int load_config(job *j, const train_opts *t, const cli_args *a, const adz
                 return adze_fail(j->c->ctx, ADZE_EBUG, "option %s cannot be printed", f->name);
             }
             TRY(adze_field_parse(j->c->ctx, f, &j->o, value, f->name));
-        }
-    }
-    return ADZE_OK;
-}
-
-/* The folder holds model and data already: another one beside --resume is a mistake, not a wish to pass over. */
-static int check_resume(cli *c, const cli_args *a) {
-    if (a->nwords > 0) {
-        return cli_usage_error(c, "--resume takes the model from the run's folder; leave '%s' out", a->words[0]);
-    }
-    static const char *const fixed[] = {"data", "out"};
-    for (size_t i = 0; i < ADZE_COUNT(fixed); i++) {
-        if (cli_given(a, 0, fixed[i])) {
-            return cli_usage_error(c, "--resume takes everything from the run's folder; leave --%s out", fixed[i]);
         }
     }
     return ADZE_OK;

@@ -20,3 +20,12 @@ int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s) {
     }
     return adze_model_from_zoo(c->ctx, name, m);
 }
+
+int cli_load_trained(cli *c, const char *name, adze_model **m, adze_store **s) {
+    if (!ends_with(name, ".safetensors")) {
+        *m = NULL;
+        *s = NULL;
+        return cli_usage_error(c, "'%s' has no weights; a trained model is a .safetensors file, made by `adze train`", name);
+    }
+    return cli_load_model(c, name, m, s);
+}

@@ -1,6 +1,7 @@
 /* The folder of one run. Everything in it is written whole or appended in whole lines; nothing is ever overwritten by another run. */
 #include "cli/rundir.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -39,6 +40,9 @@ static int claim_number(cli_rundir *r, const char *model_name) {
     TRY(adze_make_dirs(ctx, "runs"));
     for (int i = 1; err == -EEXIST; i++) {
         snprintf(r->path, sizeof(r->path), "runs/%.200s-%03d", model_name, i);
+        for (char *p = r->path + strlen("runs/"); *p; p++) {
+            *p = *p == '/' || iscntrl((unsigned char)*p) ? '_' : *p; /* a model file may call itself ../../x */
+        }
         err = fs->mkdir(fs->user, r->path);
     }
     return err < 0 ? adze_fail_errno(ctx, err, "make the folder", r->path) : ADZE_OK;

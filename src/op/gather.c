@@ -81,7 +81,7 @@ static void ref_gather(const adze_step *s, int ith, int nth) {
 static void sample_gather(adze_rng *r, adze_case *c) {
     adze_axis_attrs *p = c->attrs;
     c->nin = 2;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, SET_MOVE), 1, 3, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, SET_MOVE), 1, 3, 0);
     c->in[1] =
         adze_type_make(adze_sample_any(r, ADZE_SET_ID), (int)adze_rng_range(r, 0, 2), (int64_t[]){adze_rng_range(r, 0, 4), adze_rng_range(r, 1, 3)});
     p->axis = adze_rng_range(r, -c->in[0].rank, c->in[0].rank - 1);
@@ -174,7 +174,7 @@ static void ref_scatter_add(const adze_step *s, int ith, int nth) {
 
 static void sample_scatter_add(adze_rng *r, adze_case *c) {
     adze_scatter_attrs *p = c->attrs;
-    adze_type x = adze_sample_type(r, c, adze_sample_dtype(c, SET_MOVE), 0, 4, 0);
+    adze_type x = adze_sample_type(r, c, adze_sample_dtype(r, c, SET_MOVE), 0, 4, 0);
     int rank = (int)adze_rng_range(r, 0, x.rank < 2 ? x.rank : 2), axis = (int)adze_rng_range(r, 0, x.rank - rank);
     c->nin = 2;
     c->in[0] = x;

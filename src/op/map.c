@@ -18,64 +18,41 @@ static int infer_map(adze_sig *s, int set, adze_dtype result) {
 
 typedef enum domain {
     DOM_ANY,
-    DOM_KINK,     /* away from 0 */
-    DOM_NONZERO,  /* far from 0 */
-    DOM_POSITIVE, /* the first input is positive */
+    DOM_KINK,
+    DOM_NONZERO,
+    DOM_POSITIVE,
     DOM_LOG1P,
-    DOM_INTEGERS, /* away from integers */
-    DOM_HALVES,   /* away from integers and a half */
-    DOM_DIVISOR,  /* the second input is far from 0 */
-    DOM_APART,    /* the two inputs differ */
-    DOM_GATE      /* the second input is away from 0 */
+    DOM_INTEGERS,
+    DOM_HALVES,
+    DOM_DIVISOR,
+    DOM_APART,
+    DOM_GATE
 } domain;
 
-static void set_domain(adze_case *c, domain d) {
-    adze_domain *x = &c->dom[0], *y = &c->dom[1];
-    switch (d) {
-    case DOM_ANY:
-        break;
-    case DOM_KINK:
-        *x = adze_dom_kink(0.0, 0.0, 0.05);
-        break;
-    case DOM_NONZERO:
-        *x = adze_dom_kink(0.0, 0.0, 0.4);
-        break;
-    case DOM_POSITIVE:
-        *x = adze_dom_range(0.4, 2.0);
-        break;
-    case DOM_LOG1P:
-        *x = adze_dom_range(-0.6, 2.0);
-        break;
-    case DOM_INTEGERS:
-        *x = adze_dom_kink(0.0, 1.0, 0.05);
-        break;
-    case DOM_HALVES:
-        *x = adze_dom_kink(0.5, 1.0, 0.05);
-        break;
-    case DOM_DIVISOR:
-        *y = adze_dom_kink(0.0, 0.0, 0.4);
-        break;
-    case DOM_APART: /* a near halves, b near integers: at least 0.1 between them */
-        *x = adze_dom_kink(0.0, 1.0, 0.3);
-        *y = adze_dom_kink(0.5, 1.0, 0.3);
-        break;
-    case DOM_GATE:
-        *y = adze_dom_kink(0.0, 0.0, 0.05);
-        break;
-    }
-}
+#define EVERYWHERE {.lo = -2.0, .hi = 2.0}
+#define BETWEEN(lo_, hi_) {.lo = lo_, .hi = hi_}
+#define AWAY(kink_, grid_, gap_) {.lo = -2.0, .hi = 2.0, .gap = gap_, .kink = kink_, .grid = grid_}
+
+static const adze_domain DOMAINS[][2] = {
+    /* of the first and the second input */
+    [DOM_ANY] = {EVERYWHERE, EVERYWHERE},
+    [DOM_KINK] = {AWAY(0.0, 0.0, 0.05), EVERYWHERE},
+    [DOM_NONZERO] = {AWAY(0.0, 0.0, 0.4), EVERYWHERE},
+    [DOM_POSITIVE] = {BETWEEN(0.4, 2.0), EVERYWHERE},
+    [DOM_LOG1P] = {BETWEEN(-0.6, 2.0), EVERYWHERE},
+    [DOM_INTEGERS] = {AWAY(0.0, 1.0, 0.05), EVERYWHERE},
+    [DOM_HALVES] = {AWAY(0.5, 1.0, 0.05), EVERYWHERE},
+    [DOM_DIVISOR] = {EVERYWHERE, AWAY(0.0, 0.0, 0.4)},
+    [DOM_APART] = {AWAY(0.0, 1.0, 0.3), AWAY(0.5, 1.0, 0.3)}, /* a near halves, b near integers: at least 0.1 between them */
+    [DOM_GATE] = {EVERYWHERE, AWAY(0.0, 0.0, 0.05)},
+};
 
 static void sample_map(adze_rng *r, adze_case *c, int nin, int set, domain d) {
-    adze_type t = adze_sample_type(r, c, adze_sample_dtype(c, set), 0, 4, 0);
+    adze_type t = adze_sample_type(r, c, adze_sample_dtype(r, c, set), 0, 4, 0);
     c->nin = nin;
     for (int i = 0; i < nin; i++) {
         c->in[i] = t;
-        c->dom[i] = adze_dom_range(-2.0, 2.0);
-    }
-    if (adze_dtype_is_float(t.dtype)) {
-        set_domain(c, d);
-    } else {
-        c->dom[0] = c->dom[1] = adze_dom_ids(-9, 10);
+        c->dom[i] = adze_dtype_is_float(t.dtype) ? DOMAINS[d][i] : adze_dom_ids(-9, 10);
     }
 }
 

@@ -22,8 +22,7 @@ static void ref_copy(const adze_step *s, int ith, int nth) {
 
 static void sample_copy(adze_rng *r, adze_case *c) {
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, c->dtype, 0, 4, 0);
-    c->dom[0] = c->dtype == ADZE_BOOL ? adze_dom_ids(0, 2) : adze_dom_range(0.0, 2.0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_ANY), 0, 4, 0);
 }
 
 const adze_op adze_op_copy = {.name = "copy",
@@ -74,7 +73,7 @@ static void sample_scale(adze_rng *r, adze_case *c) {
     p->a = 4.0 * adze_rng_uniform(r) - 2.0;
     p->b = adze_sample_coin(r, 2) ? 0.0 : 4.0 * adze_rng_uniform(r) - 2.0;
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_F), 0, 4, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_F), 0, 4, 0);
     c->dom[0] = adze_dom_range(-2.0, 2.0);
 }
 
@@ -133,7 +132,7 @@ static void sample_clip(adze_rng *r, adze_case *c) {
     p->lo = -1.5 + adze_rng_uniform(r);
     p->hi = 0.5 + adze_rng_uniform(r);
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_F), 0, 4, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_F), 0, 4, 0);
     c->dom[0] = adze_dom_kink(p->lo, p->hi - p->lo, 0.05); /* both bounds lie on this grid */
     if (adze_sample_coin(r, 4)) {
         p->lo = -(double)INFINITY;
@@ -202,9 +201,8 @@ static void sample_where(adze_rng *r, adze_case *c) {
     c->nin = 3;
     c->in[0] = adze_sample_type(r, c, ADZE_BOOL, 0, 4, 0);
     c->in[1] = c->in[2] = c->in[0];
-    c->in[1].dtype = c->in[2].dtype = c->dtype;
+    c->in[1].dtype = c->in[2].dtype = adze_sample_dtype(r, c, ADZE_SET_ANY);
     c->dom[0] = adze_dom_ids(0, 2);
-    c->dom[1] = c->dom[2] = c->dtype == ADZE_BOOL ? adze_dom_ids(0, 2) : adze_dom_range(-2.0, 2.0);
 }
 
 const adze_op adze_op_where = {.name = "where",

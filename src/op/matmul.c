@@ -123,9 +123,8 @@ static void sample_matmul(adze_rng *r, adze_case *c) {
         int64_t d = adze_sample_size(r, c, 0);
         size[i] = d > 9 && !adze_sample_coin(r, 3) ? adze_rng_range(r, 1, 7) : d > 33 ? 17 : d;
     }
-    while (size[0] * size[1] * size[2] > 1200) { /* few multiply-adds: halve the largest */
-        int big = size[0] >= size[1] ? (size[0] >= size[2] ? 0 : 2) : (size[1] >= size[2] ? 1 : 2);
-        size[big] = (size[big] + 1) / 2;
+    for (int i = 0; size[0] * size[1] * size[2] > 1200; i = (i + 1) % 3) { /* few multiply-adds */
+        size[i] = (size[i] + 1) / 2;
     }
     int nlead = (int)adze_rng_range(r, 0, 2), who = (int)adze_rng_range(r, 0, 2); /* 0: both sides have the leading axes, 1: left, 2: right */
     for (int i = 0; i < nlead; i++) {

@@ -142,7 +142,7 @@ static adze_cost cost_random(const adze_sig *s) {
 
 static adze_random_attrs *sample_random(adze_rng *r, adze_case *c) {
     adze_random_attrs *p = c->attrs;
-    adze_type t = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_F), 0, 3, 0);
+    adze_type t = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_F), 0, 3, 0);
     c->nin = 0;
     p->dims = adze_ints_of(t.dims, t.rank);
     p->dtype = (int32_t)t.dtype;

@@ -207,8 +207,8 @@ static int64_t min_i(const set *e) {
 static double logsumexp_f(const set *e) {
     adze_walk w;
     double m = max_f(e), y = 0.0;
-    if (isinf(m) || isnan(m)) {
-        return m;
+    if (isinf(m)) {
+        return m; /* inf - inf below would lose it */
     }
     for (EACH(e, w)) {
         y += exp(GET_F(e, w) - m);
@@ -352,7 +352,7 @@ static void jvp_logsumexp(adze_adj *a) {
 static void sample_reduce(adze_rng *r, adze_case *c, int dtypes, int64_t min) {
     adze_reduce_attrs *p = c->attrs;
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, dtypes), 0, 4, min);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, dtypes), 0, 4, min);
     c->dom[0] = adze_dom_range(-2.0, 2.0);
     int rank = c->in[0].rank;
     p->keep = adze_sample_coin(r, 2);

@@ -208,8 +208,8 @@ adze_type adze_sample_type(adze_rng *r, const adze_case *c, adze_dtype d, int mi
     return adze_type_make(d, rank, dims);
 }
 
-adze_dtype adze_sample_dtype(const adze_case *c, int set) {
-    return adze_in_set(set, c->dtype) ? c->dtype : ADZE_F64;
+adze_dtype adze_sample_dtype(adze_rng *r, const adze_case *c, int set) {
+    return c->any_dtype && (set & ~ADZE_SET_F) ? adze_sample_any(r, set) : c->dtype;
 }
 
 adze_dtype adze_sample_any(adze_rng *r, int set) {

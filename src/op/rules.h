@@ -148,8 +148,8 @@ bool adze_sample_coin(adze_rng *r, int n); /* true once in n */
 int64_t adze_sample_size(adze_rng *r, const adze_case *c, int64_t min);
 /* A shape of min_rank .. max_rank axes with at most about 600 elements. min: the least size of an axis. */
 adze_type adze_sample_type(adze_rng *r, const adze_case *c, adze_dtype d, int min_rank, int max_rank, int64_t min);
-/* c->dtype when the set has it, else f64. */
-adze_dtype adze_sample_dtype(const adze_case *c, int set);
+/* c->dtype, which the set has; with c->any_dtype any member of a set that has more than floating dtypes. */
+adze_dtype adze_sample_dtype(adze_rng *r, const adze_case *c, int set);
 adze_dtype adze_sample_any(adze_rng *r, int set); /* any member of the set: for ops without a gradient */
 
 /* Domains: adze_domain says what the numbers mean. */

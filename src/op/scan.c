@@ -73,7 +73,7 @@ static void ref_argmin(const adze_step *s, int ith, int nth) {
 
 static void sample_arg(adze_rng *r, adze_case *c) {
     adze_axis_attrs *p = c->attrs;
-    adze_dtype d = adze_sample_coin(r, 3) ? adze_sample_any(r, ADZE_SET_ID) : adze_sample_dtype(c, ADZE_SET_NUM);
+    adze_dtype d = adze_sample_coin(r, 3) ? adze_sample_any(r, ADZE_SET_ID) : adze_sample_dtype(r, c, ADZE_SET_NUM);
     c->nin = 1;
     c->in[0] = adze_sample_type(r, c, d, 1, 4, 1);
     c->dom[0] = adze_dtype_is_float(d) ? adze_dom_range(-2.0, 2.0) : adze_dom_ids(-3, 4);
@@ -157,7 +157,7 @@ static uint32_t inplace_cumsum(const adze_sig *s) {
 static void sample_cumsum(adze_rng *r, adze_case *c) {
     adze_cumsum_attrs *p = c->attrs;
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_NUM), 1, 4, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_NUM), 1, 4, 0);
     c->dom[0] = adze_dom_range(-2.0, 2.0);
     p->axis = adze_rng_range(r, -c->in[0].rank, c->in[0].rank - 1);
     p->reverse = adze_sample_coin(r, 2);

@@ -2,10 +2,6 @@
 #include "graph/graph_internal.h"
 #include "op/rules.h"
 
-static adze_domain any_domain(adze_dtype d) {
-    return d == ADZE_BOOL ? adze_dom_ids(0, 2) : adze_dom_range(-2.0, 2.0);
-}
-
 /* The part of y that starts at `from` and steps by `step` along each axis, with x's shape. */
 static adze_view part_of(const adze_view *y, int rank, const int64_t *dims, const int64_t *from, const int64_t *step) {
     adze_view v = *y;
@@ -98,8 +94,7 @@ static void sample_bounds(adze_rng *r, const adze_type *t, adze_ints *from, adze
 static void sample_slice(adze_rng *r, adze_case *c) {
     adze_slice_attrs *p = c->attrs;
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, c->dtype, 0, 4, 0);
-    c->dom[0] = any_domain(c->dtype);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_ANY), 0, 4, 0);
     sample_bounds(r, &c->in[0], &p->from, &p->to, &p->step);
 }
 
@@ -170,7 +165,7 @@ static void ref_slice_grad(const adze_step *s, int ith, int nth) {
 
 static void sample_slice_grad(adze_rng *r, adze_case *c) {
     adze_slice_grad_attrs *p = c->attrs;
-    adze_type y = adze_sample_type(r, c, c->dtype, 0, 4, 0);
+    adze_type y = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_ANY), 0, 4, 0);
     sample_bounds(r, &y, &p->from, &p->to, &p->step);
     p->dims = adze_ints_of(y.dims, y.rank);
     for (int d = 0; d < y.rank; d++) {
@@ -179,7 +174,6 @@ static void sample_slice_grad(adze_rng *r, adze_case *c) {
     }
     c->nin = 1;
     c->in[0] = y;
-    c->dom[0] = any_domain(c->dtype);
 }
 
 const adze_op adze_op_slice_grad = {.name = "slice_grad",
@@ -261,7 +255,7 @@ static void ref_pad(const adze_step *s, int ith, int nth) {
 static void sample_pad(adze_rng *r, adze_case *c) {
     adze_pad_attrs *p = c->attrs;
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, SET_PAD), 0, 4, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, SET_PAD), 0, 4, 0);
     c->dom[0] = adze_dom_range(-2.0, 2.0);
     p->lo.n = p->hi.n = c->in[0].rank;
     for (int d = 0; d < c->in[0].rank; d++) {
@@ -359,13 +353,12 @@ static void ref_concat(const adze_step *s, int ith, int nth) {
 
 static void sample_concat(adze_rng *r, adze_case *c) {
     adze_axis_attrs *p = c->attrs;
-    adze_type t = adze_sample_type(r, c, c->dtype, 1, 3, 0);
+    adze_type t = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_ANY), 1, 3, 0);
     p->axis = adze_rng_range(r, -t.rank, t.rank - 1);
     c->nin = (int)adze_rng_range(r, 1, 4);
     for (int i = 0; i < c->nin; i++) {
         c->in[i] = t;
         c->in[i].dims[adze_axis(p->axis, t.rank)] = adze_rng_range(r, i == 0 ? 1 : 0, 5);
-        c->dom[i] = any_domain(c->dtype);
     }
 }
 
@@ -445,7 +438,7 @@ static void ref_split(const adze_step *s, int ith, int nth) {
 
 static void sample_split(adze_rng *r, adze_case *c) {
     adze_split_attrs *p = c->attrs;
-    adze_type t = adze_sample_type(r, c, c->dtype, 1, 3, 0);
+    adze_type t = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_ANY), 1, 3, 0);
     p->axis = adze_rng_range(r, -t.rank, t.rank - 1);
     p->sizes.n = adze_rng_range(r, 1, 8);
     int64_t sum = 0;
@@ -456,7 +449,6 @@ static void sample_split(adze_rng *r, adze_case *c) {
     t.dims[adze_axis(p->axis, t.rank)] = sum;
     c->nin = 1;
     c->in[0] = t;
-    c->dom[0] = any_domain(c->dtype);
 }
 
 const adze_op adze_op_split = {.name = "split",

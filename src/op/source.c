@@ -90,27 +90,23 @@ static void move(const adze_view *to, const adze_view *from) {
     if (n == 0 || to->data == from->data) {
         return;
     }
-    if (dense(from) && dense(to)) {
+    if (dense(from)) {
         memcpy(to->data, from->data, (size_t)n * size);
         return;
     }
     for (int64_t i = 0; i < n; i++) {
-        memcpy((char *)to->data + place(to, i) * (int64_t)size, (const char *)from->data + place(from, i) * (int64_t)size, size);
+        memcpy((char *)to->data + i * (int64_t)size, (const char *)from->data + place(from, i) * (int64_t)size, size);
     }
 }
 
 static void move_first(const adze_step *s, int ith, int nth) {
-    (void)nth;
-    if (ith == 0) {
-        move(&s->out[0], &s->in[0]);
-    }
+    (void)ith, (void)nth;
+    move(&s->out[0], &s->in[0]);
 }
 
 static void move_second(const adze_step *s, int ith, int nth) {
-    (void)nth;
-    if (ith == 0) {
-        move(&s->out[0], &s->in[1]);
-    }
+    (void)ith, (void)nth;
+    move(&s->out[0], &s->in[1]);
 }
 
 static adze_cost move_cost(const adze_sig *s) {
@@ -160,10 +156,10 @@ static void guard_vjp(adze_adj *a) {
 }
 
 static void guard_ref(const adze_step *s, int ith, int nth) {
-    (void)nth;
+    (void)ith, (void)nth;
     const adze_view *y = &s->out[0], *f = &s->in[1];
     int64_t n = count(y);
-    for (int64_t i = 0; ith == 0 && i < n; i++) {
+    for (int64_t i = 0; i < n; i++) {
         int64_t at = place(f, i);
         if (y->dtype == ADZE_F64) {
             ((double *)y->data)[i] += ((const double *)f->data)[at];

@@ -97,7 +97,7 @@ static adze_cost cost_topk(const adze_sig *s) {
 static void sample_topk(adze_rng *r, adze_case *c) {
     adze_topk_attrs *p = c->attrs;
     c->nin = 1;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_NUM), 1, 3, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_NUM), 1, 3, 0);
     c->dom[0] = adze_dtype_is_float(c->in[0].dtype) ? adze_dom_distinct() : adze_dom_ids(-3, 4);
     p->axis = adze_rng_range(r, -c->in[0].rank, c->in[0].rank - 1);
     p->k = adze_rng_range(r, 0, c->in[0].dims[adze_axis(p->axis, c->in[0].rank)]);
@@ -191,7 +191,7 @@ static void ref_take_along(const adze_step *s, int ith, int nth) {
 static void sample_take_along(adze_rng *r, adze_case *c) {
     adze_axis_attrs *p = c->attrs;
     c->nin = 2;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_NUM), 1, 3, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_NUM), 1, 3, 0);
     p->axis = adze_rng_range(r, -c->in[0].rank, c->in[0].rank - 1);
     int axis = (int)adze_axis(p->axis, c->in[0].rank);
     c->in[1] = c->in[0];
@@ -274,7 +274,7 @@ static void ref_scatter_along(const adze_step *s, int ith, int nth) {
 static void sample_scatter_along(adze_rng *r, adze_case *c) {
     adze_scatter_attrs *p = c->attrs;
     c->nin = 2;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_NUM), 1, 3, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_NUM), 1, 3, 0);
     c->in[1] = c->in[0];
     c->in[1].dtype = adze_sample_any(r, ADZE_SET_ID);
     p->axis = adze_rng_range(r, -c->in[0].rank, c->in[0].rank - 1);

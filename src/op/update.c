@@ -37,7 +37,7 @@ static void put(const adze_view *v, int64_t i, double x) {
 
 static void sample_update(adze_rng *r, adze_case *c, int n, int numbers) {
     c->nin = n + numbers;
-    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(c, ADZE_SET_F), 0, 3, 0);
+    c->in[0] = adze_sample_type(r, c, adze_sample_dtype(r, c, ADZE_SET_F), 0, 3, 0);
     for (int i = 0; i < c->nin; i++) {
         c->in[i] = i < n ? c->in[0] : adze_scalar_type(ADZE_F64);
         c->dom[i] = i < n ? adze_dom_range(-2.0, 2.0) : adze_dom_range(0.01, 1.0);

@@ -19,14 +19,16 @@ static adze_ctx *fuzz_ctx(size_t n) {
     return ctx;
 }
 
-/* A failure must come with a sentence and with one of the codes that bad content may have. */
+/* A failure must come with a sentence and with one of the codes that bad content may have; nothing may stay behind. */
 static void fuzz_verdict(adze_ctx *ctx, int status) {
     if (status != ADZE_OK && (adze_errmsg(ctx)[0] == 0 || status == ADZE_EBUG)) {
         abort();
     }
-    size_t left = adze_ctx_mem_used(ctx);
+    adze_err_clear(ctx);
+    if (adze_ctx_mem_used(ctx) != 0) {
+        abort();
+    }
     adze_ctx_free(ctx);
-    (void)left;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
