@@ -40,8 +40,10 @@ static int claim_number(cli_rundir *r, const char *model_name) {
     TRY(adze_make_dirs(ctx, "runs"));
     for (int i = 1; err == -EEXIST; i++) {
         snprintf(r->path, sizeof(r->path), "runs/%.200s-%03d", model_name, i);
-        for (char *p = r->path + strlen("runs/"); *p; p++) {
-            *p = *p == '/' || iscntrl((unsigned char)*p) ? '_' : *p; /* a model file may call itself ../../x */
+        char *base = r->path + strlen("runs/");
+        for (char *p = base; *p; p++) {
+            bool odd = *p == '/' || iscntrl((unsigned char)*p) || (p == base && *p == '.');
+            *p = odd ? '_' : *p; /* a model file may call itself ../../x */
         }
         err = fs->mkdir(fs->user, r->path);
     }

@@ -1,0 +1,83 @@
+#!/bin/bash
+# Faults that a review found in the command, each with what it must do instead. Usage: review.sh ADZE TEST_DIR
+set -u
+adze=$1
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+bad=0
+
+fail() {
+    echo "FAIL: $1"
+    bad=1
+}
+
+# expect CODE 'text that the output must hold' COMMAND...
+expect() {
+    local code=$1 text=$2
+    shift 2
+    "$@" > out.txt 2>&1 < /dev/null
+    local got=$?
+    [ "$got" -eq "$code" ] || fail "'$*' gave exit code $got, not $code: $(cat out.txt)"
+    [ -z "$text" ] || grep -qF -- "$text" out.txt || fail "'$*' did not say '$text' but: $(cat out.txt)"
+}
+
+# A small data set of 40 pictures of 4x4 pixels in two classes, as IDX files.
+idx() { # idx NAME COUNT
+    printf '\0\0\10\3\0\0\0\50\0\0\0\4\0\0\0\4' > "data/$1-images-idx3-ubyte"
+    printf '\0\0\10\1\0\0\0\50' > "data/$1-labels-idx1-ubyte"
+    for i in $(seq "$2"); do
+        c=$((i % 2))
+        for p in $(seq 16); do
+            printf '%b' "\\0$(printf '%o' $((c * 100 + (i * 7 + p * 3) % 90)))" >> "data/$1-images-idx3-ubyte"
+        done
+        printf '%b' "\\0$c" >> "data/$1-labels-idx1-ubyte"
+    done
+}
+mkdir data
+idx train 40
+idx t10k 40
+printf 'name: ../../up\ninput: [4, 4, 1]\nlayers:\n  - {type: flatten, name: f}\n  - {type: dense, name: d, units: 2}\n' > net.yaml
+
+# Options that shape the context count in each of their spellings.
+expect 2 "isa: 'v9'" "$adze" info mlp isa=v9
+expect 6 'memory limit' "$adze" info mlp --mem_limit=1K
+expect 6 'memory limit' "$adze" info mlp mem-limit=1K
+expect 2 '--mem-limit' "$adze" info mlp --mem-limit -1
+
+# A file that is no model file is told so; it is no misspelt network.
+expect 2 'end in .yaml' "$adze" info "$tmp"
+expect 2 'end in .yaml' "$adze" info data/t10k-labels-idx1-ubyte
+expect 2 'bytes long' "$adze" train "$(printf 'n%.0s' $(seq 600)).yaml" --data data
+
+# A run stays below runs/, whatever the model calls itself, and is not hidden.
+train=(--data data --val-count 10 --batch 8 --quiet)
+expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 2
+[ -e ../up-001 ] && fail 'the run folder lies outside runs/'
+run=$(echo runs/*-001)
+[ -f "$run/model.safetensors" ] || fail "no run in runs/: $(ls -a runs)"
+
+# Trainings started together never share a folder.
+for i in 1 2 3 4 5 6; do
+    "$adze" train net.yaml "${train[@]}" --epochs 1 > /dev/null 2>&1 &
+done
+wait
+[ "$(ls runs | wc -l)" -eq 7 ] || fail "7 trainings, but the folders are: $(ls runs)"
+
+# --resume beside a model, data or folder of one's own is refused, not passed over.
+expect 2 "leave 'mlp' out" "$adze" train mlp --resume "$run"
+expect 2 'leave --data out' "$adze" train --resume "$run" --data data
+expect 2 'leave --out out' "$adze" train --resume "$run" --out elsewhere
+
+# A kill between the checkpoint and the metrics loses no epoch and leaves no torn line; more epochs on one resume hold for the next.
+sed '3d' "$run/metrics.csv" > torn.csv
+printf '2,3' >> torn.csv
+cp torn.csv "$run/metrics.csv"
+expect 0 '' "$adze" train --resume "$run" --epochs 3 --quiet
+[ "$(cut -d, -f1 "$run/metrics.csv" | tr '\n' ' ')" = 'epoch 1 2 3 ' ] || fail "metrics.csv after a resume: $(cat "$run/metrics.csv")"
+[ "$(grep -c '^{.*}$' "$run/metrics.jsonl")" -eq 3 ] || fail "metrics.jsonl after a resume: $(cat "$run/metrics.jsonl")"
+expect 0 '' "$adze" train --resume "$run" --quiet
+grep -q '^epochs: 3$' "$run/config.yaml" || fail "config.yaml does not hold the new number of epochs"
+
+[ $bad -eq 0 ] && echo "all of the review's faults stay mended"
+exit $bad
