@@ -336,6 +336,38 @@ static void test_guard_taken_and_skipped_forward_and_backward(void **state) {
     }
 }
 
+static void test_guard_in_f32(void **state) {
+    (void)state;
+    static const char *const devices[] = {"ref", "cpu"};
+    for (int trips = 0; trips < 4; trips++) {
+        world w;
+        up(&w);
+        int64_t n = 3;
+        adze_val x = adze_input(w.g, "x", adze_type_make(ADZE_F32, 1, &n));
+        ok(&w, adze_guard_begin(w.g, "block"));
+        ok(&w, adze_output(w.g, "y", adze_guard_end(w.g, x, adze_scale(w.g, x, 2, 0))));
+        adze_compile_opts o = {.size = sizeof o, .device = devices[trips / 2]};
+        adze_plan *p;
+        adze_session *s;
+        adze_tensor in, y;
+        ok(&w, adze_compile(w.g, &o, &p));
+        ok(&w, adze_session_new(w.ctx, p, w.store, "", &s));
+        ok(&w, adze_session_input(s, "x", &in));
+        for (int i = 0; i < 3; i++) {
+            adze_tensor_set(&in, i, i - 0.5);
+        }
+        ok(&w, adze_session_trips(s, "block", trips % 2));
+        ok(&w, adze_session_run(s));
+        ok(&w, adze_session_output(s, "y", &y));
+        for (int i = 0; i < 3; i++) {
+            assert_true(adze_tensor_get(&y, i) == (i - 0.5) * (trips % 2 ? 3 : 1));
+        }
+        adze_session_free(s);
+        adze_plan_free(p);
+        down(&w);
+    }
+}
+
 static void test_guarded_value_may_not_leave(void **state) {
     (void)state;
     world w;
@@ -684,6 +716,7 @@ int main(void) {
         cmocka_unit_test(test_gradient_of_interior_and_unrelated_values),
         cmocka_unit_test(test_foreign_op_differentiates_by_expansion),
         cmocka_unit_test(test_guard_taken_and_skipped_forward_and_backward),
+        cmocka_unit_test(test_guard_in_f32),
         cmocka_unit_test(test_guarded_value_may_not_leave),
         cmocka_unit_test(test_repeat_rows_carries_and_collections),
         cmocka_unit_test(test_gradient_through_repeat_is_refused),

@@ -428,6 +428,9 @@ static void run_softmax(fixture *f) {
     const double masked[] = {-INFINITY, 0, 0, -INFINITY};
     EXPECT(f, adze_softmax(f->g, value(f, DIMS(2, 2), masked), -1), 0, 1, 1, 0);
     EXPECT(f, adze_softmax(f->g, value(f, DIMS(2), (double[]){NAN, 1}), 0), NAN, NAN);
+    EXPECT(f, adze_log_softmax(f->g, value(f, DIMS(2, 2), masked), -1), -INFINITY, 0, 0, -INFINITY);
+    EXPECT(f, adze_log_softmax(f->g, value(f, DIMS(3), (double[]){1, NAN, 2}), 0), NAN, NAN, NAN);
+    EXPECT(f, adze_log_softmax(f->g, value(f, DIMS(2), (double[]){INFINITY, 1}), 0), NAN, -INFINITY);
     expect(f, adze_softmax(f->g, value(f, DIMS(2, 0), x), 1), 0, NULL);
 }
 

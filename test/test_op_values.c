@@ -609,6 +609,22 @@ static void optimisers_follow_their_formulas_over_two_steps(void **state) {
     }
 }
 
+static void assign_copies_also_a_slot_to_itself(void **state) {
+    (void)state;
+    static const char *const devices[] = {"ref", "cpu"};
+    for (int d = 0; d < 2; d++) {
+        slots s = {0};
+        assert_int_equal(adze_store_new(ctx, &s.store), ADZE_OK);
+        adze_val a = slot(&s, "a", 1, 2);
+        run_twice(&s, adze_assign(g, a, a), devices[d]);
+        slot_is(&s, "a", 1, 2);
+        adze_val b = slot(&s, "b", 1, 2);
+        run_twice(&s, adze_assign(g, b, adze_scale(g, b, 3, 0)), devices[d]);
+        slot_is(&s, "b", 9, 18);
+        adze_store_free(s.store);
+    }
+}
+
 static void updates_refuse_what_does_not_fit(void **state) {
     (void)state;
     adze_type t = adze_type_make(ADZE_F64, 1, (int64_t[]){2});
@@ -646,6 +662,7 @@ int main(void) {
         CASE(draws_do_not_depend_on_dtype_or_batch),
         CASE(streams_differ_and_refuse_nonsense),
         CASE(optimisers_follow_their_formulas_over_two_steps),
+        CASE(assign_copies_also_a_slot_to_itself),
         CASE(updates_refuse_what_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* The samples of every op reach every value of its attributes: both bools, all enumerated values that infer accepts, lists with and without members
- * where both are legal, more than one number. */
+ * where both are legal, more than one number where infer accepts more than one. */
 #include "optest.h"
 
 #include <setjmp.h>
@@ -56,6 +56,26 @@ static void see_list(ot *t, ot_case *c, char *at, seen *e) {
     memcpy(at, &now, sizeof now);
 }
 
+static void see_number(ot *t, ot_case *c, const adze_field *f, char *at, seen *e) {
+    static const int64_t WHOLE[] = {-1, 0, 1, 2};
+    static const double REAL[] = {0, 0.25, 0.5, 1, 2};
+    unsigned char now[sizeof e->first];
+    bool real = f->kind == ADZE_F_F64;
+    memcpy(now, at, sizeof now);
+    if (!e->begun) {
+        memcpy(e->first, now, sizeof now);
+    }
+    bool first = memcmp(e->first, now, sizeof now) == 0;
+    e->taken |= first ? 1 : 2;
+    e->legal |= 1;
+    for (size_t i = 0; i < (real ? ADZE_COUNT(REAL) : ADZE_COUNT(WHOLE)); i++) {
+        memcpy(at, real ? (const void *)&REAL[i] : &WHOLE[i], sizeof now);
+        bool another = memcmp(e->first, at, sizeof now) != 0;
+        e->legal |= another && accepted(t, c) ? 2 : 0;
+    }
+    memcpy(at, now, sizeof now);
+}
+
 static void see_case(ot *t, ot_case *c) {
     tally *all = t->user;
     int k = 0;
@@ -71,11 +91,7 @@ static void see_case(ot *t, ot_case *c) {
         } else if (f->kind == ADZE_F_INTS) {
             see_list(t, c, at, e);
         } else if (number) {
-            if (!e->begun) {
-                memcpy(e->first, at, sizeof e->first);
-            }
-            e->taken |= memcmp(e->first, at, sizeof e->first) == 0 ? 1 : 2;
-            e->legal = 3;
+            see_number(t, c, f, at, e);
         }
         e->begun = true;
     }

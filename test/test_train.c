@@ -232,6 +232,7 @@ static void a_bad_example_stops_the_step_before_anything_changes(void **state) {
     adze_stop why;
     uint64_t hash[2];
     s.o.accumulate = 3;
+    s.o.workers = 0; /* the data set is changed below, which no worker thread may watch */
     must(&b, bench_open(&b, &s));
     must(&b, adze_store_hash(adze_trainer_store(b.t), b.hash));
     int64_t ids[N];

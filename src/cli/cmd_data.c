@@ -12,7 +12,7 @@ static const adze_field FIELDS[] = {
     {"part", ADZE_F_STR, 0, offsetof(data_opts, part), sizeof(((data_opts *)0)->part), "train", 0, 0, NULL, "train or test (check looks at both)"},
     {"out", ADZE_F_STR, 0, offsetof(data_opts, out), sizeof(((data_opts *)0)->out), "sheet.png", 0, 0, NULL, "show: the PNG file to write"},
     {"columns", ADZE_F_I64, 0, offsetof(data_opts, columns), 0, "20", 1, 100, NULL, "show: pictures of each class"},
-    {"index", ADZE_F_I64, 0, offsetof(data_opts, index), 0, "0", 0, 0, NULL, "picture: which example"},
+    {"index", ADZE_F_I64, 0, offsetof(data_opts, index), 0, "0", 0, 1e15, NULL, "picture: which example"},
     {0}};
 
 static int tables(cli_table *t) {

@@ -161,6 +161,12 @@ static int graph(cli *c, const char *name, const inspect_opts *o) {
     if (status == ADZE_OK && o->out[0]) {
         adze_piece piece = {dot, (int64_t)strlen(dot)};
         status = adze_replace_file(c->ctx, o->out, &piece, 1);
+    } else if (status == ADZE_OK && c->global.json) {
+        adze_text j = {.ctx = c->ctx};
+        adze_text_add(&j, "{\"schema\":1,\"dot\":");
+        adze_json_string(&j, dot);
+        adze_text_add(&j, "}\n");
+        status = cli_print_text(c, &j);
     } else if (status == ADZE_OK) {
         fputs(dot, stdout);
         status = cli_finish_output(c);

@@ -51,17 +51,49 @@ static int unknown_command(cli *c, const char *name) {
     return adze_fail(c->ctx, ADZE_EARG, "'%s' is not a command (adze help lists them)", name);
 }
 
+/* The page of one command, or the overview without one. */
+static void print_help(const cli_cmd *cmd, FILE *to) {
+    if (cmd) {
+        cli_help(cmd, to);
+    } else {
+        overview(to);
+    }
+}
+
+static int help_json(cli *c, const cli_cmd *cmd) {
+    char *page = NULL;
+    size_t n = 0;
+    FILE *to = open_memstream(&page, &n);
+    if (!to) {
+        return ADZE_ENOMEM;
+    }
+    print_help(cmd, to);
+    int status = fclose(to) == 0 ? ADZE_OK : ADZE_ENOMEM;
+    if (status == ADZE_OK) {
+        adze_text t = {.ctx = c->ctx};
+        adze_text_add(&t, "{\"schema\":1,\"help\":");
+        adze_json_string(&t, page);
+        adze_text_add(&t, "}\n");
+        status = cli_print_text(c, &t);
+    }
+    free(page);
+    return status;
+}
+
 static int run_help(cli *c, int argc, const char **argv) {
-    if (argc == 0) {
-        overview(stdout);
-        return cli_finish_output(c);
+    cli_args a = {0};
+    int status = cli_parse(c, &a, argc, argv, 0, 1);
+    const cli_cmd *cmd = status == ADZE_OK && a.nwords > 0 ? find_command(a.words[0]) : NULL;
+    if (status == ADZE_OK && a.nwords > 0 && !cmd) {
+        status = unknown_command(c, a.words[0]);
+    } else if (status == ADZE_OK && c->global.json) {
+        status = help_json(c, cmd);
+    } else if (status == ADZE_OK) {
+        print_help(c->global.help ? c->cmd : cmd, stdout);
+        status = cli_finish_output(c);
     }
-    const cli_cmd *cmd = find_command(argv[0]);
-    if (!cmd) {
-        return unknown_command(c, argv[0]);
-    }
-    cli_help(cmd, stdout);
-    return cli_finish_output(c);
+    cli_args_free(c, &a);
+    return status;
 }
 
 static int run_version(cli *c, int argc, const char **argv) {

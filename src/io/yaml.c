@@ -36,12 +36,16 @@ static int refuse(const reader *r, const struct fy_mark *at, const char *what) {
     return adze_fail(r->ctx, ADZE_EFORMAT, "%s:%d:%d: %s", r->file, line, col, what);
 }
 
-/* libfyaml's complaint as our sentence: the first one it collected. */
+static int no_memory(const reader *r) {
+    return adze_fail(r->ctx, ADZE_ENOMEM, "out of memory while reading '%s'", r->file);
+}
+
+/* libfyaml's complaint as our sentence: the first one it collected. When it stops without any, it got no memory. */
 static int parser_fault(const reader *r) {
     void *iter = NULL;
     const struct fy_diag_error *e = r->diag ? fy_diag_errors_iterate(r->diag, &iter) : NULL;
     if (!e || !e->msg) {
-        return adze_fail(r->ctx, ADZE_EFORMAT, "%s: this is no YAML that can be read", r->file);
+        return no_memory(r);
     }
     int len = (int)strcspn(e->msg, "\r\n");
     return adze_fail(r->ctx, ADZE_EFORMAT, "%s:%d:%d: %.*s", r->file, e->line > 0 ? e->line : 1, e->column > 0 ? e->column : 1, len < 300 ? len : 300,
@@ -105,18 +109,36 @@ static int read_key(reader *r, const char *text, bool plain, const struct fy_mar
     return ADZE_OK;
 }
 
+/* The text of a scalar, piece by piece: fy_token_get_text leaks, and takes an empty text for no memory. */
+static int token_text(reader *r, struct fy_token *token, char **text, size_t *n) {
+    adze_text t = {.ctx = r->ctx};
+    char piece[256];
+    struct fy_token_iter *iter = token ? fy_token_iter_create(token) : NULL;
+    if (token && !iter) {
+        return no_memory(r);
+    }
+    ssize_t got = 0;
+    while (iter && (got = fy_token_iter_read(iter, piece, sizeof piece)) > 0) {
+        adze_text_put(&t, piece, (size_t)got);
+    }
+    fy_token_iter_destroy(iter);
+    *n = (size_t)t.len;
+    *text = got < 0 || t.failed ? NULL : adze_arena_alloc(&r->doc->arena, *n + 1);
+    if (*text && *n) {
+        memcpy(*text, t.s, *n);
+    }
+    adze_text_drop(&t);
+    return *text ? ADZE_OK : no_memory(r);
+}
+
 static int read_scalar(reader *r, struct fy_event *e, const struct fy_mark *at) {
     size_t n = 0;
-    const char *raw = e->scalar.value ? fy_token_get_text(e->scalar.value, &n) : "";
+    char *text = NULL;
     bool plain = !e->scalar.value || fy_token_scalar_style(e->scalar.value) == FYSS_PLAIN;
-    if (!raw || memchr(raw, 0, n)) {
+    TRY(token_text(r, e->scalar.value, &text, &n));
+    if (memchr(text, 0, n)) {
         return refuse(r, at, "a text holds a zero byte");
     }
-    char *text = adze_arena_alloc(&r->doc->arena, n + 1);
-    if (!text) {
-        return ADZE_ENOMEM;
-    }
-    memcpy(text, raw, n);
     if (r->depth && r->stack[r->depth - 1].node->kind == ADZE_T_MAP && !r->has_key) {
         return read_key(r, text, plain, at);
     }
@@ -194,14 +216,14 @@ static int parse(reader *r, const char *text, size_t n) {
     quiet.output_fn = NULL;
     r->diag = fy_diag_create(&quiet);
     if (!r->diag) {
-        return adze_fail(r->ctx, ADZE_ENOMEM, "out of memory while reading '%s'", r->file);
+        return no_memory(r);
     }
     fy_diag_set_collect_errors(r->diag, true);
     struct fy_parse_cfg cfg = {.flags = FYPCF_QUIET | FYPCF_COLLECT_DIAG | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE, .diag = r->diag};
     r->fyp = fy_parser_create(&cfg);
     int status = ADZE_OK;
     if (!r->fyp || fy_parser_set_string(r->fyp, text, n) != 0) {
-        status = adze_fail(r->ctx, ADZE_ENOMEM, "out of memory while reading '%s'", r->file);
+        status = no_memory(r);
     }
     status = status == ADZE_OK ? read_events(r) : status;
     if (r->fyp) {

@@ -38,7 +38,8 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
         adze_scope_pop(b->g);
     }
     if (b->failed) { /* what the layer said, not what the graph made of its refusal */
-        return b->failed == ADZE_ENOMEM ? ADZE_ENOMEM : adze_fail(b->m->ctx, b->failed, "%s", b->message);
+        return b->failed == ADZE_ENOMEM ? adze_fail(b->m->ctx, ADZE_ENOMEM, "out of memory while building layer '%s'", l->path)
+                                        : adze_fail(b->m->ctx, b->failed, "%s", b->message);
     }
     TRY(adze_graph_status(b->g));
     if (b->probe) {

@@ -111,13 +111,22 @@ static void ref_const(const adze_step *s, int ith, int nth) {
 }
 
 static void sample_const(adze_rng *r, adze_case *c) {
-    static const double ELEMENTS[16] = {0, 1, -1, 2.5, 1e-3, -7, 3, 8, 0.5, -0.25, 6, 9, 11, -13, 1e6, 2}; /* any bytes will do for any dtype */
+    enum { MOST = 16 };
+    static const double NUMBERS[2 * MOST] = {0,    1,  -1, 2.5, 1e-3, -7, 3,    8,  0.5, -0.25, 6,   9,     11, -13, 1e6, 2,
+                                             1e-9, -2, 4,  0.1, -1e4, 12, 0.75, -5, 1.5, 7,     -40, 0.125, 10, 1e5, -3,  64};
+    static const uint8_t BITS[2 * MOST] = {1, 0, 0, 1, 1, 1, 0, 1, 0, 0, 0, 0, 1, 0, 1, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1, 0, 1, 0, 0, 0};
     const_attrs *p = c->attrs;
-    adze_type t = adze_type_make(adze_sample_any(r, ADZE_SET_F), 2, (int64_t[]){adze_rng_range(r, 0, 4), adze_rng_range(r, 1, 4)});
+    int64_t first = adze_rng_range(r, 0, MOST);
+    uint64_t h[2];
+    adze_type t =
+        adze_type_make(adze_sample_any(r, SET_CONST), (int)adze_rng_range(r, 0, 2), (int64_t[]){adze_rng_range(r, 0, 4), adze_rng_range(r, 1, 4)});
     p->dims = adze_ints_of(t.dims, t.rank);
     p->dtype = (int32_t)t.dtype;
-    p->data = ELEMENTS;
+    p->data = t.dtype == ADZE_BOOL ? (const void *)(BITS + first) : NUMBERS + first; /* any bytes will do for any dtype but bool */
     p->bytes = adze_type_bytes(&t);
+    adze_hash128(p->data, (size_t)p->bytes, h);
+    p->hash0 = h[0];
+    p->hash1 = h[1];
     c->nin = 0;
 }
 

@@ -16,22 +16,14 @@ static int infer_map(adze_sig *s, int set, adze_dtype result) {
     return adze_set_out(s, 0, result == ADZE_NONE ? s->in[0].dtype : result, s->in[0].rank, s->in[0].dims);
 }
 
-typedef enum domain {
-    DOM_ANY,
-    DOM_KINK,
-    DOM_NONZERO,
-    DOM_POSITIVE,
-    DOM_LOG1P,
-    DOM_INTEGERS,
-    DOM_HALVES,
-    DOM_DIVISOR,
-    DOM_APART,
-    DOM_GATE
-} domain;
+typedef enum domain { DOM_ANY, DOM_KINK, DOM_NONZERO, DOM_POSITIVE, DOM_LOG1P, DOM_INTEGERS, DOM_HALVES, DOM_DIVISOR, DOM_APART, DOM_GATE } domain;
 
-#define EVERYWHERE {.lo = -2.0, .hi = 2.0}
-#define BETWEEN(lo_, hi_) {.lo = lo_, .hi = hi_}
-#define AWAY(kink_, grid_, gap_) {.lo = -2.0, .hi = 2.0, .gap = gap_, .kink = kink_, .grid = grid_}
+#define EVERYWHERE                                                                                                                                   \
+    { .lo = -2.0, .hi = 2.0 }
+#define BETWEEN(lo_, hi_)                                                                                                                            \
+    { .lo = lo_, .hi = hi_ }
+#define AWAY(kink_, grid_, gap_)                                                                                                                     \
+    { .lo = -2.0, .hi = 2.0, .gap = gap_, .kink = kink_, .grid = grid_ }
 
 static const adze_domain DOMAINS[][2] = {
     /* of the first and the second input */

@@ -208,7 +208,7 @@ static adze_cost cost_adam(const adze_sig *s) {
 static void sample_adam(adze_rng *r, adze_case *c) {
     adze_adam_attrs *p = c->attrs;
     p->beta1 = adze_sample_coin(r, 4) ? 0.0 : 0.875;
-    p->beta2 = 0.96875;
+    p->beta2 = adze_sample_coin(r, 4) ? 0.5 : 0.96875;
     p->eps = adze_sample_coin(r, 2) ? 1e-8 : 1e-3;
     p->weight_decay = adze_sample_coin(r, 3) ? 0.0 : 0.125;
     p->decoupled = adze_sample_coin(r, 2);

@@ -45,6 +45,14 @@ expect 6 'memory limit' "$adze" info mlp --mem_limit=1K
 expect 6 'memory limit' "$adze" info mlp mem-limit=1K
 expect 2 '--mem-limit' "$adze" info mlp --mem-limit -1
 
+# --json holds for every command, and help looks at its arguments.
+for c in 'help' 'help train' 'graph mlp --batch 1'; do
+    expect 0 '{"schema":1,' "$adze" $c --json
+done
+expect 2 'one argument too many' "$adze" help train eval
+expect 2 "did you mean '--json'" "$adze" help --jsno
+expect 2 '--index' "$adze" data picture data --index -1
+
 # A file that is no model file is told so; it is no misspelt network.
 expect 2 'end in .yaml' "$adze" info "$tmp"
 expect 2 'end in .yaml' "$adze" info data/t10k-labels-idx1-ubyte
