@@ -113,6 +113,10 @@ def misses(counts, functions):
 def judge(objects, *phases):
     table, values, regions = (json.load(open(p)) for p in phases)
     functions, region_functions, region = reachable(objects, table)
+    absent = {f for f in roots()[0] if not f.endswith("_")} - {f for _, f in functions | region_functions}  # "ref_": pasted by a macro
+    if absent or not functions:
+        print("no counts of", ", ".join(sorted(absent)) or "any function", "- is this a build with --coverage?")
+        return 1
     lines, branches, missed = misses(table, functions)
     by_value = missed - misses(values, functions)[2]
     region_lines, region_branches, region_missed = misses(regions, region_functions)

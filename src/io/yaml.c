@@ -3,6 +3,7 @@
 #include "base/base.h"
 #include "base/tree.h"
 
+#include <errno.h>
 #include <libfyaml.h>
 
 enum { MAX_BYTES = 1 << 20, MAX_KEYS_COMPARED = 4096 };
@@ -40,12 +41,15 @@ static int no_memory(const reader *r) {
     return adze_fail(r->ctx, ADZE_ENOMEM, "out of memory while reading '%s'", r->file);
 }
 
-/* libfyaml's complaint as our sentence: the first one it collected. When it stops without any, it got no memory. */
+/* libfyaml's complaint as our sentence: the first one it collected. It does not say when it got no memory, but malloc does. */
 static int parser_fault(const reader *r) {
+    if (errno == ENOMEM) {
+        return no_memory(r);
+    }
     void *iter = NULL;
     const struct fy_diag_error *e = r->diag ? fy_diag_errors_iterate(r->diag, &iter) : NULL;
     if (!e || !e->msg) {
-        return no_memory(r);
+        return adze_fail(r->ctx, ADZE_EFORMAT, "%s: this is no YAML that can be read", r->file);
     }
     int len = (int)strcspn(e->msg, "\r\n");
     return adze_fail(r->ctx, ADZE_EFORMAT, "%s:%d:%d: %.*s", r->file, e->line > 0 ? e->line : 1, e->column > 0 ? e->column : 1, len < 300 ? len : 300,
@@ -194,6 +198,7 @@ static int read_event(reader *r, struct fy_event *e) {
 }
 
 static int read_events(reader *r) {
+    errno = 0;
     int status = ADZE_OK;
     struct fy_event *e;
     bool ended = false;
