@@ -1,4 +1,5 @@
-/* The fuzz targets on their corpora, without a fuzzer: what was once found by fuzzing is tried by every `make test`, and so are cut and damaged forms. */
+/* The fuzz targets on their corpora, without a fuzzer: what was once found by fuzzing is tried by every `make test`, and so are cut and damaged
+ * forms. */
 #define LLVMFuzzerTestOneInput fuzz_one_json
 #include "fuzz/fuzz_json.c"
 #undef LLVMFuzzerTestOneInput
@@ -112,8 +113,8 @@ static void png(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json), cmocka_unit_test(idx), cmocka_unit_test(gz), cmocka_unit_test(safetensors), cmocka_unit_test(yaml),
-        cmocka_unit_test(png),
+        cmocka_unit_test(json),        cmocka_unit_test(idx),  cmocka_unit_test(gz),
+        cmocka_unit_test(safetensors), cmocka_unit_test(yaml), cmocka_unit_test(png),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,9 +95,9 @@ typedef struct adze_case {
     int nin;
     adze_type in[ADZE_MAX_IN];
     adze_domain dom[ADZE_MAX_IN];
-    void *attrs;  /* the op's struct, holding defaults; sample changes it */
+    void *attrs;    /* the op's struct, holding defaults; sample changes it */
     bool any_dtype; /* nothing will be differentiated: draw integer dtypes too where the op takes them */
-    bool awkward; /* asked for sizes such as 0, 1, primes, one more than a vector */
+    bool awkward;   /* asked for sizes such as 0, 1, primes, one more than a vector */
 } adze_case;
 
 /* -- the record ------------------------------------------------------------------------------------------------------------------------------- */

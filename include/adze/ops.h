@@ -20,8 +20,9 @@ ADZE_API adze_val adze_iota(adze_graph *g, adze_type t, int axis);          /* i
 /* -- maps: y = f(x) elementwise ------------------------------------------------------------------------------------------------------------------ */
 #define ADZE_UNARY_MAPS(X)                                                                                                                           \
     X(neg)                                                                                                                                           \
-    X(abs) X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(square) X(reciprocal) X(sin) X(cos) X(tanh) X(sigmoid) X(softplus) X(erf)      \
-        X(floor) X(ceil) X(round) X(relu) X(not ) X(copy)
+    X(abs)                                                                                                                                           \
+    X(sign) X(exp) X(expm1) X(log) X(log1p) X(sqrt) X(rsqrt) X(square) X(reciprocal) X(sin) X(cos) X(tanh) X(sigmoid) X(softplus) X(erf) X(floor)    \
+        X(ceil) X(round) X(relu) X(not ) X(copy)
 #define ADZE_BINARY_MAPS(X) X(add) X(sub) X(mul) X(div) X(pow) X(min) X(max) X(eq) X(ne) X(lt) X(le) X(gt) X(ge) X(and) X(or) X(xor) X(relu_grad)
 #define ADZE_DECLARE_UNARY(name) ADZE_API adze_val adze_##name(adze_graph *g, adze_val x);
 #define ADZE_DECLARE_BINARY(name) ADZE_API adze_val adze_##name(adze_graph *g, adze_val a, adze_val b);

@@ -69,7 +69,7 @@ typedef struct adze_piece {
 } adze_piece;
 int adze_replace_file(adze_ctx *ctx, const char *path, const adze_piece *pieces, int npieces);
 int adze_append_file(adze_ctx *ctx, const char *path, const char *text); /* one whole write at the end, synced */
-int adze_sync_folder(adze_ctx *ctx, const char *path);                  /* makes a rename in it durable; minus errno */
+int adze_sync_folder(adze_ctx *ctx, const char *path);                   /* makes a rename in it durable; minus errno */
 int adze_make_dirs(adze_ctx *ctx, const char *path);                     /* like mkdir -p */
 bool adze_path_exists(adze_ctx *ctx, const char *path);
 int adze_path_join(char *out, size_t n, const char *dir, const char *name);      /* ADZE_EARG when it does not fit */

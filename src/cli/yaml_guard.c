@@ -1,4 +1,5 @@
-/* libfyaml 0.7.12 does not look whether its first request for memory was granted, and writes through the null pointer. The linker puts this check between
+/* libfyaml 0.7.12 does not look whether its first request for memory was granted, and writes through the null pointer. The linker puts this check
+ * between
  * (--wrap=fy_input_create, where libfyaml is linked statically): without memory the command ends as for any other want of it. */
 #include "cli/cli.h"
 
