@@ -113,21 +113,22 @@ static int read_key(reader *r, const char *text, bool plain, const struct fy_mar
     return ADZE_OK;
 }
 
-/* The text of a scalar, piece by piece: fy_token_get_text leaks, and takes an empty text for no memory. */
+/* The text of a scalar, piece by piece: fy_token_get_text may leak and gives an empty text when it gets no memory, and fy_token_iter_read lays the pieces
+ * over each other. */
 static int token_text(reader *r, struct fy_token *token, char **text, size_t *n) {
     adze_text t = {.ctx = r->ctx};
-    char piece[256];
     struct fy_token_iter *iter = token ? fy_token_iter_create(token) : NULL;
     if (token && !iter) {
         return no_memory(r);
     }
-    ssize_t got = 0;
-    while (iter && (got = fy_token_iter_read(iter, piece, sizeof piece)) > 0) {
-        adze_text_put(&t, piece, (size_t)got);
+    const struct fy_iter_chunk *piece = NULL;
+    int fault = 0;
+    while (iter && (piece = fy_token_iter_chunk_next(iter, piece, &fault)) != NULL) {
+        adze_text_put(&t, piece->str, piece->len);
     }
     fy_token_iter_destroy(iter);
     *n = (size_t)t.len;
-    *text = got < 0 || t.failed ? NULL : adze_arena_alloc(&r->doc->arena, *n + 1);
+    *text = fault || t.failed ? NULL : adze_arena_alloc(&r->doc->arena, *n + 1);
     if (*text && *n) {
         memcpy(*text, t.s, *n);
     }

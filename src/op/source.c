@@ -87,11 +87,11 @@ static bool dense(const adze_view *v) {
 static void move(const adze_view *to, const adze_view *from) {
     size_t size = adze_dtype_size(to->dtype);
     int64_t n = count(to);
-    if (n == 0 || to->data == from->data) {
+    if (n == 0) {
         return;
     }
     if (dense(from)) {
-        memcpy(to->data, from->data, (size_t)n * size);
+        memmove(to->data, from->data, (size_t)n * size);
         return;
     }
     for (int64_t i = 0; i < n; i++) {
