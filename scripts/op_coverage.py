@@ -11,7 +11,8 @@ import collections, glob, json, os, re, subprocess, sys
 
 def gcov_files(objects):
     for data in sorted(glob.glob(objects + "/*.gcda")):
-        text = subprocess.run(["gcov", "--branch-probabilities", "--json-format", "--stdout", os.path.abspath(data)], capture_output=True, text=True, check=True).stdout
+        command = ["gcov", "--branch-probabilities", "--json-format", "--stdout", os.path.abspath(data)]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         for report in text.splitlines():
             for f in json.loads(report)["files"]:
                 at = f["file"].find("src/op/")
@@ -91,7 +92,7 @@ def reachable(objects, counts):
                     todo.append((home[g], g))
         return {(where[tu][f], f) for tu, f in seen}
 
-    is_root = lambda f: f in named or re.match(r"(ref|run|sample)_", f)
+    is_root = lambda f: f in named or re.match(r"(ref|run|sample|view)_", f)
     main = closure(lambda f: is_root(f) and f not in region)
     return main, closure(lambda f: f in region) - main, region
 

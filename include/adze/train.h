@@ -34,6 +34,7 @@ ADZE_API const adze_field *adze_train_fields(void);
 /* Checks every option against its table row: API structs are no more trusted than command lines. */
 ADZE_API int adze_train_check(adze_ctx *ctx, const adze_train_opts *o);
 ADZE_API double adze_train_lr(const adze_train_opts *o); /* the base learning rate: lr, or the optimiser's usual one */
+ADZE_API double adze_train_l2(const adze_train_opts *o); /* the L2 factor: l2, or the optimiser's usual one */
 
 /* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
 ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);

@@ -213,7 +213,11 @@ static int start(job *j, const train_opts *t) {
         introduce(j);
         return ADZE_OK;
     }
-    if (!resume) {
+    if (!resume) { /* what a trainer refuses is told before a folder is made */
+        adze_callbacks none = {0};
+        TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, NULL, &none, &j->trainer));
+        adze_trainer_free(j->trainer);
+        j->trainer = NULL;
         TRY(cli_rundir_create(&j->run, j->c, t->out, adze_model_name(j->model)));
         char *yaml;
         TRY(adze_model_to_yaml(j->model, &yaml));

@@ -6,7 +6,11 @@
 #include <errno.h>
 #include <libfyaml.h>
 
-enum { MAX_BYTES = 1 << 20, MAX_KEYS_COMPARED = 4096 };
+enum {
+    MAX_BYTES = 1 << 20,
+    MAX_BLANK_LINES = 10000, /* libfyaml keeps those behind a block of text on the stack */
+    MAX_KEYS_COMPARED = 4096
+};
 
 struct adze_doc {
     adze_arena arena;
@@ -133,6 +137,9 @@ static int token_text(reader *r, struct fy_token *token, char **text, size_t *n)
         memcpy(*text, t.s, *n);
     }
     adze_text_drop(&t);
+    if (fault && errno != ENOMEM) {
+        return refuse(r, fy_token_start_mark(token), "this text cannot be read");
+    }
     return *text ? ADZE_OK : no_memory(r);
 }
 
@@ -239,12 +246,29 @@ static int parse(reader *r, const char *text, size_t n) {
     return status;
 }
 
+/* A block of text that ends with the file lets libfyaml read a line break it has not set: the last line always gets one. */
+static int parse_ended(reader *r, const char *text, size_t n) {
+    if (text[n - 1] == '\n') {
+        return parse(r, text, n);
+    }
+    char *ended = adze_alloc(r->ctx, (int64_t)n + 1, 1);
+    if (!ended) {
+        return ADZE_ENOMEM;
+    }
+    memcpy(ended, text, n);
+    ended[n] = '\n';
+    int status = parse(r, ended, n + 1);
+    adze_free(r->ctx, ended);
+    return status;
+}
+
 /* libfyaml is given UTF-8 without zero bytes only: what else it might make of such bytes need not be known. */
 static int check_text(adze_ctx *ctx, const char *text, size_t n, const char *file) {
     if (n > MAX_BYTES) {
         return adze_fail(ctx, ADZE_EFORMAT, "%s: the file has %zu bytes, at most %d are allowed", file, n, MAX_BYTES);
     }
-    int line = 1;
+    int line = 1, blank = 0;
+    bool empty = true; /* this line, so far */
     for (size_t i = 0, len; i < n; i += len) {
         char four[5] = {0};
         memcpy(four, text + i, n - i < 4 ? n - i : 4);
@@ -253,9 +277,16 @@ static int check_text(adze_ctx *ctx, const char *text, size_t n, const char *fil
         if (!len || control) {
             return adze_fail(ctx, ADZE_EFORMAT, "%s:%d: byte %zu is no UTF-8 text", file, line, i);
         }
+        if (four[0] == '%' && (i == 0 || text[i - 1] == '\n')) { /* a long one keeps libfyaml busy for minutes */
+            return adze_fail(ctx, ADZE_EFORMAT, "%s:%d:1: %%YAML and %%TAG directives are not allowed here", file, line);
+        }
+        bool end = four[0] == '\n' || four[0] == '\r';
+        empty = empty && strchr(" \t\r\n", four[0]);
+        blank += end && empty;
+        empty = empty || end;
         line += four[0] == '\n';
     }
-    return ADZE_OK;
+    return blank <= MAX_BLANK_LINES ? ADZE_OK : adze_fail(ctx, ADZE_EFORMAT, "%s: the file has more than %d empty lines", file, MAX_BLANK_LINES);
 }
 
 int adze_yaml_parse(adze_ctx *ctx, const char *text, size_t n, const char *file, adze_doc **out) {
@@ -268,7 +299,7 @@ int adze_yaml_parse(adze_ctx *ctx, const char *text, size_t n, const char *file,
     }
     doc->arena.ctx = ctx;
     reader r = {.ctx = ctx, .doc = doc, .file = file};
-    int status = n ? parse(&r, text, n) : adze_fail(ctx, ADZE_EFORMAT, "%s: the file is empty", file);
+    int status = n ? parse_ended(&r, text, n) : adze_fail(ctx, ADZE_EFORMAT, "%s: the file is empty", file);
     if (status != ADZE_OK) {
         adze_doc_free(doc);
         return status;

@@ -21,7 +21,8 @@ static const adze_field train_fields[] = {
     {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL,
      "learning rate; 0: the optimizer's usual one (sgd 0.1, momentum and nesterov 0.02, adam and adamw 0.001)"},
     {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "0.9", 0, 1, NULL, "of momentum and nesterov"},
-    {"l2", ADZE_F_F64, 0, AT(l2), 0, "0.0005", 0, 1e6, NULL, "l2 times the weight is added to its gradient (not to biases and scales)"},
+    {"l2", ADZE_F_F64, 0, AT(l2), 0, "-1", -1, 1e6, NULL,
+     "l2 times the weight is added to its gradient (not to biases and scales); -1: 0.0005, with adam and adamw 0"},
     {"weight_decay", ADZE_F_F64, 0, AT(weight_decay), 0, "0", 0, 1e6, NULL, "decoupled decay of adamw: weights shrink by lr times this"},
     {"beta1", ADZE_F_F64, 0, AT(beta1), 0, "0.9", 0, 0.9999999, NULL, "adam: decay of the first moment"},
     {"beta2", ADZE_F_F64, 0, AT(beta2), 0, "0.999", 0, 0.9999999, NULL, "adam: decay of the second moment"},
@@ -87,6 +88,11 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
 double adze_train_lr(const adze_train_opts *o) {
     static const double usual[] = {[ADZE_SGD] = 0.1, [ADZE_MOMENTUM] = 0.02, [ADZE_NESTEROV] = 0.02, [ADZE_ADAM] = 0.001, [ADZE_ADAMW] = 0.001};
     return o->lr > 0 ? o->lr : usual[o->optimizer];
+}
+
+double adze_train_l2(const adze_train_opts *o) {
+    bool adaptive = o->optimizer == ADZE_ADAM || o->optimizer == ADZE_ADAMW; /* which would rescale the penalty's gradient with the loss's */
+    return o->l2 >= 0 ? o->l2 : adaptive ? 0 : 0.0005;
 }
 
 /* -- tables as JSON ---------------------------------------------------------------------------------------------------------------------------- */

@@ -88,7 +88,7 @@ static adze_val role_val(adze_steps *s, adze_graph *g, int param, const char *ro
 static adze_val update_apply(adze_steps *s, adze_graph *g, int param, adze_val w, adze_val grad, const update_inputs *in) {
     const adze_train_opts *o = s->o;
     bool decay = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
-    double l2 = decay ? o->l2 : 0;
+    double l2 = decay ? adze_train_l2(o) : 0;
     if (o->optimizer == ADZE_ADAM || o->optimizer == ADZE_ADAMW) {
         bool decoupled = o->optimizer == ADZE_ADAMW;
         if (decoupled && l2 > 0) {

@@ -367,7 +367,7 @@ static void judge(adze_trainer *t, adze_epoch_stats *s) {
     bool by_loss = t->o.monitor == ADZE_MONITOR_VAL_LOSS;
     double v = by_loss ? (t->nval > 0 ? s->val_loss : s->loss) : t->nval > 0 ? s->val_acc : s->acc;
     double gain = by_loss ? t->p.best - v : v - t->p.best;
-    s->best = t->p.best_epoch < 0 || (gain > 0 && gain >= t->o.min_delta);
+    s->best = t->p.best_epoch < 0 || isnan(t->p.best) || (gain > 0 && gain >= t->o.min_delta);
     if (s->best) {
         t->p.best = v;
         t->p.best_epoch = t->p.epoch;
