@@ -48,6 +48,7 @@ static void same_as_json(void **state) {
         {"- a\n- b: 1\n  c: 2\n", "[\"a\",{\"b\":1,\"c\":2}]"},
         {"a: 'it''s'", "{\"a\":\"it's\"}"},
         {"a: \"x\\ty\"", "{\"a\":\"x\\ty\"}"},
+        {"a: |\n  ", "{\"a\":\"\"}"}, /* a block that ends with the file */
         {"a: |\n  one\n  two\n", "{\"a\":\"one\\ntwo\\n\"}"},
         {"# only a remark\na: b # and another\n", "{\"a\":\"b\"}"},
         {"---\na: b\n...\n", "{\"a\":\"b\"}"},
@@ -155,6 +156,16 @@ static void bounds_hold(void **state) {
     assert_int_equal(adze_yaml_parse(ctx, big, 66, "t.yaml", &d), ADZE_EFORMAT);
     assert_string_equal(adze_errmsg(ctx), "t.yaml:1:33: lists and maps are nested more than 32 deep");
     assert_int_equal(adze_yaml_parse(ctx, "a: b\0c", 6, "t.yaml", &d), ADZE_EFORMAT);
+    memset(big, '\n', n); /* libfyaml would want 8 MiB of stack for this block's empty lines */
+    memcpy(big, "a: |\n x\n", 8);
+    assert_int_equal(adze_yaml_parse(ctx, big, 1 << 20, "t.yaml", &d), ADZE_EFORMAT);
+    assert_string_equal(adze_errmsg(ctx), "t.yaml: the file has more than 10000 empty lines");
+    assert_int_equal(adze_yaml_parse(ctx, big, 10000, "t.yaml", &d), ADZE_OK);
+    adze_doc_free(d);
+    memset(big, 'x', n);
+    memcpy(big, "a: 1\n%", 6); /* and minutes for this directive */
+    assert_int_equal(adze_yaml_parse(ctx, big, 1 << 20, "t.yaml", &d), ADZE_EFORMAT);
+    assert_string_equal(adze_errmsg(ctx), "t.yaml:2:1: %YAML and %TAG directives are not allowed here");
     free(big);
 }
 

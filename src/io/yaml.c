@@ -117,8 +117,8 @@ static int read_key(reader *r, const char *text, bool plain, const struct fy_mar
     return ADZE_OK;
 }
 
-/* The text of a scalar, piece by piece: fy_token_get_text may leak and gives an empty text when it gets no memory, and fy_token_iter_read lays the pieces
- * over each other. */
+/* The text of a scalar, piece by piece: fy_token_get_text may leak and gives an empty text when it gets no memory, and fy_token_iter_read lays the
+ * pieces over each other. */
 static int token_text(reader *r, struct fy_token *token, char **text, size_t *n) {
     adze_text t = {.ctx = r->ctx};
     struct fy_token_iter *iter = token ? fy_token_iter_create(token) : NULL;
@@ -277,7 +277,7 @@ static int check_text(adze_ctx *ctx, const char *text, size_t n, const char *fil
         if (!len || control) {
             return adze_fail(ctx, ADZE_EFORMAT, "%s:%d: byte %zu is no UTF-8 text", file, line, i);
         }
-        if (four[0] == '%' && (i == 0 || text[i - 1] == '\n')) { /* a long one keeps libfyaml busy for minutes */
+        if (four[0] == '%' && (i == 0 || text[i - 1] == '\n' || text[i - 1] == '\r')) { /* a long one keeps libfyaml busy for minutes */
             return adze_fail(ctx, ADZE_EFORMAT, "%s:%d:1: %%YAML and %%TAG directives are not allowed here", file, line);
         }
         bool end = four[0] == '\n' || four[0] == '\r';
