@@ -162,6 +162,10 @@ static void bounds_hold(void **state) {
     assert_string_equal(adze_errmsg(ctx), "t.yaml: the file has more than 10000 empty lines");
     assert_int_equal(adze_yaml_parse(ctx, big, 10000, "t.yaml", &d), ADZE_OK);
     adze_doc_free(d);
+    memset(big, '%', n);
+    memcpy(big, "a: !<", 5);
+    assert_int_equal(adze_yaml_parse(ctx, big, 1 << 20, "t.yaml", &d), ADZE_EFORMAT);
+    assert_string_equal(adze_errmsg(ctx), "t.yaml: the file has more than 1000 percent signs");
     memset(big, 'x', n);
     memcpy(big, "a: 1\n%", 6); /* and minutes for this directive */
     assert_int_equal(adze_yaml_parse(ctx, big, 1 << 20, "t.yaml", &d), ADZE_EFORMAT);

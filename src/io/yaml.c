@@ -9,6 +9,7 @@
 enum {
     MAX_BYTES = 1 << 20,
     MAX_BLANK_LINES = 10000, /* libfyaml keeps those behind a block of text on the stack */
+    MAX_PERCENTS = 1000,     /* in a tag, libfyaml's time grows with the square of their number */
     MAX_KEYS_COMPARED = 4096
 };
 
@@ -262,13 +263,26 @@ static int parse_ended(reader *r, const char *text, size_t n) {
     return status;
 }
 
-/* libfyaml is given UTF-8 without zero bytes only: what else it might make of such bytes need not be known. */
+typedef struct text_count { /* of what libfyaml takes too much time or stack for */
+    int blank, percents;
+    bool empty; /* this line, so far */
+} text_count;
+
+static void count_byte(text_count *t, char c) {
+    bool end = c == '\n' || c == '\r';
+    t->empty = t->empty && strchr(" \t\r\n", c);
+    t->blank += end && t->empty;
+    t->empty = t->empty || end;
+    t->percents += c == '%';
+}
+
+/* libfyaml is given UTF-8 without zero bytes only, and nothing that it is slow or careless with: what else it might make of it need not be known. */
 static int check_text(adze_ctx *ctx, const char *text, size_t n, const char *file) {
     if (n > MAX_BYTES) {
         return adze_fail(ctx, ADZE_EFORMAT, "%s: the file has %zu bytes, at most %d are allowed", file, n, MAX_BYTES);
     }
-    int line = 1, blank = 0;
-    bool empty = true; /* this line, so far */
+    int line = 1;
+    text_count t = {.empty = true};
     for (size_t i = 0, len; i < n; i += len) {
         char four[5] = {0};
         memcpy(four, text + i, n - i < 4 ? n - i : 4);
@@ -277,16 +291,17 @@ static int check_text(adze_ctx *ctx, const char *text, size_t n, const char *fil
         if (!len || control) {
             return adze_fail(ctx, ADZE_EFORMAT, "%s:%d: byte %zu is no UTF-8 text", file, line, i);
         }
-        if (four[0] == '%' && (i == 0 || text[i - 1] == '\n' || text[i - 1] == '\r')) { /* a long one keeps libfyaml busy for minutes */
+        if (four[0] == '%' && (i == 0 || text[i - 1] == '\n' || text[i - 1] == '\r')) {
             return adze_fail(ctx, ADZE_EFORMAT, "%s:%d:1: %%YAML and %%TAG directives are not allowed here", file, line);
         }
-        bool end = four[0] == '\n' || four[0] == '\r';
-        empty = empty && strchr(" \t\r\n", four[0]);
-        blank += end && empty;
-        empty = empty || end;
+        count_byte(&t, four[0]);
         line += four[0] == '\n';
     }
-    return blank <= MAX_BLANK_LINES ? ADZE_OK : adze_fail(ctx, ADZE_EFORMAT, "%s: the file has more than %d empty lines", file, MAX_BLANK_LINES);
+    if (t.blank > MAX_BLANK_LINES || t.percents > MAX_PERCENTS) {
+        return adze_fail(ctx, ADZE_EFORMAT, "%s: the file has more than %d %s", file, t.blank > MAX_BLANK_LINES ? MAX_BLANK_LINES : MAX_PERCENTS,
+                         t.blank > MAX_BLANK_LINES ? "empty lines" : "percent signs");
+    }
+    return ADZE_OK;
 }
 
 int adze_yaml_parse(adze_ctx *ctx, const char *text, size_t n, const char *file, adze_doc **out) {
