@@ -154,8 +154,8 @@ static int improve(adze_sched *s, adze_live *live, adze_live *best) {
 }
 
 static int try_all(adze_sched *s, adze_live *live, adze_live *best) {
-    enum { SMALL = 1000, TRIES = 24 }; /* graphs of more steps get fewer tries: compiling stays quick */
-    int tries = s->n < SMALL ? TRIES : s->n < 4 * SMALL ? 2 : 0;
+    enum { TINY = 400, SMALL = 1000, MANY = 150, TRIES = 24 }; /* graphs of more steps get fewer tries: compiling stays quick */
+    int tries = s->n < TINY ? MANY : s->n < SMALL ? TRIES : s->n < 4 * SMALL ? 2 : 0;
     by_construction(s);
     s->how = ADZE_POLICY_PRIORITY;
     TRY(keep_best(s, live, best));

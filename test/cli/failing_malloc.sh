@@ -1,6 +1,6 @@
 # malloc itself fails, at the n-th call only or from it on, also inside libfyaml, libpng, zlib and libc: the command ends with an exit code of its table
 # and says why, or gives the whole result; it never dies of a signal. Usage: failing_malloc.sh ADZE; $FAILING_MALLOC is the library to preload.
-# Every n is tried; ADZE_QUICK=1 tries every 5th.
+# Every n is tried, of a training every 8th; ADZE_QUICK=1 tries every 5th of those.
 set -u
 adze=$1
 lib=${FAILING_MALLOC:?the library test/failing_malloc.c}
@@ -72,6 +72,6 @@ sweep 'a contact sheet as PNG' sheet.png data show ./set --columns 2 --out sheet
 sweep 'predict of a PNG' - predict m.safetensors picture.png
 sweep 'data info of a packed set' - data info ./set
 sweep 'zoo show' - zoo show lenet5
-step=$((step * 3)) # a training asks often for memory
+step=$((step * 8)) # a training asks often for memory: a sample
 sweep 'train' fresh/model.safetensors train net.yaml --data ./set --epochs 1 --batch 4 --val-count 2 --threads 1 --out fresh --quiet
 exit $bad
