@@ -1,7 +1,6 @@
 /* XOR learned by a 2-8-1 network in under 40 lines: a graph, its gradient, a plan, a session. Any failure sticks and shows at the end. */
 #include <adze.h>
 #include <stdio.h>
-
 int main(void) {
     adze_ctx *ctx;
     adze_graph *g;
@@ -32,8 +31,9 @@ int main(void) {
     for (int step = 0; step < 3000 && !bad; step++) {
         bad = adze_session_run(s) || adze_session_output(s, "y", &y);
     }
-    for (int i = 0; i < 4 && !bad; i++) {
+    for (int i = 0; i < 4 && !bad; i++)
         printf("%g xor %g = %.3f\n", points[2 * i], points[2 * i + 1], adze_tensor_get(&y, i));
-    }
-    return bad ? fprintf(stderr, "%s\n", adze_errmsg(ctx)), 1 : adze_tensor_get(&y, 1) < 0.9 || adze_tensor_get(&y, 3) > 0.1;
+    int wrong = bad ? fprintf(stderr, "%s\n", adze_errmsg(ctx)) : adze_tensor_get(&y, 1) < 0.9 || adze_tensor_get(&y, 3) > 0.1;
+    adze_session_free(s), adze_plan_free(plan), adze_store_free(store), adze_graph_free(g), adze_ctx_free(ctx);
+    return wrong != 0;
 }
