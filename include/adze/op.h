@@ -55,7 +55,16 @@ typedef struct adze_run { /* what changes from run to run */
     int64_t first_example;
 } adze_run;
 
-typedef struct adze_step {
+typedef struct adze_step adze_step;
+
+/* What a kernel does with a block of its first output as soon as that is final: the elementwise steps that follow. The output is seen as a matrix
+ * whose columns are the last axis. */
+typedef struct adze_tail {
+    void (*rows)(const adze_step *s, int64_t row, int64_t nrows, int64_t col, int64_t ncols);
+    const adze_step *step;
+} adze_tail;
+
+struct adze_step {
     const adze_op *op;
     const void *attrs;
     int nin, nout;
@@ -64,7 +73,15 @@ typedef struct adze_step {
     char *local;   /* thread ith owns local + ith * local_stride */
     size_t local_stride;
     const adze_run *run;
-} adze_step;
+    const adze_tail *tail; /* NULL unless the kernel says that it calls adze_tail_run */
+    char *partial;         /* the sum of one leaf of the batch so far (adze_kernel.partial); NULL outside groups */
+};
+
+static inline void adze_tail_run(const adze_step *s, int64_t row, int64_t nrows, int64_t col, int64_t ncols) {
+    if (s->tail) {
+        s->tail->rows(s->tail->step, row, nrows, col, ncols);
+    }
+}
 
 /* Thread ith of nth does its share; the bits never depend on nth. */
 typedef void (*adze_kernel_fn)(const adze_step *s, int ith, int nth);
@@ -78,7 +95,20 @@ typedef struct adze_kernel {
     size_t (*scratch)(const adze_sig *);     /* shared bytes; NULL: none */
     size_t (*local)(const adze_sig *);       /* bytes for each thread; NULL: none */
     adze_kernel_fn run[ADZE_MAX_PHASES + 1]; /* phases with a barrier between them; NULL ends */
+    bool tail;                               /* calls adze_tail_run once for every block of output 0, when no later phase changes it */
+    void (*rows)(const adze_step *s, int64_t row, int64_t nrows, int64_t col, int64_t ncols); /* may be another kernel's tail */
+
+    /* How a group of steps passes over the batch, a few examples at a time, so that what lies between them never leaves the cache. A slice is the same
+     * step with views of some examples (axis 0 of the sliced inputs and of the outputs), scratch and local as the whole step has them. */
+    uint32_t sliced; /* bit i: input i is sliced along axis 0; 0: the kernel takes whole batches only */
+    int prepare;     /* phases before this one read no sliced input (they pack weights); run[prepare] called as (0, 1) serves a slice */
+    /* A sum over the batch: bytes of a leaf's part. run[prepare] then adds the slice to s->partial (all bytes 0 at first) and leaves the outputs alone;
+     * finish makes the outputs from the parts of all leaves, added in ascending order; they lie stride bytes apart. */
+    size_t (*partial)(const adze_sig *);
+    void (*finish)(const adze_step *s, const char *partials, size_t stride, int64_t leaves, int ith, int nth);
 } adze_kernel;
+
+enum { ADZE_LEAF = 16 }; /* examples of a leaf: sums over a batch are sums of leaves */
 
 /* -- random test cases ------------------------------------------------------------------------------------------------------------------------ */
 
