@@ -98,12 +98,12 @@ typedef struct adze_kernel {
     bool tail;                               /* calls adze_tail_run once for every block of output 0, when no later phase changes it */
     void (*rows)(const adze_step *s, int64_t row, int64_t nrows, int64_t col, int64_t ncols); /* may be another kernel's tail */
 
-    /* How a group of steps passes over the batch, a few examples at a time, so that what lies between them never leaves the cache. A slice is the same
-     * step with views of some examples (axis 0 of the sliced inputs and of the outputs), scratch and local as the whole step has them. */
+    /* How a group of steps passes over the batch, a few examples at a time, so that what lies between them never leaves the cache. A slice is the
+     * same step with views of some examples (axis 0 of the sliced inputs and of the outputs), scratch and local as the whole step has them. */
     uint32_t sliced; /* bit i: input i is sliced along axis 0; 0: the kernel takes whole batches only */
     int prepare;     /* phases before this one read no sliced input (they pack weights); run[prepare] called as (0, 1) serves a slice */
-    /* A sum over the batch: bytes of a leaf's part. run[prepare] then adds the slice to s->partial (all bytes 0 at first) and leaves the outputs alone;
-     * finish makes the outputs from the parts of all leaves, added in ascending order; they lie stride bytes apart. */
+    /* A sum over the batch: bytes of a leaf's part. run[prepare] then adds the slice to s->partial (all bytes 0 at first) and leaves the outputs
+     * alone; finish makes the outputs from the parts of all leaves, added in ascending order; they lie stride bytes apart. */
     size_t (*partial)(const adze_sig *);
     void (*finish)(const adze_step *s, const char *partials, size_t stride, int64_t leaves, int ith, int nth);
 } adze_kernel;
