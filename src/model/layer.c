@@ -4,23 +4,9 @@
 #include <stdio.h>
 
 static const adze_layer_kind *const KINDS[] = {
-    &adze_layer_dense,
-    &adze_layer_conv,
-    &adze_layer_maxpool,
-    &adze_layer_avgpool,
-    &adze_layer_global_avgpool,
-    &adze_layer_subsample,
-    &adze_layer_global_maxpool,
-    &adze_layer_activation,
-    &adze_layer_softmax,
-    &adze_layer_batchnorm,
-    &adze_layer_layernorm,
-    &adze_layer_dropout,
-    &adze_layer_flatten,
-    &adze_layer_reshape,
-    &adze_layer_add,
-    &adze_layer_concat,
-    &adze_layer_rbf,
+    &adze_layer_dense,          &adze_layer_conv,       &adze_layer_maxpool, &adze_layer_avgpool,   &adze_layer_global_avgpool, &adze_layer_subsample,
+    &adze_layer_global_maxpool, &adze_layer_activation, &adze_layer_softmax, &adze_layer_batchnorm, &adze_layer_layernorm,      &adze_layer_dropout,
+    &adze_layer_flatten,        &adze_layer_reshape,    &adze_layer_add,     &adze_layer_concat,    &adze_layer_shortcut,       &adze_layer_rbf,
 };
 
 const adze_layer_kind *adze_layer_kind_at(int i) {

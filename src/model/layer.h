@@ -80,7 +80,7 @@ const adze_layer_kind *adze_layer_kind_find(const char *name);
 
 extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
     adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
-    adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat;
+    adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut;
 
 /* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
 typedef struct adze_spec adze_spec;
@@ -213,6 +213,10 @@ typedef struct adze_zoo_net {
 adze_tree *adze_zoo_set(adze_zoo *z, adze_tree *map, const char *key, const char *value); /* "[1, 2]" becomes a list; NULL: a map */
 /* Appends a layer: its type, its name, then keys and values in turn, ended by NULL. */
 void adze_zoo_layer(adze_zoo *z, const char *type, const char *name, ...);
-extern const adze_zoo_net adze_zoo_mlp[], adze_zoo_lenet[]; /* each ends in a NULL name */
+/* Appends a repeat, into which the next layers go; returns the list that z->layers was, to be put back after the last of them. */
+adze_tree *adze_zoo_repeat(adze_zoo *z, const char *name, const char *times);
+void adze_zoo_imagenet(adze_zoo *z); /* input of 224 x 224 x 3, the usual means and deviations, and the list of layers */
+extern const adze_zoo_net adze_zoo_mlp[], adze_zoo_lenet[], adze_zoo_resnet[], adze_zoo_alexnet[], adze_zoo_vgg[],
+    adze_zoo_squeezenet[]; /* each ends in a NULL name */
 
 #endif

@@ -3,11 +3,13 @@
 
 typedef struct norm {
     double eps, momentum;
+    int32_t activation;
 } norm;
 
 static const adze_field BATCHNORM_FIELDS[] = {
     {"eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the variance"},
     {"momentum", ADZE_F_F64, 0, offsetof(norm, momentum), 0, "0.9", 0, 1, NULL, "share of the old running statistics kept at each step"},
+    {"activation", ADZE_F_ENUM, 0, offsetof(norm, activation), 0, "none", 0, 0, adze_activation_names, "function of the result"},
     {0},
 };
 
@@ -21,18 +23,18 @@ static adze_val batchnorm_build(adze_builder *b, const void *fields) {
     adze_val var = adze_layer_vector(b, "var", c, 1, ADZE_SLOT_STATE);
     adze_layer_macs(b, (double)adze_type_count(&x) / (double)(x.dims[0] ? x.dims[0] : 1));
     if (!b->train) {
-        return adze_batchnorm_eval(b->g, b->x[0], scale, shift, mean, var, f->eps);
+        return adze_layer_activate(b, adze_batchnorm_eval(b->g, b->x[0], scale, shift, mean, var, f->eps), f->activation);
     }
     adze_val batch_mean, batch_var;
     adze_val y = adze_batchnorm(b->g, b->x[0], scale, shift, f->eps, &batch_mean, &batch_var);
     adze_ema(b->g, mean, batch_mean, f->momentum);
     adze_ema(b->g, var, batch_var, f->momentum); /* biased: divided by the count */
-    return y;
+    return adze_layer_activate(b, y, f->activation);
 }
 
 const adze_layer_kind adze_layer_batchnorm = {
     .name = "batchnorm",
-    .doc = "y = (x - mean) / sqrt(var + eps) * scale + shift per channel: the batch's biased statistics in training, running ones in use",
+    .doc = "y = fn((x - mean) / sqrt(var + eps) * scale + shift) per channel: the batch's biased statistics in training, running ones in use",
     .fields = BATCHNORM_FIELDS,
     .size = sizeof(norm),
     .from_min = 1,

@@ -45,14 +45,29 @@ static void put_ints(printer *p, const adze_ints *v) {
     adze_text_put(p->t, "]", 1);
 }
 
+/* Whether pad_lo and pad_hi are one list, which people write as "pad". */
+static bool even_border(const adze_field *table, const void *obj) {
+    const adze_field *lo = adze_field_find(table, "pad_lo"), *hi = adze_field_find(table, "pad_hi");
+    if (!lo || !hi) {
+        return false;
+    }
+    const adze_ints *a = (const adze_ints *)(const void *)((const char *)obj + lo->offset);
+    const adze_ints *b = (const adze_ints *)(const void *)((const char *)obj + hi->offset);
+    return a->n > 0 && a->n == b->n && memcmp(a->v, b->v, sizeof *a->v * (size_t)a->n) == 0;
+}
+
 /* The fields that differ from their defaults, as the rest of a map. */
 static void put_fields(printer *p, const adze_field *table, const void *obj) {
+    bool even = p->yaml && even_border(table, obj);
     for (const adze_field *f = table; f->name; f++) {
+        if (even && strcmp(f->name, "pad_hi") == 0) {
+            continue;
+        }
         if (adze_field_is_default(f, obj) && !(f->flags & ADZE_FIELD_REQUIRED)) {
             continue;
         }
         const char *at = (const char *)obj + f->offset;
-        put_key(p, f->name);
+        put_key(p, even && strcmp(f->name, "pad_lo") == 0 ? "pad" : f->name);
         if (f->kind == ADZE_F_INTS) {
             put_ints(p, (const adze_ints *)(const void *)at);
         } else if (f->kind == ADZE_F_STR) {

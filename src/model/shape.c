@@ -75,8 +75,17 @@ const adze_layer_kind adze_layer_reshape = {
     .build = reshape_build,
 };
 
+typedef struct add {
+    int32_t activation;
+} add;
+
+static const adze_field ADD_FIELDS[] = {
+    {"activation", ADZE_F_ENUM, 0, offsetof(add, activation), 0, "none", 0, 0, adze_activation_names, "function of the sum"},
+    {0},
+};
+
 static adze_val add_build(adze_builder *b, const void *fields) {
-    (void)fields;
+    const add *f = fields;
     adze_val y = b->x[0];
     adze_type first = adze_layer_in(b, 0);
     for (int i = 1; i < b->nx; i++) {
@@ -88,14 +97,14 @@ static adze_val add_build(adze_builder *b, const void *fields) {
         }
         y = adze_add(b->g, y, b->x[i]);
     }
-    return y;
+    return adze_layer_activate(b, y, f->activation);
 }
 
 const adze_layer_kind adze_layer_add = {
     .name = "add",
-    .doc = "the sum of its inputs, which have one shape (from: [a, b])",
-    .fields = NO_FIELDS,
-    .size = sizeof(nothing),
+    .doc = "fn of the sum of its inputs, which have one shape (from: [a, b])",
+    .fields = ADD_FIELDS,
+    .size = sizeof(add),
     .from_min = 2,
     .from_max = ADZE_LAYER_MAX_FROM,
     .build = add_build,

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-static const adze_zoo_net *const FAMILIES[] = {adze_zoo_mlp, adze_zoo_lenet};
+static const adze_zoo_net *const FAMILIES[] = {adze_zoo_mlp, adze_zoo_lenet, adze_zoo_resnet, adze_zoo_alexnet, adze_zoo_vgg, adze_zoo_squeezenet};
 
 static const adze_zoo_net *net_at(int i) {
     for (size_t f = 0; f < ADZE_COUNT(FAMILIES) && i >= 0; f++) {
@@ -81,6 +81,23 @@ void adze_zoo_layer(adze_zoo *z, const char *type, const char *name, ...) {
         adze_zoo_set(z, map, key, va_arg(ap, const char *));
     }
     va_end(ap);
+}
+
+adze_tree *adze_zoo_repeat(adze_zoo *z, const char *name, const char *times) {
+    adze_tree *outer = z->layers, *map = child(z, outer, ADZE_T_MAP, NULL, NULL);
+    adze_zoo_set(z, map, "repeat", times);
+    adze_zoo_set(z, map, "name", name);
+    z->layers = adze_zoo_set(z, map, "layers", "[]");
+    return outer;
+}
+
+void adze_zoo_imagenet(adze_zoo *z) {
+    adze_zoo_set(z, z->root, "input", "[224, 224, 3]");
+    adze_tree *pre = adze_zoo_set(z, z->root, "preprocess", NULL);
+    adze_zoo_set(z, pre, "fixed", "true");
+    adze_zoo_set(z, pre, "mean", "[0.485, 0.456, 0.406]");
+    adze_zoo_set(z, pre, "sd", "[0.229, 0.224, 0.225]");
+    z->layers = adze_zoo_set(z, z->root, "layers", "[]");
 }
 
 static int make(adze_zoo *z, const adze_zoo_net *net, adze_model **out) {
