@@ -294,7 +294,10 @@ static void check_kernel(ot *t, ot_case *c, const adze_kernel *k, const char *is
 }
 
 static void check_case(ot *t, ot_case *c) {
-    static const adze_kernel_list *const lists[] = {&adze_kernels_ref, &adze_kernels_v2, &adze_kernels_v3, &adze_kernels_v4};
+    static const adze_kernel_list *const lists[][2] = {{&adze_linear_ref, &adze_kernels_ref},
+                                                       {&adze_linear_v2, &adze_kernels_v2},
+                                                       {&adze_linear_v3, &adze_kernels_v3},
+                                                       {&adze_linear_v4, &adze_kernels_v4}};
     int *kernels = t->user;
     if (!c->op->ref) {
         return;
@@ -316,8 +319,9 @@ static void check_case(ot *t, ot_case *c) {
         free_all(other);
     }
     for (int level = 0; level <= (int)adze_isa_best() && level < (int)ADZE_COUNT(lists); level++) {
-        for (int i = 0; i < lists[level]->count; i++) {
-            const adze_kernel *k = &lists[level]->kernels[i];
+        for (int i = 0; i < lists[level][0]->count + lists[level][1]->count; i++) {
+            const int linear = lists[level][0]->count;
+            const adze_kernel *k = i < linear ? &lists[level][0]->kernels[i] : &lists[level][1]->kernels[i - linear];
             if (strcmp(k->op, c->op->name) == 0 && (!k->accept || k->accept(&s))) {
                 check_kernel(t, c, k, adze_isa_name((adze_isa)level), ref);
                 kernels[level]++;
