@@ -98,6 +98,7 @@ typedef struct adze_compile_opts {
     const char *device;                                          /* "cpu" (default) or "ref" */
     bool no_simplify;                                            /* for tests */
     bool no_reuse;                                               /* every value its own memory: for tests */
+    bool no_group;                                               /* no step works on parts of the batch: for tests */
     bool poison;                                                 /* freed memory is filled with NaN after its last use: for tests */
     uint64_t random_order;                                       /* not 0: a random legal order of this seed: for tests */
     void (*dump)(void *user, adze_pass after, const char *text); /* called after each pass */

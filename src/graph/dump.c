@@ -32,7 +32,8 @@ static void print_node(const adze_graph *g, const adze_gnode *n, adze_text *t) {
     }
     adze_text_add(t, "  # %s", n->name);
     if (n->region) {
-        adze_text_add(t, " [%s %s]", g->regions[n->region].kind == ADZE_REGION_GUARD ? "guard" : "repeat", g->regions[n->region].name);
+        static const char *const KINDS[] = {"", "guard ", "repeat ", ""};
+        adze_text_add(t, " [%s%s]", KINDS[g->regions[n->region].kind], g->regions[n->region].name);
     }
     adze_text_add(t, "\n");
 }
@@ -95,7 +96,7 @@ static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
     if (at->place == ADZE_PLACE_SLOT) {
         snprintf(place, sizeof place, "slot %d", (int)at->slot);
     } else {
-        snprintf(place, sizeof place, "%lld", (long long)at->offset);
+        snprintf(place, sizeof place, "%s%lld", at->place == ADZE_PLACE_LOCAL ? "local " : "", (long long)at->offset);
     }
     adze_text_add(t, "%5d  %-28.28s %-16.16s %-10.10s %-28.28s %12s %12lld", (int)i, s->name, s->op->name, s->kernel ? s->kernel->name : "ref",
                   adze_type_print(&out, type, sizeof type), place, (long long)adze_type_bytes(&out));

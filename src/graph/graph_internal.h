@@ -29,7 +29,12 @@ typedef struct adze_gval {
     int32_t node, out;
 } adze_gval;
 
-typedef enum adze_region_kind { ADZE_REGION_NONE, ADZE_REGION_GUARD, ADZE_REGION_REPEAT } adze_region_kind;
+typedef enum adze_region_kind {
+    ADZE_REGION_NONE,
+    ADZE_REGION_GUARD,
+    ADZE_REGION_REPEAT,
+    ADZE_REGION_GROUP /* of a plan: pass_group.c */
+} adze_region_kind;
 
 typedef struct adze_region {
     const char *name; /* full path: regions of one name share one trip count */

@@ -16,8 +16,31 @@ size_t adze_step_scratch(const adze_work *w, int32_t node) {
     return n->op->ref_scratch ? n->op->ref_scratch(&s) : 0;
 }
 
+int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf) {
+    const adze_gnode *n = &w->g->nodes[node];
+    if (w->g->regions[n->region].kind != ADZE_REGION_GROUP || !adze_group_sums(w, node)) {
+        return 0;
+    }
+    adze_type types[ADZE_MAX_IN];
+    adze_sig s = adze_node_sig(w->g, n, types);
+    const int64_t bytes = adze_round_up((int64_t)w->kernel[node]->partial(&s));
+    if (leaf) {
+        *leaf = bytes;
+    }
+    int i = 0;
+    while (!adze_kernel_sliced(w->kernel[node], i)) {
+        i++;
+    }
+    return bytes * ((types[i].dims[0] + ADZE_LEAF - 1) / ADZE_LEAF);
+}
+
 static bool planned(const adze_work *w, int32_t v) {
     return w->kind[w->g->vals[v].node] == ADZE_KIND_STEP;
+}
+
+/* Repeats and groups pass over their steps again and again: what one of them reads or writes must lie there all the while. */
+static bool passes_again(const adze_graph *g, int32_t region) {
+    return g->regions[region].kind == ADZE_REGION_REPEAT || g->regions[region].kind == ADZE_REGION_GROUP;
 }
 
 /* The last reader of each computed value. A repeat reads what lies outside it until its last iteration ends. */
@@ -39,7 +62,7 @@ static void find_last(const adze_work *w, const int32_t *order, adze_live *l) {
         const adze_gnode *n = &g->nodes[order[t]];
         for (int k = 0; k < n->nin; k++) {
             int32_t v = w->layout[n->in[k]].root, until = t;
-            if (g->regions[n->region].kind == ADZE_REGION_REPEAT && planned(w, v) && l->pos[g->vals[v].node] < l->begin_of[n->region]) {
+            if (passes_again(g, n->region) && planned(w, v) && l->pos[g->vals[v].node] < l->begin_of[n->region]) {
                 until = l->end_of[n->region];
             }
             l->last[v] = until > l->last[v] ? until : l->last[v];
@@ -108,16 +131,21 @@ static int32_t new_block(adze_live *l, int64_t size, int32_t from, int32_t to, i
 
 static void place_outputs(const adze_work *w, adze_live *l, int32_t id, int32_t t) {
     const adze_gnode *n = &w->g->nodes[id];
-    int in_place = l->mask[id] ? find_in_place(w, l, id, t) : -1;
+    const bool group = w->g->regions[n->region].kind == ADZE_REGION_GROUP;
+    const int32_t from = group ? l->begin_of[n->region] : t, to = group ? l->end_of[n->region] : t;
+    int in_place = l->mask[id] && !group ? find_in_place(w, l, id, t) : -1;
     for (int o = 0; o < n->nout; o++) {
         int32_t v = n->first + o, forced = adze_forced_input(n, o), b = -1;
-        int32_t until = l->last[v] > t ? l->last[v] : t;
+        int32_t until = l->last[v] > to ? l->last[v] : to;
+        if (w->local[v]) {
+            continue;
+        }
         if (forced) {
             b = l->block_of[w->layout[forced].root]; /* -1: a slot of the store */
         } else if (o == 0 && in_place >= 0) {
             b = l->block_of[w->layout[n->in[in_place]].root];
         } else {
-            b = new_block(l, l->size[v], t, until, v);
+            b = new_block(l, l->size[v], from, until, v);
         }
         l->block_of[v] = b;
         if (b >= 0 && l->blocks[b].to < until) {
@@ -125,7 +153,7 @@ static void place_outputs(const adze_work *w, adze_live *l, int32_t id, int32_t 
         }
     }
     if (l->scratch[id] > 0) {
-        new_block(l, l->scratch[id], t, t, -1);
+        new_block(l, l->scratch[id], from, to, -1);
     }
 }
 
@@ -167,7 +195,7 @@ static int prepare(const adze_work *w, adze_live *l) {
             continue;
         }
         l->mask[i] = in_place_mask(w, n);
-        l->scratch[i] = adze_round_up((int64_t)adze_step_scratch(w, i));
+        l->scratch[i] = adze_round_up((int64_t)adze_step_scratch(w, i)) + adze_step_partials(w, i, NULL);
         for (int o = 0; o < n->nout; o++) {
             l->size[n->first + o] = adze_round_up(adze_type_bytes(&n->types[o]));
         }

@@ -2,46 +2,6 @@
  * orders the one that keeps the fewest bytes alive is taken. */
 #include "sched.h"
 
-/* Depth-first from the last step backwards: what a step needs is computed just before it. */
-static int depth_first(adze_sched *s) {
-    adze_graph *g = s->w->g;
-    int32_t *stack = adze_alloc(s->w->ctx, 2 * (int64_t)s->n + 2, sizeof *stack), top, next = 0;
-    if (!stack) {
-        return ADZE_ENOMEM;
-    }
-    for (int32_t i = 0; i < s->n + g->nregions; i++) {
-        s->priority[i] = -1;
-    }
-    for (int32_t root = 0; root < s->n; root++) {
-        if (s->priority[root] >= 0) {
-            continue;
-        }
-        s->priority[root] = INT32_MAX;
-        top = 0;
-        stack[top++] = root;
-        stack[top++] = 0;
-        while (top > 0) {
-            int32_t i = stack[top - 2], k = stack[top - 1]++;
-            const adze_gnode *n = &g->nodes[s->node[i]];
-            if (k >= n->nin) {
-                s->priority[i] = next++;
-                int64_t *u = &s->priority[s->unit[i]];
-                *u = *u < 0 || *u > s->priority[i] ? s->priority[i] : *u;
-                top -= 2;
-                continue;
-            }
-            int32_t j = adze_sched_maker(s, n->in[k]);
-            if (j >= 0 && s->priority[j] < 0) {
-                s->priority[j] = INT32_MAX;
-                stack[top++] = j;
-                stack[top++] = 0;
-            }
-        }
-    }
-    adze_free(s->w->ctx, stack);
-    return ADZE_OK;
-}
-
 static void by_construction(adze_sched *s) {
     for (int32_t i = s->n; i-- > 0;) {
         s->priority[i] = s->node[i];
@@ -159,7 +119,7 @@ static int try_all(adze_sched *s, adze_live *live, adze_live *best) {
     by_construction(s);
     s->how = ADZE_POLICY_PRIORITY;
     TRY(keep_best(s, live, best));
-    TRY(depth_first(s));
+    TRY(adze_sched_depth_first(s));
     TRY(keep_best(s, live, best));
     s->how = ADZE_POLICY_GREEDY;
     TRY(keep_best(s, live, best));
@@ -188,6 +148,7 @@ static int choose_order(adze_sched *s) {
 
 int adze_pass_order(adze_work *w) {
     TRY(adze_order_reads(w));
+    TRY(adze_pass_group(w));
     adze_sched s = {.w = w};
     int status = adze_sched_build(&s);
     if (status == ADZE_OK) {

@@ -6,6 +6,7 @@ typedef struct builder {
     adze_plan *p;
     int32_t *slot_of;   /* by node: index into the plan's slots */
     int64_t *offset_of; /* by node: bytes into the input or the constant memory */
+    int64_t *local_at;  /* by value: bytes into a thread's own memory */
 } builder;
 
 static const char *keep(builder *b, const char *s) {
@@ -33,6 +34,9 @@ static adze_spot locate(const builder *b, int32_t v) {
     if (w->kind[id] == ADZE_KIND_INPUT || w->kind[id] == ADZE_KIND_CONST) {
         at.place = w->kind[id] == ADZE_KIND_INPUT ? ADZE_PLACE_INPUT : ADZE_PLACE_CONST;
         at.offset += b->offset_of[id];
+    } else if (w->local[l->root]) {
+        at.place = ADZE_PLACE_LOCAL;
+        at.offset += b->local_at[l->root];
     } else if (block >= 0) {
         at.place = ADZE_PLACE_ARENA;
         at.offset += w->live.blocks[block].offset;
@@ -121,10 +125,14 @@ static adze_cost cost_of(const adze_sig *s) {
     return c;
 }
 
-static void add_view(builder *b, int32_t v) {
-    b->p->views[b->p->nviews] = b->w->layout[v].view;
-    b->p->views[b->p->nviews].data = NULL;
-    b->p->spots[b->p->nviews++] = locate(b, v);
+static void add_view(builder *b, int32_t v, bool sliced) {
+    adze_view *view = &b->p->views[b->p->nviews];
+    adze_spot *at = &b->p->spots[b->p->nviews++];
+    *view = b->w->layout[v].view;
+    view->data = NULL;
+    *at = locate(b, v);
+    at->sliced = sliced;
+    at->slice = sliced ? view->strides[0] * (int64_t)adze_dtype_size(view->dtype) : 0;
 }
 
 /* repeat_collect writes one row of its result: the kernel sees row i in iteration i. */
@@ -158,21 +166,24 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     s->update = (n->op->flags & ADZE_OP_UPDATE) != 0;
     p->flops += s->flops * trips;
     p->bytes += s->bytes * trips;
+    const bool group = w->g->regions[n->region].kind == ADZE_REGION_GROUP, sums = group && adze_group_sums(w, w->order[t]);
     for (int k = 0; k < n->nin; k++) {
-        add_view(b, n->in[k]);
+        add_view(b, n->in[k], group && adze_kernel_sliced(s->kernel, k));
     }
     for (int o = 0; o < n->nout; o++) {
-        add_view(b, n->first + o);
+        add_view(b, n->first + o, group && !sums);
     }
     if (n->op == &adze_op_repeat_collect) {
         narrow_collect(p, s);
     }
     s->scratch = (int64_t)adze_step_scratch(w, w->order[t]);
-    if (s->scratch > 0) { /* scratch blocks are in the order of the steps */
+    const int64_t partials = adze_step_partials(w, w->order[t], &s->partial);
+    if (s->scratch + partials > 0) { /* scratch blocks are in the order of the steps */
         while (p->blocks[*next_scratch].val >= 0) {
             ++*next_scratch;
         }
         s->scratch_offset = p->blocks[(*next_scratch)++].offset;
+        s->partial_offset = s->scratch_offset + adze_round_up(s->scratch);
         p->scratch_bytes = s->scratch > p->scratch_bytes ? s->scratch : p->scratch_bytes;
     }
     s->local = s->kernel && s->kernel->local ? adze_round_up((int64_t)s->kernel->local(&sig)) : 0;
@@ -225,15 +236,18 @@ static int build(builder *b) {
     TRY(lay_sources(b, &const_bytes));
     TRY(make_constants(b, const_bytes));
     for (int32_t r = 0; r < g->nregions; r++) {
-        p->regions[r] = (adze_pregion){keep(b, g->regions[r].name), g->regions[r].kind, g->regions[r].group, g->regions[r].max_trips};
+        p->regions[r] = (adze_pregion){.name = keep(b, g->regions[r].name), .kind = g->regions[r].kind, .group = g->regions[r].group};
+        p->regions[r].max_trips = g->regions[r].max_trips;
         if (!p->regions[r].name) {
             return ADZE_ENOMEM;
         }
     }
     p->nregions = g->nregions;
+    adze_group_lay(w, p->regions, b->local_at);
     for (int32_t t = 0; t < w->norder; t++) {
         TRY(add_step(b, t, &next_scratch));
     }
+    adze_group_room(p);
     for (int i = 0; i < g->noutputs; i++) {
         int32_t v = g->outputs[i].val;
         TRY(add_port(b, p->outputs, &p->noutputs, g->outputs[i].name, adze_type_of(g, v), locate(b, v)));
@@ -251,8 +265,10 @@ int adze_pass_steps(adze_work *w, adze_plan *p) {
     builder b = {.w = w, .p = p};
     b.slot_of = adze_alloc(w->ctx, w->g->nnodes, sizeof *b.slot_of);
     b.offset_of = adze_alloc(w->ctx, w->g->nnodes, sizeof *b.offset_of);
-    int status = b.slot_of && b.offset_of ? build(&b) : ADZE_ENOMEM;
+    b.local_at = adze_alloc(w->ctx, w->g->nvals, sizeof *b.local_at);
+    int status = b.slot_of && b.offset_of && b.local_at ? build(&b) : ADZE_ENOMEM;
     adze_free(w->ctx, b.slot_of);
     adze_free(w->ctx, b.offset_of);
+    adze_free(w->ctx, b.local_at);
     return status;
 }

@@ -126,6 +126,7 @@ int adze_compile_vals(adze_graph *g, const adze_compile_opts *opts, const adze_g
     adze_free(g->ctx, w.kernel);
     adze_free(g->ctx, w.layout);
     adze_free(g->ctx, w.copy_of);
+    adze_free(g->ctx, w.local);
     adze_free(g->ctx, w.order);
     adze_free(g->ctx, w.before);
     adze_live_free(g->ctx, &w.live);
@@ -198,7 +199,7 @@ int adze_plan_check(const adze_plan *p) {
             const adze_spot *at = &p->spots[v];
             int64_t begin = 0, trips = p->regions[s->region].kind == ADZE_REGION_REPEAT ? p->regions[s->region].max_trips : 1;
             int64_t end = view_end(&p->views[v], at->iter, trips, &begin);
-            bool found = at->place != ADZE_PLACE_ARENA || end == begin;
+            bool found = at->place != ADZE_PLACE_ARENA || end == begin; /* what lies elsewhere is not planned here */
             for (int32_t i = 0; i < p->nblocks && !found; i++) {
                 const adze_block *b = &p->blocks[i];
                 found = b->from <= t && t <= b->to && b->offset <= at->offset + begin && at->offset + end <= b->offset + b->size;

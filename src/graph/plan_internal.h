@@ -48,6 +48,7 @@ typedef struct adze_work {
     int32_t cap_node, cap_val;
     int32_t *order; /* node ids of the steps */
     int32_t norder;
+    uint8_t *local;                       /* by value: lives within a group of steps, for a few examples at a time */
     int32_t *before, nbefore, cap_before; /* pairs of node ids (reader, writer): the reader comes first */
     adze_live live;
     int64_t arena;
@@ -61,12 +62,15 @@ int32_t adze_forced_input(const adze_gnode *n, int o);
 bool adze_kernel_strided(const adze_work *w, int32_t node);
 int64_t adze_round_up(int64_t bytes);
 bool adze_view_dense(const adze_view *v);
+/* Bytes of the leaves' parts of a sum over the batch in a group, 0 for any other step; leaf: bytes of one. They follow the step's scratch. */
+int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf);
 size_t adze_step_scratch(const adze_work *w, int32_t node);
 int64_t adze_trips_of(const adze_graph *g, int32_t region);
 
 int adze_pass_dead(adze_work *w);
 int adze_pass_simplify(adze_work *w);
 int adze_pass_kernel(adze_work *w);
+int adze_pass_group(adze_work *w); /* called by the order pass, once what reads before what is known */
 int adze_pass_order(adze_work *w);
 int adze_pass_memory(adze_work *w);
 int adze_pass_steps(adze_work *w, adze_plan *p);
@@ -76,13 +80,21 @@ void adze_live_free(adze_ctx *ctx, adze_live *l);
 
 /* -- the plan ----------------------------------------------------------------------------------------------------------------------------------- */
 
-typedef enum adze_place { ADZE_PLACE_ARENA, ADZE_PLACE_INPUT, ADZE_PLACE_CONST, ADZE_PLACE_SLOT } adze_place;
+typedef enum adze_place {
+    ADZE_PLACE_ARENA,
+    ADZE_PLACE_INPUT,
+    ADZE_PLACE_CONST,
+    ADZE_PLACE_SLOT,
+    ADZE_PLACE_LOCAL /* in each thread's own memory, a slice of the batch at a time */
+} adze_place;
 
 typedef struct adze_spot {
     adze_place place;
     int32_t slot;   /* ADZE_PLACE_SLOT: index into the plan's slots */
     int64_t offset; /* bytes */
     int64_t iter;   /* bytes from one iteration to the next */
+    int64_t slice;  /* bytes from one example to the next, where a group takes the value apart */
+    bool sliced;
 } adze_spot;
 
 typedef struct adze_pstep {
@@ -94,6 +106,7 @@ typedef struct adze_pstep {
     int32_t view; /* its inputs' views, then its outputs', start here */
     int32_t region;
     int64_t scratch_offset, scratch, local;
+    int64_t partial_offset, partial; /* sums over the batch in a group: where the leaves' parts lie, bytes of each; 0: none */
     double flops, bytes;
     int32_t poison, npoison; /* opts->poison: blocks that die here */
     bool update;
@@ -110,6 +123,9 @@ typedef struct adze_pregion {
     adze_region_kind kind;
     int32_t group;
     int64_t max_trips;
+    int64_t batch, slice; /* of a group: examples in all, and at a time */
+    int64_t unit;         /* examples that one thread takes: a leaf where there are sums */
+    int64_t values;       /* bytes of the slices' values in each thread's memory; the steps' own local memory comes after them */
 } adze_pregion;
 
 struct adze_plan {
@@ -129,6 +145,23 @@ struct adze_plan {
     adze_tensor constants; /* u8, or zeroed */
     bool poisoned;
 };
+
+/* Runs the steps [from, to) of group `region` (src/graph/group.c). */
+typedef struct adze_group_env {
+    adze_ctx *ctx;
+    const adze_plan *p;
+    const adze_view *views; /* all of the plan's, with addresses */
+    char *arena, *local;    /* local: p->local_bytes for each thread */
+    const adze_run *run;
+    double *times; /* by step, added to; NULL: not measured */
+    int threads;
+} adze_group_env;
+/* Chooses each group's slices and lays out the values that live in them; local_at: by value. Then, with all steps known, each thread's memory. */
+void adze_group_lay(const adze_work *w, adze_pregion *regions, int64_t *local_at);
+void adze_group_room(adze_plan *p);
+void adze_group_run(const adze_group_env *env, int32_t region, int32_t from, int32_t to);
+bool adze_kernel_sliced(const adze_kernel *k, int input);
+bool adze_group_sums(const adze_work *w, int32_t node); /* a sum over the batch: its outputs are whole */
 
 /* For tests: no two blocks that live at once overlap, all lie inside the arena, and every view lies inside its block. */
 int adze_plan_check(const adze_plan *p);

@@ -104,7 +104,7 @@ static double growth(const adze_sched *s, int32_t i) {
     const adze_gnode *n = &w->g->nodes[s->node[i]];
     double bytes = 0;
     for (int o = 0; o < n->nout; o++) {
-        if (!adze_forced_input(n, o)) {
+        if (!adze_forced_input(n, o) && !(w->local && w->local[n->first + o])) {
             bytes += (double)adze_round_up(adze_type_bytes(&n->types[o]));
         }
     }
@@ -118,7 +118,7 @@ static double growth(const adze_sched *s, int32_t i) {
                 break;
             }
         }
-        if (uses == s->readers[v] && !s->kept[v]) {
+        if (uses == s->readers[v] && !s->kept[v] && !(w->local && w->local[v])) {
             bytes -= (double)adze_round_up(adze_type_bytes(adze_type_of(w->g, v)));
         }
     }
@@ -238,5 +238,45 @@ int adze_sched_list(adze_sched *s) {
     if (s->nout != s->n) {
         return adze_graph_fail(s->w->g, ADZE_EBUG, "the steps of the plan wait for each other");
     }
+    return ADZE_OK;
+}
+
+/* Depth-first from the last step backwards: what a step needs is computed just before it. */
+int adze_sched_depth_first(adze_sched *s) {
+    adze_graph *g = s->w->g;
+    int32_t *stack = adze_alloc(s->w->ctx, 2 * (int64_t)s->n + 2, sizeof *stack), top, next = 0;
+    if (!stack) {
+        return ADZE_ENOMEM;
+    }
+    for (int32_t i = 0; i < s->n + g->nregions; i++) {
+        s->priority[i] = -1;
+    }
+    for (int32_t root = 0; root < s->n; root++) {
+        if (s->priority[root] >= 0) {
+            continue;
+        }
+        s->priority[root] = INT32_MAX;
+        top = 0;
+        stack[top++] = root;
+        stack[top++] = 0;
+        while (top > 0) {
+            int32_t i = stack[top - 2], k = stack[top - 1]++;
+            const adze_gnode *n = &g->nodes[s->node[i]];
+            if (k >= n->nin) {
+                s->priority[i] = next++;
+                int64_t *u = &s->priority[s->unit[i]];
+                *u = *u < 0 || *u > s->priority[i] ? s->priority[i] : *u;
+                top -= 2;
+                continue;
+            }
+            int32_t j = adze_sched_maker(s, n->in[k]);
+            if (j >= 0 && s->priority[j] < 0) {
+                s->priority[j] = INT32_MAX;
+                stack[top++] = j;
+                stack[top++] = 0;
+            }
+        }
+    }
+    adze_free(s->w->ctx, stack);
     return ADZE_OK;
 }

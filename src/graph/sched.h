@@ -27,6 +27,7 @@ int adze_sched_edges(adze_sched *s); /* again, after w->before has grown */
 void adze_sched_free(adze_sched *s);
 int32_t adze_sched_maker(const adze_sched *s, int32_t v); /* the step that makes a value, through views; -1: none */
 int adze_sched_list(adze_sched *s);                       /* one order, by the policy s->how, in s->out (node ids) */
+int adze_sched_depth_first(adze_sched *s);                /* priorities: what a step needs comes just before it */
 int adze_order_reads(adze_work *w);                       /* fills w->before: reads come before the write that ends them */
 
 #endif

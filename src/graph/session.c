@@ -78,6 +78,9 @@ static int bind(adze_session *s, const char *prefix) {
     TRY(new_bytes(s->ctx, p->local_bytes * s->threads, &s->local));
     for (int32_t i = 0; i < p->nviews; i++) {
         s->views[i] = p->views[i];
+        if (p->spots[i].place == ADZE_PLACE_LOCAL) {
+            continue; /* each slice has its address */
+        }
         s->views[i].data = (char *)adze_tensor_data(memory_of(s, &p->spots[i])) + p->spots[i].offset;
     }
     for (int32_t r = 0; r < p->nregions; r++) {
@@ -231,6 +234,27 @@ static void shift_views(adze_session *s, int32_t from, int32_t to, int64_t by) {
 /* Called after a step; not ADZE_OK ends the run. */
 typedef int after_fn(adze_session *s, int32_t t, void *arg);
 
+static int run_group(adze_session *s, int32_t region, int32_t from, int32_t to, after_fn *after, void *arg) {
+    const adze_group_env env = {.ctx = s->ctx,
+                                .p = s->p,
+                                .views = s->views,
+                                .arena = adze_tensor_data(&s->arena),
+                                .local = adze_tensor_data(&s->local),
+                                .run = &s->run,
+                                .times = s->profile ? s->times : NULL,
+                                .threads = s->threads};
+    adze_group_run(&env, region, from, to);
+    for (int32_t t = from; t < to; t++) {
+        if (after) {
+            TRY(after(s, t, arg));
+        }
+        if (s->p->poisoned) {
+            poison(s, t, from, false);
+        }
+    }
+    return ADZE_OK;
+}
+
 static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bool more, after_fn *after, void *arg) {
     for (int32_t t = from; t < to; t++) {
         const adze_pstep *p = &s->p->steps[t];
@@ -263,6 +287,10 @@ static int run_all(adze_session *s, bool updates, after_fn *after, void *arg) {
         int32_t r = p->steps[from].region;
         int64_t trips = r ? s->trips[r] : 1;
         for (to = from + 1; to < p->nsteps && p->steps[to].region == r; to++) {
+        }
+        if (p->regions[r].kind == ADZE_REGION_GROUP) {
+            TRY(run_group(s, r, from, to, after, arg));
+            continue;
         }
         int status = ADZE_OK;
         int64_t i = 0;
@@ -326,6 +354,9 @@ static int check_step(adze_session *s, int32_t t, void *arg) {
     const finding *f = arg;
     const adze_pstep *p = &s->p->steps[t];
     for (int32_t o = p->view + p->nin; o < p->view + p->nin + p->nout; o++) {
+        if (s->p->spots[o].place == ADZE_PLACE_LOCAL) {
+            continue; /* gone: what is not finite shows in what was made of it */
+        }
         const adze_view *v = &s->views[o];
         const adze_tensor *m = memory_of(s, &s->p->spots[o]);
         adze_tensor out = {.dtype = v->dtype, .rank = v->rank, .buf = m->buf};
