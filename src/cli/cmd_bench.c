@@ -1,135 +1,345 @@
-/* adze bench: how fast a model trains or answers here; figures that can be repeated, with the work behind them. */
-#include "cli/trainstep.h"
+/* adze bench: how fast one op, or a whole network, runs here, beside what the machine can do at most in the same moment. */
+#include "cli/bench.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
-typedef struct bench_opts {
-    int64_t batch, runs;
-    double seconds;
-} bench_opts;
+static const char *const PRECISIONS[] = {"f32", "bf16", "f64", NULL};
 static const adze_field FIELDS[] = {
-    {"batch", ADZE_F_I64, 0, offsetof(bench_opts, batch), 0, "128", 1, 65536, NULL, "examples a step"},
-    {"runs", ADZE_F_I64, 0, offsetof(bench_opts, runs), 0, "5", 1, 1000, NULL, "timed groups of steps; the median is printed"},
-    {"seconds", ADZE_F_F64, 0, offsetof(bench_opts, seconds), 0, "1", 0.01, 600, NULL, "length of one group, in seconds"},
+    {"batch", ADZE_F_I64, 0, offsetof(bench_opts, batch), 0, "0", 0, 65536, NULL,
+     "examples (0: 128 for model and train, the usual one for a net's list)"},
+    {"runs", ADZE_F_I64, 0, offsetof(bench_opts, runs), 0, "7", 1, 1000, NULL, "samples at least; their median is printed"},
+    {"seconds", ADZE_F_F64, 0, offsetof(bench_opts, seconds), 0, "0.2", 0, 600, NULL, "time for the samples of one work at least"},
+    {"precision", ADZE_F_ENUM, 0, offsetof(bench_opts, precision), 0, "f32", 0, 0, PRECISIONS, "numbers of model and train"},
+    {"paced", ADZE_F_BOOL, 0, offsetof(bench_opts, paced), 0, NULL, 0, 0, NULL,
+     "for each line 'INDEX STEPS' on stdin run that many steps of that work and print their mean seconds, the peaks beside them, operations and bytes; at "
+     "the end the peak memory above the start"},
+    {"list", ADZE_F_BOOL, 0, offsetof(bench_opts, list), 0, NULL, 0, 0, NULL, "print the problems that a name stands for"},
     {0}};
+
+static const bench_kind *const KINDS[] = {&BENCH_GEMM, &BENCH_CONV, &BENCH_LAYER, &BENCH_MODEL, &BENCH_TRAIN};
 
 static int tables(cli_table *t) {
     t[0] = (cli_table){FIELDS, NULL, NULL};
     return 1;
 }
 
+/* -- opening a work ------------------------------------------------------------------------------------------------------------------------ */
+
+static void close_work(cli *c, bench_work *w) {
+    adze_session_free(w->session);
+    adze_plan_free(w->plan);
+    adze_graph_free(w->g);
+    adze_store_free(w->store);
+    adze_model_free(w->model);
+    probe_room_free(c, &w->room);
+    *w = (bench_work){0};
+}
+
+static int open_steps(cli *c, const bench_kind *k, const bench_opts *o, bench_work *w) {
+    TRY(adze_store_new(c->ctx, &w->store));
+    TRY(k->build(c, w->problem, o, w));
+    TRY(adze_graph_status(w->g));
+    TRY(adze_compile(w->g, NULL, &w->plan));
+    TRY(adze_session_new(c->ctx, w->plan, w->store, "", &w->session));
+    TRY(k->fill(c, w));
+    w->info = adze_plan_describe(w->plan);
+    w->flops = w->flops > 0 ? w->flops : w->info.flops;
+    w->bytes = w->bytes > 0 ? w->bytes : w->info.bytes;
+    const int64_t most = INT64_C(128) << 20, touched = w->info.arena_bytes + w->info.slot_bytes + w->info.input_bytes;
+    return probe_room_new(c, touched < most ? touched : most, &w->room);
+}
+
+static int open_work(cli *c, const bench_kind *k, const char *problem, const bench_opts *o, bench_work *w) {
+    *w = (bench_work){0};
+    snprintf(w->problem, sizeof(w->problem), "%s", problem);
+    int status = open_steps(c, k, o, w);
+    for (int i = 0; i < 2 && status == ADZE_OK; i++) { /* the first runs touch memory for the first time */
+        status = adze_session_run(w->session);
+    }
+    if (status != ADZE_OK) {
+        close_work(c, w);
+    }
+    return status;
+}
+
+static int time_steps(bench_work *w, int64_t steps, double *seconds) {
+    double start = adze_now();
+    for (int64_t i = 0; i < steps; i++) {
+        TRY(adze_session_run(w->session));
+    }
+    *seconds = (adze_now() - start) / (double)steps;
+    return ADZE_OK;
+}
+
+/* -- measuring: a sample, the peak beside it, again and again ---------------------------------------------------------------------------- */
+
+typedef struct result {
+    double seconds, peak, copy; /* medians: of a run, operations a second, bytes a second */
+    double peak_share, floor_share;
+    int64_t samples;
+} result;
+
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-/* Seconds of one step: median over groups, each as long as asked for; the first group warms up. */
-static int time_steps(cli *c, adze_session *s, const bench_opts *o, double *median) {
-    double *t = adze_alloc(c->ctx, o->runs, sizeof(*t));
-    if (!t) {
-        return ADZE_ENOMEM;
+static double median(double *v, int64_t n) {
+    qsort(v, (size_t)n, sizeof(*v), compare);
+    return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+enum { MOST_SAMPLES = 1000 };
+
+static double floor_seconds(const bench_work *w, double peak, double copy) {
+    return fmax(w->flops / peak, w->bytes / copy);
+}
+
+/* Samples of at least a millisecond, so that the clock and the waking of threads weigh little. */
+static int take_samples(cli *c, const bench_opts *o, bench_work *w, double (*v)[MOST_SAMPLES], result *r) {
+    const double LEAST = 1e-3;
+    double once;
+    TRY(time_steps(w, 1, &once));
+    const int64_t steps = once < LEAST ? (int64_t)(LEAST / fmax(once, 1e-7)) + 1 : 1;
+    const double begin = adze_now();
+    const int threads = adze_ctx_threads(c->ctx);
+    int64_t n = 0;
+    for (; n < MOST_SAMPLES && (n < o->runs || adze_now() - begin < o->seconds); n++) {
+        v[1][n] = probe_ops(c, w->math, threads);
+        TRY(time_steps(w, steps, &v[0][n]));
     }
-    int status = ADZE_OK;
-    for (int64_t r = -1; r < o->runs && status == ADZE_OK; r++) {
-        int64_t steps = 0;
-        double start = adze_now(), now = start;
-        while (status == ADZE_OK && (steps == 0 || now - start < o->seconds)) {
-            status = adze_session_run(s);
-            steps++;
-            now = adze_now();
-        }
-        if (r >= 0) {
-            t[r] = (now - start) / (double)steps;
-        }
+    double copies[3]; /* apart: a pass over memory would leave the caches cold for the work */
+    for (size_t i = 0; i < ADZE_COUNT(copies); i++) {
+        copies[i] = probe_bytes(c, &w->room, PROBE_COPY, threads);
     }
-    qsort(t, (size_t)o->runs, sizeof(*t), compare);
-    *median = t[o->runs / 2];
-    adze_free(c->ctx, t);
+    r->copy = median(copies, ADZE_COUNT(copies));
+    for (int64_t i = 0; i < n; i++) {
+        v[2][i] = w->flops / v[0][i] / v[1][i];
+        v[3][i] = floor_seconds(w, v[1][i], r->copy) / v[0][i];
+    }
+    r->seconds = median(v[0], n);
+    r->peak = median(v[1], n);
+    r->peak_share = median(v[2], n);
+    r->floor_share = median(v[3], n);
+    r->samples = n;
+    return ADZE_OK;
+}
+
+static int measure(cli *c, const bench_opts *o, bench_work *w, result *r) {
+    double(*v)[MOST_SAMPLES] = adze_alloc(c->ctx, 4, sizeof(*v));
+    int status = v ? take_samples(c, o, w, v, r) : ADZE_ENOMEM;
+    adze_free(c->ctx, v);
     return status;
 }
 
-static int report(cli *c, const char *what, const char *model, const bench_opts *o, const adze_plan_info *p, double seconds) {
-    double items = (double)o->batch / seconds, gflops = p->flops / seconds * 1e-9, gbytes = p->bytes / seconds * 1e-9;
-    if (c->global.json) {
-        printf("{\"schema\":1,\"work\":\"%s\",\"model\":\"%s\",\"batch\":%lld,\"threads\":%d,\"isa\":\"%s\",\"items_per_s\":%.2f,\"step_s\":%.6g,"
-               "\"gflop_per_s\":%.2f,\"gbyte_per_s\":%.2f,\"runs\":%lld}\n",
-               what, model, (long long)o->batch, adze_ctx_threads(c->ctx), adze_ctx_isa(c->ctx), items, seconds, gflops, gbytes, (long long)o->runs);
-    } else {
-        printf("%s %s  batch %lld  %d threads  %s: %.0f items/s, %.3f ms a step, %.1f GFLOP/s, %.1f GB/s moved\n", what, model, (long long)o->batch,
-               adze_ctx_threads(c->ctx), adze_ctx_isa(c->ctx), items, 1000 * seconds, gflops, gbytes);
+/* -- printing -------------------------------------------------------------------------------------------------------------------------------- */
+
+static void command(cli *c, const bench_kind *k, const bench_opts *o, const char *problem, char *out, size_t n) {
+    int len = snprintf(out, n, "adze bench %s %s", k->name, problem);
+    if ((k == &BENCH_MODEL || k == &BENCH_TRAIN) && len > 0 && (size_t)len < n) {
+        len += snprintf(out + len, n - (size_t)len, " --batch %lld", (long long)o->batch);
+        if (o->precision != 0 && (size_t)len < n) {
+            len += snprintf(out + len, n - (size_t)len, " --precision %s", PRECISIONS[o->precision]);
+        }
     }
+    if (c->global.threads > 0 && len > 0 && (size_t)len < n) {
+        len += snprintf(out + len, n - (size_t)len, " --threads %d", adze_ctx_threads(c->ctx));
+    }
+    if (c->global.isa[0] && len > 0 && (size_t)len < n) {
+        snprintf(out + len, n - (size_t)len, " --isa %s", c->global.isa);
+    }
+}
+
+static void heading(const cli *c, const bench_kind *k) {
+    if (!c->global.json) {
+        const bool items = k == &BENCH_MODEL || k == &BENCH_TRAIN;
+        printf("%10s %8s %7s %6s %6s %s command, %d threads, %s\n", "ms", "GFLOP/s", "GB/s", "peak", "floor", items ? " items/s" : "",
+               adze_ctx_threads(c->ctx), adze_ctx_isa(c->ctx));
+    }
+}
+
+static void print_result(cli *c, const bench_kind *k, const bench_opts *o, const bench_work *w, const result *r) {
+    char repro[2 * BENCH_TEXT];
+    command(c, k, o, w->problem, repro, sizeof(repro));
+    const double gflops = w->flops / r->seconds * 1e-9, gbytes = w->bytes / r->seconds * 1e-9;
+    if (c->global.json) {
+        printf(
+            "{\"schema\":1,\"work\":\"%s\",\"problem\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"seconds\":%.6g,\"flops\":%.0f,\"bytes\":%.0f,\"gflop_per_s\":%.2f,\"gbyte_per_s\":%.2f,"
+            "\"peak_gflop_per_s\":%.2f,\"copy_gbyte_per_s\":%.2f,\"peak_share\":%.4f,\"floor_share\":%.4f,\"samples\":%lld,",
+            k->name, w->problem, adze_ctx_threads(c->ctx), adze_ctx_isa(c->ctx), r->seconds, w->flops, w->bytes, gflops, gbytes, r->peak * 1e-9,
+            r->copy * 1e-9, r->peak_share, r->floor_share, (long long)r->samples);
+        if (w->items > 0) {
+            printf("\"batch\":%lld,\"precision\":\"%s\",\"items_per_s\":%.2f,", (long long)o->batch, PRECISIONS[o->precision], w->items / r->seconds);
+        }
+        printf("\"arena_bytes\":%lld,\"repro\":\"%s\"}\n", (long long)w->info.arena_bytes, repro);
+        return;
+    }
+    printf("%10.4f %8.1f %7.1f %5.1f%% %5.1f%% ", 1000 * r->seconds, gflops, gbytes, 100 * r->peak_share, 100 * r->floor_share);
+    if (w->items > 0) {
+        printf("%9.1f", w->items / r->seconds);
+    }
+    printf(" %s\n", repro);
+}
+
+/* Each problem on a line. One that cannot run is told and passed over; the command fails then. */
+static int bench_all(cli *c, const bench_kind *k, const bench_opts *o, const bench_list *l) {
+    double shares = 0;
+    int bad = ADZE_OK, done = 0;
+    for (int i = 0; i < l->n; i++) {
+        bench_work w;
+        result r = {0};
+        int status = open_work(c, k, l->at[i], o, &w);
+        if (status == ADZE_OK) {
+            status = measure(c, o, &w, &r);
+        }
+        if (status == ADZE_OK && done == 0) {
+            heading(c, k);
+        }
+        if (status == ADZE_OK) {
+            print_result(c, k, o, &w, &r);
+            shares += log(r.floor_share);
+            done++;
+        } else if (l->n == 1) {
+            return status;
+        } else {
+            fprintf(stderr, "%s: %s\n", l->at[i], adze_errmsg(c->ctx));
+            bad = status;
+        }
+        close_work(c, &w);
+        TRY(cli_finish_output(c));
+    }
+    if (done > 1 && !c->global.json) {
+        printf("%d works, geometric mean of the shares of the floor: %.1f %%\n", done, 100 * exp(shares / done));
+    }
+    return bad == ADZE_OK ? cli_finish_output(c) : adze_fail(c->ctx, bad, "%d of %d works could not be measured", l->n - done, l->n);
+}
+
+/* -- in turn with another program ---------------------------------------------------------------------------------------------------------- */
+
+static int64_t peak_memory(void) {
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
+}
+
+static int paced_step(cli *c, bench_work *w, int64_t steps) {
+    double seconds;
+    TRY(time_steps(w, steps, &seconds));
+    const int threads = adze_ctx_threads(c->ctx);
+    const double peak = probe_ops(c, w->math, threads), copy = probe_bytes(c, &w->room, PROBE_COPY, threads);
+    printf("%.9f %.6g %.6g %.6g %.6g\n", seconds, peak, copy, w->flops, w->bytes);
     return cli_finish_output(c);
 }
 
-static int bench_session(cli *c, const adze_model *m, adze_store *store, const adze_plan *plan, const char *what, const bench_opts *o) {
-    adze_session *s;
-    TRY(adze_session_new(c->ctx, plan, store, "", &s));
-    int status = cli_step_fill(s, m, 0);
-    adze_tensor lr;
-    if (status == ADZE_OK && adze_session_input(s, "lr", &lr) == ADZE_OK) {
-        adze_tensor_set(&lr, 0, 1e-4); /* small, so that random data do not make the numbers blow up */
+static int paced(cli *c, const bench_kind *k, const bench_opts *o, const bench_list *l) {
+    const int64_t base = peak_memory();
+    bench_work w = {0};
+    char line[64];
+    int64_t open = -1;
+    int status = ADZE_OK;
+    if (l->n == 1) {
+        TRY(open_work(c, k, l->at[0], o, &w));
+        open = 0;
     }
-    adze_err_clear(c->ctx);
-    double seconds = 1;
-    if (status == ADZE_OK) {
-        status = time_steps(c, s, o, &seconds);
+    printf("ready\n");
+    status = cli_finish_output(c);
+    while (status == ADZE_OK && fgets(line, sizeof(line), stdin)) {
+        char *end = line;
+        const int64_t index = strtoll(line, &end, 10), steps = strtoll(end, NULL, 10);
+        if (index < 0 || index >= l->n) {
+            status = cli_usage_error(c, "there are works 0 to %d, not %lld", l->n - 1, (long long)index);
+        } else if (index != open) {
+            close_work(c, &w);
+            status = open_work(c, k, l->at[index], o, &w);
+            open = index;
+        }
+        status = status == ADZE_OK ? paced_step(c, &w, steps > 0 ? steps : 1) : status;
     }
-    if (status == ADZE_OK) {
-        adze_plan_info info = adze_plan_describe(plan);
-        status = report(c, what, adze_model_name(m), o, &info, seconds);
-    }
-    adze_session_free(s);
-    return status;
+    close_work(c, &w);
+    printf("%lld\n", (long long)(peak_memory() - base));
+    return status == ADZE_OK ? cli_finish_output(c) : status;
 }
 
-static int bench_model(cli *c, const char *what, const char *name, const bench_opts *o) {
-    adze_model *m;
-    adze_store *store;
-    TRY(cli_load_model(c, name, &m, &store));
-    cli_step st = {0};
-    adze_plan *plan = NULL;
-    int status = ADZE_OK;
-    if (!store) {
-        status = adze_store_new(c->ctx, &store);
-        if (status == ADZE_OK) {
-            status = adze_model_init(m, store, ADZE_F32, 0);
+/* -- the command ------------------------------------------------------------------------------------------------------------------------------ */
+
+int bench_list_add(cli *c, bench_list *l, const char *problem) {
+    void *at = adze_resize(c->ctx, l->at, l->n, l->n + 1, sizeof(*l->at));
+    if (!at) {
+        return ADZE_ENOMEM;
+    }
+    l->at = at;
+    if (strlen(problem) >= sizeof(*l->at)) {
+        return cli_usage_error(c, "the problem '%.40s...' is longer than %d bytes", problem, BENCH_TEXT - 1);
+    }
+    memcpy(l->at[l->n++], problem, strlen(problem) + 1);
+    return ADZE_OK;
+}
+
+static int find_kind(cli *c, const char *name, const bench_kind **k) {
+    const char *names[ADZE_COUNT(KINDS) + 2];
+    size_t n = 0;
+    name = strcmp(name, "infer") == 0 ? "model" : name;
+    for (; n < ADZE_COUNT(KINDS); n++) {
+        names[n] = KINDS[n]->name;
+        if (strcmp(names[n], name) == 0) {
+            *k = KINDS[n];
+            return ADZE_OK;
         }
     }
-    if (status == ADZE_OK) {
-        status = cli_step_build(c, m, store, o->batch, ADZE_F32, strcmp(what, "train") == 0 ? CLI_STEP_UPDATE : CLI_STEP_FORWARD, &st);
+    names[n++] = "peak";
+    const char *near = adze_suggest(name, names, n, sizeof(names[0]));
+    return cli_usage_error(c, "'%s' is no benchmark%s%s%s; there are: peak, gemm, conv, layer, model, train", name, near ? "; did you mean '" : "",
+                           near ? near : "", near ? "'?" : "");
+}
+
+static int bench_words(cli *c, const bench_kind *k, bench_opts *o, const char **words, int nwords) {
+    if (nwords == 0) {
+        return cli_usage_error(c, "bench %s needs %s", k->name, k->brief);
     }
-    if (status == ADZE_OK) {
-        status = adze_compile(st.g, NULL, &plan);
+    if (k == &BENCH_MODEL || k == &BENCH_TRAIN) {
+        o->batch = o->batch > 0 ? o->batch : 128;
     }
-    if (status == ADZE_OK) {
-        status = bench_session(c, m, store, plan, what, o);
+    bench_list l = {0};
+    int status = ADZE_OK;
+    for (int i = 0; i < nwords && status == ADZE_OK; i++) {
+        status = k->expand ? k->expand(c, words[i], o, &l) : bench_list_add(c, &l, words[i]);
     }
-    adze_plan_free(plan);
-    cli_step_free(c, &st);
-    adze_store_free(store);
-    adze_model_free(m);
+    if (status == ADZE_OK && o->list) {
+        for (int i = 0; i < l.n; i++) {
+            printf("%s\n", l.at[i]);
+        }
+        status = cli_finish_output(c);
+    } else if (status == ADZE_OK) {
+        status = o->paced ? paced(c, k, o, &l) : bench_all(c, k, o, &l);
+    }
+    adze_free(c->ctx, l.at);
     return status;
 }
 
 static int run(cli *c, int argc, const char **argv) {
     bench_opts o;
+    const bench_kind *k = NULL;
     cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
-    int status = cli_parse(c, &a, argc, argv, 2, 2);
+    int status = cli_parse(c, &a, argc, argv, 1, -1);
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
-    } else if (status == ADZE_OK && strcmp(a.words[0], "train") != 0 && strcmp(a.words[0], "infer") != 0) {
-        status = cli_usage_error(c, "'%s' is no benchmark; there are: train, infer", a.words[0]);
+    } else if (status == ADZE_OK && strcmp(a.words[0], "peak") == 0) {
+        status = a.nwords == 1 ? cli_bench_peak(c) : cli_usage_error(c, "one argument too many: '%s'", a.words[1]);
     } else if (status == ADZE_OK) {
-        status = bench_model(c, a.words[0], a.words[1], &o);
+        status = find_kind(c, a.words[0], &k);
+        status = status == ADZE_OK ? bench_words(c, k, &o, a.words + 1, a.nwords - 1) : status;
     }
     cli_args_free(c, &a);
     return status;
 }
 
 const cli_cmd CLI_BENCH = {"bench",
-                           "items per second of training or answering",
-                           "bench train|infer MODEL [options]",
-                           "  adze bench train lenet5-caffe --batch 256\n  adze bench train mlp --batch 64 --threads 1 --json\n"
-                           "  adze bench infer lenet5 --batch 1\n",
+                           "speed of ops and networks beside this machine's limits",
+                           "bench peak | gemm|conv|layer|model|train WORK... [options]",
+                           "  adze bench peak\n  adze bench gemm m512n512k512 m256n500k800tb\n"
+                           "  adze bench conv mb128ic16ih32oc16oh32kh3ph1,dir=dw resnet20\n"
+                           "  adze bench layer softmax,128x1000 maxpool,128x24x24x20,size=2x2\n"
+                           "  adze bench model lenet5 --batch 1\n  adze bench train lenet5-caffe --batch 256\n",
                            tables,
                            run};

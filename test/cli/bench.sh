@@ -1,0 +1,71 @@
+#!/bin/bash
+# adze bench: problem strings mean what they say, every kind runs, and the paced mode keeps to its protocol. Usage: bench.sh ADZE TEST_DIR
+set -u
+adze=$1
+bad=0
+
+fail() {
+    echo "FAIL: $1"
+    bad=1
+}
+
+# expect CODE 'text that the output must hold' ARGUMENTS...
+expect() {
+    local code=$1 text=$2
+    shift 2
+    out=$("$adze" bench "$@" --runs 1 --seconds 0 2>&1 < /dev/null)
+    local got=$?
+    [ "$got" -eq "$code" ] || fail "bench $* gave exit code $got, not $code: $out"
+    case $out in
+    *"$text"*) ;;
+    *) fail "bench $* did not say '$text' but: $out" ;;
+    esac
+}
+
+# Operations: two for each multiplication whose tap lies inside the picture.
+expect 0 '"flops":48,' gemm m2n3k4 --json
+expect 0 '"flops":240,' gemm m2n3k4tatb,f64,batch5 --json
+expect 0 '"flops":200,' conv mb1ic1ih4oc1kh3ph1 --json                  # taps of a side: 2 + 3 + 3 + 2
+expect 0 '"flops":200,' conv mb1ic1ih4oc1kh3ph1,dir=dx --json
+expect 0 '"flops":200,' conv mb1ic1ih4oc1oh4kh3ph1,dir=dw,dtype=f64 --json
+expect 0 '"flops":108,' conv mb2ic1ih5iw3oc1oh3ow1kh3kw3sh1,dir=fwd --json # pixels 2 x 3 x 1, taps 9
+expect 0 '"flops":64,' conv mb1ic2ih4oc2kh2sh2g2 --json # pixels 4, outputs 2, taps 4, one input each
+expect 0 '"flops":128,' conv mb1ic1ih6oc1kh2dh1,dir=fwd --json # pixels 16, taps 4
+expect 0 '"repro":"adze bench conv mb1ic1ih4oc1kh3ph1 --threads 1"' conv mb1ic1ih4oc1kh3ph1 --json --threads 1
+
+# What cannot be is told in a sentence.
+expect 2 "'q' is no part of a problem" gemm m2n3k4q5
+expect 2 'needs m, n and k' gemm m2n3
+expect 2 'is no dtype' gemm m2n3k4,f31
+expect 2 'does not become one of' conv mb1ic1ih4oc1oh9kh3
+expect 2 'is no option of a convolution' conv mb1ic1ih4oc1kh3,dir=up
+expect 2 "did you mean 'gemm'" gem m2n3k4
+expect 2 'no attribute' layer maxpool,1x4x4x1,sice=2x2
+expect 2 'is no shape' layer relu,2y3
+expect 2 'there is no op' layer relo,2x3
+expect 2 'needs an op' layer
+expect 2 "" model hints
+
+# A name stands for the convolutions of its net: the first layer without dx.
+[ "$("$adze" bench conv resnet20 --list | wc -l)" -eq 17 ] || fail "resnet20 has 6 shapes and 17 passes"
+[ "$("$adze" bench conv resnet50,dir=fwd --list | wc -l)" -eq 23 ] || fail "resnet50 has 23 shapes"
+"$adze" bench conv vgg16,dtype=bf16 --batch 2 --list | grep -qx 'mb2ic64ih224oc64oh224kh3ph1,dir=dw,dtype=bf16' || fail "a list keeps options and batch"
+
+# Every kind runs; a whole list goes on after a work that cannot run.
+for w in maxpool softmax_xent batchnorm layernorm sgd adam dropout gather relu,3x5,dir=bwd batchnorm,8x4x4x3,3,3,dir=bwd; do
+    expect 0 "\"work\":\"layer\",\"problem\":\"${w%%,*}" layer "$w" --json
+done
+expect 2 '1 of 2 works could not be measured' gemm m2n3k4,f32 m2n3
+expect 0 '"items_per_s":' train mlp --batch 4 --json
+expect 0 '"precision":"f64"' model lenet5 --batch 1 --precision f64 --json
+expect 0 '"what":"f32"' peak --json
+
+# Paced: ready, five numbers for each line, the memory at the end.
+out=$(printf '0 2\n1\n' | "$adze" bench gemm m64n64k64 m8n8k8 --paced) || fail "paced failed: $out"
+[ "$(echo "$out" | sed -n 1p)" = ready ] || fail "paced does not say ready: $out"
+[ "$(echo "$out" | sed -n 2,3p | awk '{ print NF, $4 }' | tr '\n' ' ')" = "5 524288 5 1024 " ] || fail "paced says: $out"
+echo "$out" | sed -n 4p | grep -qx '[0-9]*' || fail "paced does not end with the memory: $out"
+out=$(echo 7 | "$adze" bench gemm m8n8k8 --paced 2>&1) && fail "there is no work 7"
+case $out in *'works 0 to 0'*) ;; *) fail "work 7: $out" ;; esac
+
+exit $bad
