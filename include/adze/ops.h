@@ -180,6 +180,22 @@ typedef struct adze_dropout_attrs {
 } adze_dropout_attrs;
 ADZE_API adze_val adze_dropout(adze_graph *g, adze_val x, double p); /* inverted: kept elements are divided by 1 - p */
 
+/* -- recurrent: a whole sequence in one op -------------------------------------------------------------------------------------------------- */
+typedef struct adze_rnn_attrs {
+    bool relu;        /* rnn: relu instead of tanh */
+    bool reset_after; /* gru: the reset gate acts on the product with the weights, not on the state before it */
+    bool dx;          /* gradients: dx is an output */
+} adze_rnn_attrs;
+typedef struct adze_rnn_in { /* h0, c0: (N, H); {0}: zeros */
+    adze_val x, wx, wh, b;   /* (N, T, I), (I, G H), (H, G H), (G H) with G = 1 (rnn), 4 (lstm: i, f, g, o), 3 (gru: r, z, n) */
+    adze_val h0, c0;
+    adze_val bn; /* gru: (H), added to h wh before the reset gate acts on it; {0}: the gate acts on h */
+} adze_rnn_in;
+/* y (N, T, H); h, c: the last states (N, H), may be NULL */
+ADZE_API adze_val adze_rnn(adze_graph *g, const adze_rnn_in *in, bool relu, adze_val *h);
+ADZE_API adze_val adze_lstm(adze_graph *g, const adze_rnn_in *in, adze_val *h, adze_val *c);
+ADZE_API adze_val adze_gru(adze_graph *g, const adze_rnn_in *in, adze_val *h);
+
 /* -- updates: w, and the optimiser's slots, are adze_slot values; outputs are written back into them
  * ---------------------------------------------------------- */
 typedef struct adze_sgd_attrs {
