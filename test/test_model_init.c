@@ -144,10 +144,37 @@ static void first_weights_are_independent(void **state) {
     adze_model_free(c);
 }
 
+/* Large tensors are filled by several threads: element by element what one generator gives in order. */
+static void threads_share_the_filling(void **state) {
+    adze_ctx *ctx = *state, *many;
+    adze_ctx_opts o = {.size = sizeof o, .threads = 3};
+    assert_int_equal(adze_ctx_new(&o, &many), ADZE_OK);
+    static const char *const laws[] = {"normal", "uniform"};
+    for (int k = 0; k < 2; k++) {
+        char text[256];
+        snprintf(text, sizeof text, "name: n\ninput: [301]\nlayers:\n  - {type: dense, name: d, units: 205, init: %s, init_value: 0.5}\n", laws[k]);
+        for (int t = 0; t < 2; t++) {
+            adze_ctx *c = t ? many : ctx;
+            adze_model *m = from_yaml(c, text);
+            adze_store *s = fresh_store(c, m, t ? ADZE_F64 : ADZE_F32, 9);
+            adze_tensor w = slot_of(c, s, "d:w");
+            adze_rng r = adze_rng_make(9, adze_hash_str("d:w"));
+            for (int64_t i = 0; i < 301 * 205; i++) {
+                double v = k == 0 ? 0.5 * adze_rng_normal(&r) : 0.5 * (2 * adze_rng_uniform(&r) - 1);
+                assert_true(adze_tensor_get(&w, i) == (t ? v : (double)(float)v));
+            }
+            adze_store_free(s);
+            adze_model_free(m);
+        }
+    }
+    adze_ctx_free(many);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(weights_follow_their_law, setup, teardown),
         cmocka_unit_test_setup_teardown(first_weights_are_independent, setup, teardown),
+        cmocka_unit_test_setup_teardown(threads_share_the_filling, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@ const char *const adze_init_names[] = {"auto",          "zeros",          "const
                                        "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "orthogonal", "lecun98",      NULL};
 const char *const adze_fan_names[] = {"auto", "in", "out", "average", NULL};
 
+enum { PARALLEL = 1 << 14 }; /* elements from which on threads share a tensor */
 enum { FAN_AUTO, FAN_IN, FAN_OUT, FAN_AVERAGE };
 
 adze_init adze_layer_init(adze_init given, int32_t activation) {
@@ -127,6 +128,35 @@ static void masked(const adze_param *p, adze_tensor t, adze_rng *r) {
     }
 }
 
+/* -- slots without a structure: every element is a function of its index, so that threads share the work -- */
+
+typedef struct filling {
+    adze_tensor t; /* f32 or f64, dense: a slot of the store */
+    law l;
+    adze_rng rng; /* not yet used */
+} filling;
+
+static void fill_part(void *arg, int ith, int nth) {
+    const filling *f = arg;
+    int64_t from, to, per_block = f->l.normal ? 1 : 2; /* a block of Philox is two uniform numbers, a normal one takes both */
+    adze_type type = adze_tensor_type(&f->t);
+    adze_share(adze_type_count(&type), 2, ith, nth, &from, &to);
+    adze_rng r = f->rng;
+    uint64_t block = (uint64_t)(from / per_block);
+    r.ctr[0] = (uint32_t)block;
+    r.ctr[1] = (uint32_t)(block >> 32);
+    float *narrow = adze_tensor_data(&f->t);
+    double *wide = adze_tensor_data(&f->t);
+    for (int64_t i = from; i < to; i++) {
+        double v = draw(&r, f->l);
+        if (f->t.dtype == ADZE_F64) {
+            wide[i] = v;
+        } else {
+            narrow[i] = (float)v;
+        }
+    }
+}
+
 int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed) {
     adze_rng r = adze_rng_make(seed, adze_hash_str(p->slot));
     int64_t count = adze_type_count(&p->type);
@@ -145,9 +175,7 @@ int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t
     if (p->init.kind == ADZE_INIT_ORTHOGONAL) {
         return orthogonal(ctx, p, t, &r);
     }
-    law l = make_law(&p->init, (double)p->fan_in, (double)p->fan_out);
-    for (int64_t i = 0; i < count; i++) {
-        adze_tensor_set(&t, i, draw(&r, l));
-    }
+    filling f = {.t = t, .l = make_law(&p->init, (double)p->fan_in, (double)p->fan_out), .rng = r};
+    adze_pool_run(ctx, fill_part, &f, count > PARALLEL ? adze_ctx_threads(ctx) : 1);
     return ADZE_OK;
 }
