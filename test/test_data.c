@@ -206,6 +206,52 @@ static void optdigits_lines_are_parsed_and_stretched(void **state) {
     faulty_folder_drop(dir);
 }
 
+/* Five files of two records each; the planes of a record become channels of a pixel. */
+static void cifar_records_are_read_and_faults_named(void **state) {
+    (void)state;
+    enum { RECORD = 3073 };
+    char dir[256], file[32];
+    uint8_t two[2 * RECORD + 1], x[3072];
+    faulty_folder(dir, sizeof dir);
+    for (int part = 1; part <= 5; part++) {
+        for (int i = 0; i < 2 * RECORD; i++) {
+            two[i] = (uint8_t)(i % RECORD == 0 ? part + i / RECORD : (i % RECORD - 1) / 1024 * 50 + (i % RECORD - 1) % 1024 % 47 + part);
+        }
+        if (part == 5) {
+            refused(dir, ADZE_EIO, "data_batch_5.bin");
+        }
+        snprintf(file, sizeof file, "data_batch_%d.bin", part);
+        write_file(dir, file, two, 2 * RECORD);
+    }
+    adze_dataset *d;
+    assert_ok(adze_dataset_open(ctx, dir, "train", &d));
+    assert_int_equal(d->count, 10);
+    assert_int_equal(d->classes, 10);
+    assert_int_equal(d->example.dims[0] * 10000 + d->example.dims[1] * 100 + d->example.dims[2], 323203);
+    assert_string_equal(d->class_names[9], "truck");
+    for (int i = 0; i < 10; i++) {
+        int64_t label;
+        assert_ok(d->read(d, i, x, &label));
+        assert_int_equal(label, i / 2 + 1 + i % 2);
+        for (int k = 0; k < 3072; k++) {
+            assert_int_equal(x[k], k % 3 * 50 + k / 3 % 47 + i / 2 + 1);
+        }
+    }
+    adze_dataset_close(d);
+    write_file(dir, "test_batch.bin", two, RECORD);
+    assert_ok(adze_dataset_open(ctx, dir, "test", &d));
+    assert_int_equal(d->count, 1);
+    adze_dataset_close(d);
+    two[RECORD] = 10;
+    write_file(dir, "data_batch_3.bin", two, 2 * RECORD);
+    refused(dir, ADZE_EFORMAT, "data_batch_3.bin': record 1 has the label 10; 0 to 9 are known");
+    write_file(dir, "data_batch_3.bin", two, 2 * RECORD + 1);
+    refused(dir, ADZE_EFORMAT, "data_batch_3.bin' has 6147 bytes, no multiple of the 3073 of a record");
+    write_file(dir, "data_batch_3.bin", two, 0);
+    refused(dir, ADZE_EFORMAT, "has 0 bytes");
+    faulty_folder_drop(dir);
+}
+
 static void named_sets_are_found_where_they_are_installed(void **state) {
     (void)state;
     adze_dataset *d;
@@ -570,6 +616,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(packed_files_that_lie_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(without_the_decoder_a_packed_file_says_what_to_do, setup, teardown),
         cmocka_unit_test_setup_teardown(optdigits_lines_are_parsed_and_stretched, setup, teardown),
+        cmocka_unit_test_setup_teardown(cifar_records_are_read_and_faults_named, setup, teardown),
         cmocka_unit_test_setup_teardown(named_sets_are_found_where_they_are_installed, setup, teardown),
         cmocka_unit_test_setup_teardown(split_is_a_permutation_fixed_by_the_seed, setup, teardown),
         cmocka_unit_test_setup_teardown(preprocessing_is_fitted_per_channel_on_the_given_examples_only, setup, teardown),

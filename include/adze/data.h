@@ -24,8 +24,8 @@ struct adze_dataset {
     void *impl;
 };
 
-/* A named set ("fashion-mnist", "mnist", "optdigits") looked for in $ADZE_DATA (a path list), $XDG_DATA_HOME/adze, /usr/share/datasets and friends;
- * or a folder with the four IDX files. part: "train" or "test". Formats are registered (adze_io_register adds gzip). */
+/* A named set ("fashion-mnist", "mnist", "optdigits", "cifar10") looked for in $ADZE_DATA (a path list), $XDG_DATA_HOME/adze, /usr/share/datasets and
+ * friends; or a folder with the files of one of these forms. part: "train" or "test". Formats are registered (adze_io_register adds gzip). */
 ADZE_API int adze_dataset_open(adze_ctx *ctx, const char *name_or_path, const char *part, adze_dataset **out);
 ADZE_API int adze_dataset_from_memory(adze_ctx *ctx, adze_type example, const void *x, const int64_t *labels, int64_t count, int classes,
                                       adze_dataset **out); /* borrows */

@@ -1,4 +1,4 @@
-/* Opening data sets: by name, looked for in the usual folders, or by the path of a folder that holds the four IDX files. */
+/* Opening data sets: by name, looked for in the usual folders, or by the path of a folder that holds their files. */
 #include "data/formats.h"
 
 #include <stdio.h>
@@ -6,7 +6,7 @@
 
 enum { PATH_MAX_BYTES = 1024 };
 
-typedef enum known_format { KNOWN_IDX, KNOWN_OPTDIGITS } known_format;
+typedef enum known_format { KNOWN_IDX, KNOWN_OPTDIGITS, KNOWN_CIFAR } known_format;
 
 typedef struct known_set { /* a row: what a name stands for */
     const char *name, *doc;
@@ -23,6 +23,8 @@ static const known_set known_sets[] = {
      fashion_classes},
     {"mnist", "60,000 + 10,000 handwritten digits, 28x28, 10 classes (LeCun et al., 1998)", KNOWN_IDX, 10, NULL},
     {"optdigits", "3,823 + 1,797 handwritten digits, 8x8, 10 classes (UCI; Alpaydin and Kaynak, 1998)", KNOWN_OPTDIGITS, 10, NULL},
+    {"cifar10", "50,000 + 10,000 colour images of things and animals, 32x32, 10 classes (Krizhevsky, 2009), in the binary form", KNOWN_CIFAR, 10,
+     NULL},
 };
 
 int adze_dataset_known(int i, const char **name, const char **doc) {
@@ -64,8 +66,13 @@ static const char *const test_images[] = {"t10k-images-idx3-ubyte", "t10k-images
 static const char *const test_labels[] = {"t10k-labels-idx1-ubyte", "t10k-labels.idx1-ubyte", NULL};
 static const char *const train_digits[] = {"optdigits.tra", NULL};
 static const char *const test_digits[] = {"optdigits.tes", NULL};
+static const char *const train_cifar[] = {"data_batch_1.bin", NULL};
+static const char *const test_cifar[] = {"test_batch.bin", NULL};
 
 static const char *const *image_names(known_format format, bool train) {
+    if (format == KNOWN_CIFAR) {
+        return train ? train_cifar : test_cifar;
+    }
     if (format == KNOWN_OPTDIGITS) {
         return train ? train_digits : test_digits;
     }
@@ -246,13 +253,16 @@ static int open_folder(adze_ctx *ctx, const char *dir, bool train, adze_dataset 
     if (find_file(ctx, dir, image_names(KNOWN_OPTDIGITS, train), path, sizeof path)) {
         return adze_optdigits_open(ctx, path, name, out);
     }
+    if (find_file(ctx, dir, image_names(KNOWN_CIFAR, train), path, sizeof path)) {
+        return adze_cifar_open(ctx, dir, name, train, out);
+    }
     return open_idx(ctx, dir, name, train, known_find(name), out);
 }
 
 static int open_unknown(adze_ctx *ctx, const char *name) {
     const char *near = adze_suggest(name, &known_sets[0].name, ADZE_COUNT(known_sets), sizeof known_sets[0]);
     return adze_fail(ctx, ADZE_EARG, "there is no data set or folder '%s'%s%s%s", name,
-                     near != NULL ? "; did you mean '" : "; known names: ", near != NULL ? near : "fashion-mnist, mnist, optdigits",
+                     near != NULL ? "; did you mean '" : "; known names: ", near != NULL ? near : "fashion-mnist, mnist, optdigits, cifar10",
                      near != NULL ? "'?" : "");
 }
 
@@ -268,6 +278,9 @@ int adze_dataset_open(adze_ctx *ctx, const char *name_or_path, const char *part,
     }
     char dir[PATH_MAX_BYTES];
     TRY(find_known(ctx, set, train, dir));
+    if (set->format == KNOWN_CIFAR) {
+        return adze_cifar_open(ctx, dir, set->name, train, out);
+    }
     return set->format == KNOWN_OPTDIGITS ? open_digits(ctx, dir, set->name, train, out) : open_idx(ctx, dir, set->name, train, set, out);
 }
 

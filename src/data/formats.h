@@ -32,6 +32,9 @@ int adze_dataset_take(adze_ctx *ctx, const char *name, adze_type example, void *
 /* The sets in UCI's optdigits format: 64 numbers 0..16 and a class on each line, stretched to 0..255. */
 int adze_optdigits_open(adze_ctx *ctx, const char *path, const char *name, adze_dataset **out);
 
+/* CIFAR-10's binary form: data_batch_1.bin to data_batch_5.bin, or test_batch.bin. */
+int adze_cifar_open(adze_ctx *ctx, const char *dir, const char *name, bool train, adze_dataset **out);
+
 /* Preprocessing as a table: value of pixel v in channel c is lut[c * 256 + v]; filled for `channels` channels. The same bits as
  * adze_preprocess_apply. */
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut);
