@@ -1,4 +1,5 @@
 /* adze inspect and adze graph: the graph, every pass over it, the steps and their times, as text or for Graphviz. */
+#include "cli/profile.h"
 #include "cli/trainstep.h"
 
 static const char *const WHAT_NAMES[] = {"forward", "grad", "train", NULL};
@@ -7,7 +8,7 @@ typedef struct inspect_opts {
     int64_t batch;
     int32_t what;
     bool time;
-    char after[16], device[8], out[512];
+    char after[16], device[8], out[512], trace[512];
 } inspect_opts;
 static const adze_field FIELDS[] = {
     {"batch", ADZE_F_I64, 0, offsetof(inspect_opts, batch), 0, "32", 1, 65536, NULL, "batch size"},
@@ -15,6 +16,8 @@ static const adze_field FIELDS[] = {
     {"after", ADZE_F_STR, 0, offsetof(inspect_opts, after), sizeof(((inspect_opts *)0)->after), "steps", 0, 0, NULL,
      "print after this pass: build, dead, simplify, kernel, order, memory, steps"},
     {"time", ADZE_F_BOOL, 0, offsetof(inspect_opts, time), 0, NULL, 0, 0, NULL, "run it and print the time of every step"},
+    {"trace", ADZE_F_STR, 0, offsetof(inspect_opts, trace), sizeof(((inspect_opts *)0)->trace), "", 0, 0, NULL,
+     "run it and write the steps' times to this file, for ui.perfetto.dev"},
     {"device", ADZE_F_STR, 0, offsetof(inspect_opts, device), sizeof(((inspect_opts *)0)->device), "cpu", 0, 0, NULL, "cpu or ref"},
     {0}};
 static const adze_field GRAPH_FIELDS[] = {
@@ -66,30 +69,32 @@ static void keep_dump(void *user, adze_pass after, const char *text) {
     }
 }
 
-static int add_times(cli *c, subject *s, const adze_plan *plan, adze_text *t) {
+enum { WARM_RUNS = 2, TIMED_RUNS = 5 };
+
+static int add_times(cli *c, subject *s, const adze_plan *plan, const inspect_opts *o, adze_text *t) {
     adze_session *session;
     TRY(adze_session_new(c->ctx, plan, s->store, "", &session));
-    int64_t n = adze_plan_describe(plan).nsteps;
-    double *seconds = adze_alloc(c->ctx, n, sizeof(*seconds));
-    int status = seconds ? cli_step_fill(session, s->m, 0) : ADZE_ENOMEM;
-    adze_session_profile(session, true);
-    for (int i = 0; i < 3 && status == ADZE_OK; i++) { /* the third run is warm */
+    cli_profile p = {.c = c};
+    int status = cli_step_fill(session, s->m, 0);
+    for (int i = 0; i < WARM_RUNS && status == ADZE_OK; i++) {
         status = adze_session_run(session);
     }
     if (status == ADZE_OK) {
-        status = adze_session_times(session, seconds, n);
+        status = cli_profile_watch(&p, WHAT_NAMES[o->what], plan, session);
     }
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += status == ADZE_OK ? seconds[i] : 0;
+    for (int i = 0; i < TIMED_RUNS && status == ADZE_OK; i++) {
+        const double from = adze_now();
+        status = adze_session_run(session);
+        status = status == ADZE_OK ? cli_profile_take(&p, from, adze_now()) : status;
     }
-    if (status == ADZE_OK) {
-        adze_text_add(t, "\n%6s %12s %7s\n", "step", "microseconds", "share");
+    if (status == ADZE_OK && o->time) {
+        adze_text_add(t, "\n");
+        status = cli_profile_table(&p, false, 0, t);
     }
-    for (int64_t i = 0; i < n && status == ADZE_OK; i++) {
-        adze_text_add(t, "%6lld %12.1f %6.1f%%\n", (long long)i, 1e6 * seconds[i], sum > 0 ? 100 * seconds[i] / sum : 0);
+    if (status == ADZE_OK && o->trace[0]) {
+        status = cli_profile_save(&p, o->trace);
     }
-    adze_free(c->ctx, seconds);
+    cli_profile_free(&p);
     adze_session_free(session);
     return status;
 }
@@ -125,8 +130,8 @@ static int inspect(cli *c, const char *name, const inspect_opts *o) {
         adze_text_add(&t, "\n%lld steps, %s of work, %s moved; arena %s (most live at once %s)\n", (long long)p.nsteps,
                       cli_count(a, sizeof(a), p.flops), cli_bytes(b, sizeof(b), p.bytes), cli_bytes(d, sizeof(d), (double)p.arena_bytes),
                       cli_bytes(e, sizeof(e), (double)p.live_bytes));
-        if (o->time) {
-            status = add_times(c, &s, plan, &t);
+        if (o->time || o->trace[0]) {
+            status = add_times(c, &s, plan, o, &t);
         }
     }
     if (status == ADZE_OK && c->global.json) {

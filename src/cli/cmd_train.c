@@ -1,14 +1,16 @@
 /* adze train: from a model and a data set to a judged, saved network in a run folder; resumes with no other flag. */
+#include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/rundir.h"
 #include "train/checkpoint.h"
+#include "train/trainer.h"
 
 #include <math.h>
 #include <signal.h>
 #include <unistd.h>
 
 typedef struct train_opts {
-    char data[512], out[512], resume[512];
+    char data[512], out[512], resume[512], profile[512];
     bool dry_run;
 } train_opts;
 
@@ -18,6 +20,8 @@ static const adze_field FIELDS[] = {
      "run folder (default runs/MODEL-001, -002, ...)"},
     {"resume", ADZE_F_STR, 0, offsetof(train_opts, resume), sizeof(((train_opts *)0)->resume), "", 0, 0, NULL,
      "go on with this run folder; needs no other flag"},
+    {"profile", ADZE_F_STR, 0, offsetof(train_opts, profile), sizeof(((train_opts *)0)->profile), "", 0, 0, NULL,
+     "write the times of the first updates' steps to this file, for ui.perfetto.dev, and a table to stderr"},
     {"dry_run", ADZE_F_BOOL, 0, offsetof(train_opts, dry_run), 0, NULL, 0, 0, NULL, "check everything, print the plan, train nothing"},
     {0}};
 
@@ -31,6 +35,9 @@ typedef struct job {
     cli *c;
     cli_progress progress;
     cli_rundir run;
+    cli_profile profile;
+    double step_began; /* while the profile watches */
+    char trace[512];   /* its file; "": no profile */
     cli_run_opts ro;
     adze_train_opts o;
     adze_model *model;
@@ -53,11 +60,43 @@ static void on_signal(int sig) {
     signal(SIGTERM, SIG_DFL);
 }
 
+/* The first update finds memory cold and is not taken; those after it are, until there are enough to read. */
+enum { PROFILED_UPDATES = 20 };
+
+static int take_profile(job *j, adze_trainer *t, bool last) {
+    const double now = adze_now();
+    cli_profile *p = &j->profile;
+    adze_steps *s = &t->steps;
+    if (p->nparts == 0) {
+        TRY(cli_profile_watch(p, "grad", s->grad[0].plan, s->grad[0].session));
+        TRY(cli_profile_watch(p, "update", s->update_plan, s->update));
+    } else if (!last) { /* the last update of an epoch may have run the plan of a smaller batch */
+        TRY(cli_profile_take(p, j->step_began, now));
+    }
+    j->step_began = adze_now();
+    return ADZE_OK;
+}
+
+static int end_profile(job *j) {
+    adze_text t = {.ctx = j->c->ctx};
+    TRY(cli_profile_save(&j->profile, j->trace));
+    int status = cli_profile_table(&j->profile, true, 30, &t);
+    char *s = NULL;
+    status = status == ADZE_OK ? adze_text_finish(&t, &s) : status;
+    if (status == ADZE_OK) {
+        fputs(s, stderr);
+    }
+    adze_free(j->c->ctx, s);
+    return status;
+}
+
 static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
-    (void)t;
     job *j = user; /* step counts from the start of the training, people from the start of the epoch */
+    if (j->trace[0] && j->profile.runs < PROFILED_UPDATES && j->status == ADZE_OK) {
+        j->status = take_profile(j, t, step % steps == 0);
+    }
     cli_progress_step(&j->progress, (step - 1) / steps + 1, (step - 1) % steps + 1, steps, j->o.batch * j->o.accumulate, loss, lr);
-    return 0;
+    return j->status;
 }
 
 static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *s) {
@@ -170,6 +209,9 @@ static int train(job *j, bool resume) {
     int status = adze_trainer_run(j->trainer, &why);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
+    if (j->trace[0] && j->status == ADZE_OK) {
+        j->status = end_profile(j);
+    }
     if (j->status != ADZE_OK) {
         return j->status; /* a metrics file could not be written: its message stands */
     }
@@ -266,7 +308,7 @@ static int load_config(job *j, const train_opts *t, const cli_args *a, const adz
 static int run(cli *c, int argc, const char **argv) {
     train_opts t;
     adze_train_opts given;
-    job j = {.c = c};
+    job j = {.c = c, .profile = {.c = c}};
     cli_args a = {.tables = {{FIELDS, &t, NULL}, {adze_train_fields(), &given, "training"}}, .ntables = 2};
     int status = cli_parse(c, &a, argc, argv, 0, 1);
     if (status == ADZE_OK && c->global.help) {
@@ -286,8 +328,10 @@ static int run(cli *c, int argc, const char **argv) {
         memcpy(j.ro.data, t.data, sizeof(j.ro.data));
     }
     if (status == ADZE_OK) {
+        memcpy(j.trace, t.profile, sizeof(j.trace));
         status = start(&j, &t);
     }
+    cli_profile_free(&j.profile);
     adze_trainer_free(j.trainer);
     adze_dataset_close(j.data);
     adze_model_free(j.model);

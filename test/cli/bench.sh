@@ -68,4 +68,25 @@ echo "$out" | sed -n 4p | grep -qx '[0-9]*' || fail "paced does not end with the
 out=$(echo 7 | "$adze" bench gemm m8n8k8 --paced 2>&1) && fail "there is no work 7"
 case $out in *'works 0 to 0'*) ;; *) fail "work 7: $out" ;; esac
 
+# Times of steps: a table that fits a terminal, and traces that name every step of every run.
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+"$adze" inspect mlp --time --batch 8 --trace "$tmp/inspect.json" > "$tmp/out" 2>&1 || fail "inspect --time: $(cat "$tmp/out")"
+sed -n '/ us  share/,$p' "$tmp/out" > "$tmp/table"
+grep -q '100.0%.*mean of 5 runs' "$tmp/table" || fail "inspect --time says: $(cat "$tmp/table")"
+awk 'length > 80 { exit 1 }' "$tmp/table" || fail "the table of times is wider than 80 columns"
+steps=$(($(wc -l < "$tmp/table") - 2))
+events=$(grep -c '"ph":"X"' "$tmp/inspect.json")
+[ "$events" -eq $((5 * (steps + 1))) ] || fail "$steps steps gave $events events in five runs"
+mkdir "$tmp/data"
+for part in train t10k; do # 40 pictures of 4x4 pixels
+    { printf '\0\0\10\3\0\0\0\50\0\0\0\4\0\0\0\4'; seq 1000 | head -c 640; } > "$tmp/data/$part-images-idx3-ubyte"
+    { printf '\0\0\10\1\0\0\0\50'; printf '\0\1%.0s' $(seq 20); } > "$tmp/data/$part-labels-idx1-ubyte"
+done
+printf 'name: net\ninput: [4, 4, 1]\nlayers:\n  - {type: flatten, name: f}\n  - {type: dense, name: d, units: 2}\n' > "$tmp/net.yaml"
+"$adze" train "$tmp/net.yaml" --data "$tmp/data" --epochs 2 --batch 8 --out "$tmp/run" --profile "$tmp/train.json" > "$tmp/out" 2>&1 ||
+    fail "train --profile: $(cat "$tmp/out")"
+grep -q 'mean of 7 runs' "$tmp/out" || fail "two epochs of five updates, less the first and each last: $(cat "$tmp/out")"
+grep -q '"name":"run 7"' "$tmp/train.json" || fail "the trace holds every profiled update"
+
 exit $bad
