@@ -257,8 +257,11 @@ static int paced(cli *c, const bench_kind *k, const bench_opts *o, const bench_l
         status = status == ADZE_OK ? paced_step(c, &w, steps > 0 ? steps : 1) : status;
     }
     close_work(c, &w);
-    printf("%lld\n", (long long)(peak_memory() - base));
-    return status == ADZE_OK ? cli_finish_output(c) : status;
+    if (status == ADZE_OK) { /* after a failure nothing is said that could be taken for a time */
+        printf("%lld\n", (long long)(peak_memory() - base));
+        status = cli_finish_output(c);
+    }
+    return status;
 }
 
 /* -- the command ------------------------------------------------------------------------------------------------------------------------------ */

@@ -67,6 +67,7 @@ out=$(printf '0 2\n1\n' | "$adze" bench gemm m64n64k64 m8n8k8 --paced) || fail "
 echo "$out" | sed -n 4p | grep -qx '[0-9]*' || fail "paced does not end with the memory: $out"
 out=$(echo 7 | "$adze" bench gemm m8n8k8 --paced 2>&1) && fail "there is no work 7"
 case $out in *'works 0 to 0'*) ;; *) fail "work 7: $out" ;; esac
+[ "$(echo 1 | "$adze" bench gemm m8n8k8 m2n3 --paced 2> /dev/null)" = ready ] || fail "after a failure paced prints something like a time"
 
 # Times of steps: a table that fits a terminal, and traces that name every step of every run.
 tmp=$(mktemp -d)
