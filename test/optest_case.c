@@ -1,6 +1,8 @@
 /* Random legal cases of an op: attributes and shapes from its sample, elements from the declared domains. */
 #include "optest.h"
 
+#include "core/dtype.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -44,6 +46,12 @@ double ot_distance(const double *a, const double *b, int64_t n) {
 double ot_round_to(adze_dtype d, double v) {
     if (d == ADZE_F32) {
         return (double)(float)v;
+    }
+    if (d == ADZE_BF16 || d == ADZE_F16) {
+        uint16_t narrow;
+        adze_dtype_store(d, &narrow, 1, 1, &v);
+        adze_dtype_load(d, &narrow, 1, 1, &v);
+        return v;
     }
     return d == ADZE_F64 ? v : d == ADZE_BOOL ? (double)(v != 0) : nearbyint(v);
 }

@@ -151,6 +151,47 @@ static double sensitivity(ot *t, ot_case *c, int k) {
     return moved;
 }
 
+/* The norm of output k of a product of the absolute values of this case's inputs. */
+static double magnitude(ot *t, ot_case *c, int k) {
+    ot_prog p;
+    double *x[ADZE_MAX_IN] = {0}, size = 0;
+    ot_prog_begin(&p, t->ctx);
+    ot_prog_inputs(&p, c);
+    ot_prog_op(&p, c);
+    ot_output(&p, "y", k, p.y[k]);
+    if (ot_prog_compile(&p, NULL, "ref")) {
+        for (int i = 0; i < c->c.nin; i++) {
+            int64_t n = adze_type_count(&c->c.in[i]);
+            x[i] = ot_alloc(n);
+            for (int64_t e = 0; e < n; e++) {
+                x[i][e] = fabs(c->x[i][e]);
+            }
+            ot_set(&p, "x", i, x[i]);
+            free(x[i]);
+        }
+        double *y = ot_prog_run(&p) ? ot_get(&p, "y", k) : NULL;
+        size = y ? ot_norm(y, adze_type_count(&c->out[k])) : 0;
+        free(y);
+    }
+    ot_prog_free(&p);
+    return size;
+}
+
+bool ot_near(ot *t, ot_case *c, int k, double far, const double *want) {
+    const adze_dtype d = c->out[k].dtype;
+    const double rel = d == ADZE_F64 ? 1e-13 : d == ADZE_F32 ? 1e-6 : 4e-3, size = ot_norm(want, adze_type_count(&c->out[k]));
+    if (ot_exact(c, k)) {
+        return far == 0;
+    }
+    if (far <= rel * size) {
+        return true;
+    }
+    if (c->c.in[0].dtype == ADZE_BF16 && (c->op->flags & ADZE_OP_BILINEAR)) {
+        return far <= rel * size + 1e-6 * magnitude(t, c, k);
+    }
+    return d != ADZE_BF16 && far <= ot_tolerance(t, c, k, want, rel, d == ADZE_F64 ? ldexp(1, -53) : ldexp(1, -24));
+}
+
 double ot_tolerance(ot *t, ot_case *c, int k, const double *b, double rel, double ulp) {
     double root = sqrt(ot_depth(t, c, k));
     return rel * ot_norm(b, adze_type_count(&c->out[k])) + 4 * root * ulp * ldexp(sensitivity(t, c, k), 30);

@@ -84,8 +84,8 @@ static void accepted(fixture *f, adze_val v) {
 static void matmul_refuses(void **state) {
     fixture *f = *state;
     fresh(f);
-    refused(f, adze_matmul(f->g, I32(2, 2), F32(2, 2), false, false), ADZE_ETYPE, "matmul 't': the left side is i32, but must be one of f64, f32");
-    refused(f, adze_matmul(f->g, F32(2, 2), I32(2, 2), false, false), ADZE_ETYPE, "matmul 't': the right side is i32, but must be one of f64, f32");
+    refused(f, adze_matmul(f->g, I32(2, 2), F32(2, 2), false, false), ADZE_ETYPE, "matmul 't': the left side is i32, but must be one of f64, f32, bf16, i8, u8");
+    refused(f, adze_matmul(f->g, F32(2, 2), I32(2, 2), false, false), ADZE_ETYPE, "matmul 't': the right side is i32, but must be one of f64, f32, bf16, i8");
     refused(f, adze_matmul(f->g, F32(2, 2), F64(2, 2), false, false), ADZE_ETYPE, "matmul 't': input 0 is f32 and input 1 is f64; cast one of them");
     refused(f, adze_matmul(f->g, F32(2), F32(2, 2), false, false), ADZE_ESHAPE, "matmul 't': the left side is f32 (2), but must have 2 to 8 axes");
     refused(f, adze_matmul(f->g, F32(2, 2), F32(2), false, false), ADZE_ESHAPE, "matmul 't': the right side is f32 (2), but must have 2 to 8 axes");
@@ -108,7 +108,7 @@ static void conv_refuses(void **state) {
     adze_scope_push(f->g, "c1");
     refused(f, adze_conv(f->g, F32(1, 8, 8, 64), F32(3, 3, 16, 4), CONV(.groups = 2)), ADZE_ESHAPE,
             "conv 'res2a/c1': the input has 64 channels, the weight expects 32 (groups 2)");
-    refused(f, adze_conv(f->g, I32(1, 8, 2), F32(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the input is i32, but must be one of f64, f32");
+    refused(f, adze_conv(f->g, I32(1, 8, 2), F32(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the input is i32, but must be one of f64, f32, bf16");
     refused(f, adze_conv(f->g, F32(1, 8, 2), I32(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the weight is i32, but must be one of f64, f32");
     refused(f, adze_conv(f->g, F32(1, 8, 2), F64(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the input is f32, the weight is f64");
     refused(f, adze_conv(f->g, F32(8, 2), F32(3, 2, 4), NULL), ADZE_ESHAPE, "conv 't': the input is f32 (8, 2), but must have 3 to 5 axes");

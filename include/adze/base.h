@@ -94,7 +94,7 @@ typedef void (*adze_log_fn)(void *user, adze_level level, const char *message);
 typedef struct adze_ctx_opts {
     size_t size;         /* sizeof(adze_ctx_opts): lets the struct grow */
     int threads;         /* 0: as many as this process may use (cgroup quota and affinity respected) */
-    const char *isa;     /* "ref", "v2", "v3", "v4"; NULL: $ADZE_ISA, else the best the processor has */
+    const char *isa;     /* "ref", "v2", "v3", "v4", "avx512bf16", "amx"; NULL: $ADZE_ISA, else the processor's best */
     const adze_mem *mem; /* NULL: aligned_alloc and free */
     const adze_fs *fs;   /* NULL: POSIX files */
     adze_log_fn log;     /* NULL: silence */

@@ -118,6 +118,7 @@ ADZE_API adze_val adze_scatter_along(adze_graph *g, adze_val y, adze_val ids, in
  * ----------------------------------------------------------------------------------------------------------------------------------------- */
 typedef struct adze_matmul_attrs {
     bool ta, tb;
+    int32_t out; /* adze_dtype: F32 of bf16 inputs; NONE: the inputs' dtype, i32 of i8 (left: or u8) */
 } adze_matmul_attrs;
 /* (..., M, K) x (..., K, N) -> (..., M, N); leading axes equal, or one side has none (shared weights); ta, tb: that side is stored transposed */
 ADZE_API adze_val adze_matmul(adze_graph *g, adze_val a, adze_val b, bool ta, bool tb);
@@ -126,6 +127,7 @@ typedef struct adze_conv_attrs { /* lists per spatial axis; empty: all 1 (stride
     adze_ints stride, dilation, pad_lo, pad_hi;
     adze_ints size; /* conv_dx: spatial size of x; conv_dw: of the kernel */
     int64_t groups;
+    int32_t out; /* adze_dtype: F32 of bf16 inputs; NONE: the inputs' dtype */
 } adze_conv_attrs;
 ADZE_API adze_val adze_conv(adze_graph *g, adze_val x, adze_val w, const adze_conv_attrs *a);     /* x (N, S..., C), w (k..., C/groups, K) */
 ADZE_API adze_val adze_conv_dx(adze_graph *g, adze_val dy, adze_val w, const adze_conv_attrs *a); /* adjoint in x; also the transposed convolution */

@@ -93,9 +93,9 @@ static inline void adze_share(int64_t n, int64_t grain, int ith, int nth, int64_
 }
 
 /* -- instruction sets: what the code was built for and the processor has -- */
-typedef enum adze_isa { ADZE_ISA_REF, ADZE_ISA_V2, ADZE_ISA_V3, ADZE_ISA_V4 } adze_isa;
+typedef enum adze_isa { ADZE_ISA_REF, ADZE_ISA_V2, ADZE_ISA_V3, ADZE_ISA_V4, ADZE_ISA_BF16, ADZE_ISA_AMX } adze_isa;
 adze_isa adze_ctx_isa_level(const adze_ctx *ctx); /* REF: portable code compiled without extras */
 adze_isa adze_isa_best(void);                     /* of this processor, read once by cpuid and xgetbv */
-const char *adze_isa_name(adze_isa isa);          /* "ref", "v2", "v3", "v4" */
+const char *adze_isa_name(adze_isa isa);          /* "ref", "v2", "v3", "v4", "avx512bf16", "amx" */
 
 #endif

@@ -8,7 +8,7 @@ static const adze_field GLOBAL_FIELDS[] = {
     {"json", ADZE_F_BOOL, 0, offsetof(cli_global, json), 0, NULL, 0, 0, NULL, "results as JSON on stdout"},
     {"threads", ADZE_F_I64, 0, offsetof(cli_global, threads), 0, "0", 0, 256, NULL, "threads (0: all this process may use); never changes a result"},
     {"isa", ADZE_F_STR, 0, offsetof(cli_global, isa), sizeof(((cli_global *)0)->isa), "", 0, 0, NULL,
-     "instruction set: ref, v2, v3, v4 (default: the best)"},
+     "instruction set: ref, v2, v3, v4, avx512bf16, amx (default: the best)"},
     {"mem_limit", ADZE_F_STR, 0, offsetof(cli_global, mem_limit), sizeof(((cli_global *)0)->mem_limit), "", 0, 0, NULL,
      "refuse to hold more memory than this (4G, 512M)"},
     {"progress", ADZE_F_ENUM, 0, offsetof(cli_global, progress), 0, "auto", 0, 0, PROGRESS_NAMES, "how progress is shown on stderr"},

@@ -4,10 +4,12 @@
 static const adze_device REF = {.name = "ref"};
 
 static const adze_device CPU[] = {
-    [ADZE_ISA_REF] = {.name = "cpu", .lists = {&adze_linear_ref, &adze_kernels_ref}},
-    [ADZE_ISA_V2] = {.name = "cpu", .lists = {&adze_linear_v2, &adze_kernels_v2}},
-    [ADZE_ISA_V3] = {.name = "cpu", .lists = {&adze_linear_v3, &adze_kernels_v3}},
-    [ADZE_ISA_V4] = {.name = "cpu", .lists = {&adze_linear_v4, &adze_kernels_v4}},
+    [ADZE_ISA_REF] = {.name = "cpu", .lists = {&adze_linear_ref, &adze_kernels_ref, &adze_low_ref}},
+    [ADZE_ISA_V2] = {.name = "cpu", .lists = {&adze_linear_v2, &adze_kernels_v2, &adze_low_v2}},
+    [ADZE_ISA_V3] = {.name = "cpu", .lists = {&adze_linear_v3, &adze_kernels_v3, &adze_low_v3}},
+    [ADZE_ISA_V4] = {.name = "cpu", .lists = {&adze_linear_v4, &adze_kernels_v4, &adze_low_v4}},
+    [ADZE_ISA_BF16] = {.name = "cpu", .lists = {&adze_low_bf16, &adze_linear_v4, &adze_kernels_v4}},
+    [ADZE_ISA_AMX] = {.name = "cpu", .lists = {&adze_low_bf16, &adze_linear_v4, &adze_kernels_v4}},
 };
 
 const adze_device *adze_device_find(const char *name, adze_isa isa) {

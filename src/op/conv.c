@@ -12,7 +12,8 @@
         LIST_FIELD(pad_hi, 0, "zeros after the input per spatial axis; empty: 0"), {                                                                 \
         .name = "groups", .kind = ADZE_F_I64, .offset = offsetof(adze_conv_attrs, groups), .def = "1", .lo = 1, .hi = ADZE_WINDOW_MAX,               \
         .help = "independent groups of channels"                                                                                                     \
-    }
+    },                                                                                                                                               \
+        ADZE_ATTR_DTYPE(adze_conv_attrs, out)
 
 static const adze_field CONV_FIELDS[] = {COMMON_FIELDS, {0}};
 static const adze_field CONV_DX_FIELDS[] = {COMMON_FIELDS, LIST_FIELD(size, 0, "spatial size of x"), {0}};
@@ -21,17 +22,18 @@ static const adze_field CONV_DW_FIELDS[] = {COMMON_FIELDS, LIST_FIELD(size, 1, "
 /* -- legality ------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The two inputs and the lists agree on the number of spatial axes. */
-static int check_common(adze_sig *s, const char *what0, const char *what1, int *spatial) {
+static int check_common(adze_sig *s, const char *what0, const char *what1, int *spatial, adze_dtype *d) {
     const adze_conv_attrs *a = s->attrs;
     int other;
-    TRY(adze_check_spatial(s, 0, what0, spatial));
-    TRY(adze_check_spatial(s, 1, what1, &other));
+    TRY(adze_check_spatial(s, 0, what0, ADZE_SET_BF, spatial));
+    TRY(adze_check_spatial(s, 1, what1, ADZE_SET_BF, &other));
     if (other != *spatial) {
         return adze_op_fail(s, ADZE_ESHAPE, "%s has rank %d, %s has rank %d", what0, (int)s->in[0].rank, what1, (int)s->in[1].rank);
     }
     if (s->in[0].dtype != s->in[1].dtype) {
         return adze_op_fail(s, ADZE_ETYPE, "%s is %s, %s is %s", what0, adze_dtype_name(s->in[0].dtype), what1, adze_dtype_name(s->in[1].dtype));
     }
+    TRY(adze_product_dtype(s, a->out, 0, d));
     TRY(adze_check_list(s, "stride", &a->stride, *spatial, 1, false));
     TRY(adze_check_list(s, "dilation", &a->dilation, *spatial, 1, false));
     TRY(adze_check_list(s, "pad_lo", &a->pad_lo, *spatial, 0, false));
@@ -89,7 +91,8 @@ static int infer_conv(adze_sig *s) {
     const adze_conv_attrs *a = s->attrs;
     const int64_t *x = s->in[0].dims, *w = s->in[1].dims;
     int spatial;
-    TRY(check_common(s, "the input", "the weight", &spatial));
+    adze_dtype d;
+    TRY(check_common(s, "the input", "the weight", &spatial, &d));
     int64_t expects = w[spatial] * a->groups, y[ADZE_MAX_RANK] = {x[0]};
     if (x[spatial + 1] != expects) {
         return adze_op_fail(s, ADZE_ESHAPE, "the input has %lld channels, the weight expects %lld (groups %lld)", (long long)x[spatial + 1],
@@ -102,7 +105,7 @@ static int infer_conv(adze_sig *s) {
     for (int i = 0; i < spatial; i++) {
         y[i + 1] = g.axis[ADZE_SPATIAL - spatial + i].out;
     }
-    return adze_set_out(s, 0, s->in[0].dtype, spatial + 2, y);
+    return adze_set_out(s, 0, d, spatial + 2, y);
 }
 
 /* dy: (N, O..., K), w: (k..., C / groups, K) -> dx: (N, size..., C). Several sizes are legal when a stride is over 1. */
@@ -110,7 +113,8 @@ static int infer_conv_dx(adze_sig *s) {
     const adze_conv_attrs *a = s->attrs;
     const int64_t *dy = s->in[0].dims, *w = s->in[1].dims;
     int spatial;
-    TRY(check_common(s, "dy", "the weight", &spatial));
+    adze_dtype d;
+    TRY(check_common(s, "dy", "the weight", &spatial, &d));
     TRY(adze_check_list(s, "size", &a->size, spatial, 0, true));
     if (dy[spatial + 1] != w[spatial + 1]) {
         return adze_op_fail(s, ADZE_ESHAPE, "dy has %lld channels, the weight gives %lld", (long long)dy[spatial + 1], (long long)w[spatial + 1]);
@@ -123,7 +127,7 @@ static int infer_conv_dx(adze_sig *s) {
     }
     adze_geom g = adze_conv_geom(a, spatial + 2, x, w, dy);
     TRY(check_output(s, &g, dy, "input"));
-    return adze_set_out(s, 0, s->in[0].dtype, spatial + 2, x);
+    return adze_set_out(s, 0, d, spatial + 2, x);
 }
 
 /* x: (N, S..., C), dy: (N, O..., K) -> dw: (size..., C / groups, K) */
@@ -131,7 +135,8 @@ static int infer_conv_dw(adze_sig *s) {
     const adze_conv_attrs *a = s->attrs;
     const int64_t *x = s->in[0].dims, *dy = s->in[1].dims;
     int spatial;
-    TRY(check_common(s, "the input", "dy", &spatial));
+    adze_dtype d;
+    TRY(check_common(s, "the input", "dy", &spatial, &d));
     TRY(adze_check_list(s, "size", &a->size, spatial, 1, true));
     if (x[0] != dy[0]) {
         return adze_op_fail(s, ADZE_ESHAPE, "the input has %lld examples, dy has %lld", (long long)x[0], (long long)dy[0]);
@@ -146,14 +151,16 @@ static int infer_conv_dw(adze_sig *s) {
     w[spatial + 1] = dy[spatial + 1];
     adze_geom g = adze_conv_geom(a, spatial + 2, x, w, dy);
     TRY(check_output(s, &g, dy, "kernel"));
-    return adze_set_out(s, 0, s->in[0].dtype, spatial + 2, w);
+    return adze_set_out(s, 0, d, spatial + 2, w);
 }
 
 /* -- derivatives: each op is linear in either input, and the adjoint in that input is another of the three ------------------------------------------
  */
 
+/* The attributes of a derivative: with this size, and with the output in the inputs' dtype. */
 static adze_conv_attrs with_size(const adze_conv_attrs *a, const int64_t *dims, int spatial) {
     adze_conv_attrs b = *a;
+    b.out = ADZE_NONE;
     b.size.n = spatial;
     for (int i = 0; i < spatial; i++) {
         b.size.v[i] = dims[i];
@@ -161,37 +168,51 @@ static adze_conv_attrs with_size(const adze_conv_attrs *a, const int64_t *dims, 
     return b;
 }
 
+/* The cotangent in the inputs' dtype. */
+static adze_val cotangent(const adze_adj *a) {
+    return adze_cast(a->g, a->t[0], adze_val_type(a->g, a->x[0]).dtype);
+}
+
+static adze_conv_attrs narrow(const adze_conv_attrs *a) {
+    return with_size(a, a->size.v, (int)a->size.n);
+}
+
 static void vjp_conv(adze_adj *a) {
+    const adze_val t = cotangent(a);
     const adze_type x = adze_val_type(a->g, a->x[0]), w = adze_val_type(a->g, a->x[1]);
     if (a->need[0]) {
         const adze_conv_attrs dx = with_size(a->attrs, x.dims + 1, x.rank - 2);
-        a->r[0] = adze_conv_dx(a->g, a->t[0], a->x[1], &dx);
+        a->r[0] = adze_conv_dx(a->g, t, a->x[1], &dx);
     }
     if (a->need[1]) {
         const adze_conv_attrs dw = with_size(a->attrs, w.dims, w.rank - 2);
-        a->r[1] = adze_conv_dw(a->g, a->x[0], a->t[0], &dw);
+        a->r[1] = adze_conv_dw(a->g, a->x[0], t, &dw);
     }
 }
 
 static void vjp_conv_dx(adze_adj *a) { /* inputs dy, w; t is shaped like x */
+    const adze_val t = cotangent(a);
+    const adze_conv_attrs same = narrow(a->attrs);
     const adze_type w = adze_val_type(a->g, a->x[1]);
     if (a->need[0]) {
-        a->r[0] = adze_conv(a->g, a->t[0], a->x[1], a->attrs);
+        a->r[0] = adze_conv(a->g, t, a->x[1], &same);
     }
     if (a->need[1]) {
         const adze_conv_attrs dw = with_size(a->attrs, w.dims, w.rank - 2);
-        a->r[1] = adze_conv_dw(a->g, a->t[0], a->x[0], &dw);
+        a->r[1] = adze_conv_dw(a->g, t, a->x[0], &dw);
     }
 }
 
 static void vjp_conv_dw(adze_adj *a) { /* inputs x, dy; t is shaped like w */
+    const adze_val t = cotangent(a);
+    const adze_conv_attrs same = narrow(a->attrs);
     const adze_type x = adze_val_type(a->g, a->x[0]);
     if (a->need[0]) {
         const adze_conv_attrs dx = with_size(a->attrs, x.dims + 1, x.rank - 2);
-        a->r[0] = adze_conv_dx(a->g, a->x[1], a->t[0], &dx);
+        a->r[0] = adze_conv_dx(a->g, a->x[1], t, &dx);
     }
     if (a->need[1]) {
-        a->r[1] = adze_conv(a->g, a->x[0], a->t[0], a->attrs);
+        a->r[1] = adze_conv(a->g, a->x[0], t, &same);
     }
 }
 
@@ -368,7 +389,8 @@ static void draw(adze_rng *r, adze_case *c, adze_type *x, adze_type *w, adze_typ
     int64_t most = spatial == 1 ? 9 : spatial == 2 ? 3 : 2, pad = spatial == 3 ? 1 : 2; /* keep a case small */
     a->groups = adze_rng_range(r, 1, 3);
     int64_t cg = adze_sample_coin(r, 3) ? 1 : adze_rng_range(r, 1, 3), kg = adze_rng_range(r, 1, 2);
-    x->dtype = w->dtype = y->dtype = c->dtype;
+    x->dtype = w->dtype = y->dtype = adze_sample_dtype(r, c, ADZE_SET_BF);
+    a->out = x->dtype == ADZE_BF16 && adze_sample_coin(r, 2) ? ADZE_F32 : ADZE_NONE;
     x->rank = w->rank = y->rank = spatial + 2;
     x->dims[0] = y->dims[0] = c->awkward && adze_sample_coin(r, 6) ? 0 : adze_rng_range(r, 1, 2);
     x->dims[spatial + 1] = cg * a->groups;
@@ -394,7 +416,9 @@ static void draw(adze_rng *r, adze_case *c, adze_type *x, adze_type *w, adze_typ
 
 static void set_size(adze_case *c, const int64_t *dims, int spatial) {
     adze_conv_attrs *a = c->attrs;
+    const int32_t out = a->out;
     *a = with_size(a, dims, spatial);
+    a->out = out;
 }
 
 static void sample_conv(adze_rng *r, adze_case *c) {

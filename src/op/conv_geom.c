@@ -94,9 +94,9 @@ int adze_check_list(adze_sig *s, const char *name, const adze_ints *list, int sp
     return ADZE_OK;
 }
 
-int adze_check_spatial(adze_sig *s, int i, const char *what, int *spatial) {
+int adze_check_spatial(adze_sig *s, int i, const char *what, int set, int *spatial) {
     const adze_type *t = &s->in[i];
-    TRY(adze_check_dtype(s, i, what, ADZE_SET_F));
+    TRY(adze_check_dtype(s, i, what, set));
     TRY(adze_check_rank(s, i, what, 3, 2 + ADZE_SPATIAL));
     for (int k = 0; k < t->rank; k++) {
         if (t->dims[k] > (int64_t)ADZE_WINDOW_MAX) {

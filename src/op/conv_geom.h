@@ -44,6 +44,6 @@ int64_t adze_pool_out(const adze_window *w, bool ceil);
 /* Legality: `list` holds 0 or `spatial` members (need: exactly that many), each >= lo. name: of the attribute, for the message. */
 int adze_check_list(adze_sig *s, const char *name, const adze_ints *list, int spatial, int64_t lo, bool need);
 /* Rank 3 to 5, f32 or f64 for input i; *spatial: the number of spatial axes. */
-int adze_check_spatial(adze_sig *s, int i, const char *what, int *spatial);
+int adze_check_spatial(adze_sig *s, int i, const char *what, int set, int *spatial);
 
 #endif

@@ -3,7 +3,10 @@
 
 static const adze_field MATMUL_FIELDS[] = {ADZE_ATTR(adze_matmul_attrs, ta, ADZE_F_BOOL, "the left side is stored transposed: (..., K, M)"),
                                            ADZE_ATTR(adze_matmul_attrs, tb, ADZE_F_BOOL, "the right side is stored transposed: (..., N, K)"),
+                                           ADZE_ATTR_DTYPE(adze_matmul_attrs, out),
                                            ADZE_ATTR_END};
+
+enum { SET_LEFT = ADZE_SET_BF | 1 << ADZE_I8 | 1 << ADZE_U8, SET_RIGHT = ADZE_SET_BF | 1 << ADZE_I8 };
 
 /* One product of (m, k) and (k, n) per example; an operand without leading axes serves all examples. */
 typedef struct product {
@@ -23,12 +26,13 @@ static product product_of(const adze_matmul_attrs *t, int ra, const int64_t *a, 
 static int infer_matmul(adze_sig *s) {
     const adze_type *a = &s->in[0], *b = &s->in[1];
     const adze_matmul_attrs *t = s->attrs;
-    TRY(adze_check_dtype(s, 0, "the left side", ADZE_SET_F));
-    TRY(adze_check_dtype(s, 1, "the right side", ADZE_SET_F));
-    TRY(adze_check_same_dtype(s, 0, 1));
+    adze_dtype d;
+    TRY(adze_check_dtype(s, 0, "the left side", SET_LEFT));
+    TRY(adze_check_dtype(s, 1, "the right side", SET_RIGHT));
     TRY(adze_check_rank(s, 0, "the left side", 2, ADZE_MAX_RANK));
     TRY(adze_check_rank(s, 1, "the right side", 2, ADZE_MAX_RANK));
     const product p = product_of(t, a->rank, a->dims, b->rank, b->dims);
+    TRY(adze_product_dtype(s, t->out, p.k, &d));
     const int64_t kb = b->dims[b->rank - (t->tb ? 1 : 2)];
     char left[128], right[128];
     adze_type_print(a, left, sizeof left);
@@ -51,7 +55,7 @@ static int infer_matmul(adze_sig *s) {
     }
     dims[lead->rank - 2] = p.m;
     dims[lead->rank - 1] = p.n;
-    return adze_set_out(s, 0, a->dtype, lead->rank, dims);
+    return adze_set_out(s, 0, d, lead->rank, dims);
 }
 
 /* -- derivatives: with C = A B, dA = dC B' and dB = A' dC; a side without leading axes sums over the examples
@@ -76,7 +80,7 @@ static adze_val fold(adze_graph *g, adze_val v) {
 static void vjp_matmul(adze_adj *a) {
     const adze_matmul_attrs *m = a->attrs;
     adze_graph *g = a->g;
-    const adze_val x = a->x[0], w = a->x[1], t = a->t[0];
+    const adze_val x = a->x[0], w = a->x[1], t = adze_cast(g, a->t[0], adze_val_type(g, x).dtype);
     const int ra = adze_val_type(g, x).rank, rb = adze_val_type(g, w).rank;
     if (a->need[0]) {
         adze_val d = m->ta ? adze_matmul(g, w, t, m->tb, true) : adze_matmul(g, t, w, false, !m->tb);
@@ -132,6 +136,8 @@ static void sample_matmul(adze_rng *r, adze_case *c) {
     }
     t->ta = adze_sample_coin(r, 2);
     t->tb = adze_sample_coin(r, 2);
+    const adze_dtype left = adze_sample_dtype(r, c, SET_LEFT), right = left == ADZE_U8 ? ADZE_I8 : left;
+    t->out = left == ADZE_BF16 && adze_sample_coin(r, 2) ? ADZE_F32 : ADZE_NONE;
     c->nin = 2;
     for (int side = 0; side < 2; side++) {
         int64_t dims[4];
@@ -143,7 +149,8 @@ static void sample_matmul(adze_rng *r, adze_case *c) {
         bool swap = side == 0 ? t->ta : t->tb;
         dims[n] = swap ? cols : rows;
         dims[n + 1] = swap ? rows : cols;
-        c->in[side] = adze_type_make(c->dtype, n + 2, dims);
+        c->in[side] = adze_type_make(side == 0 ? left : right, n + 2, dims);
+        c->dom[side] = left == ADZE_I8 || left == ADZE_U8 ? adze_dom_ids(c->in[side].dtype == ADZE_U8 ? 0 : -128, 128) : adze_dom_range(0, 0);
     }
 }
 
@@ -157,7 +164,8 @@ const adze_op adze_op_matmul = {
     .attrs_size = sizeof(adze_matmul_attrs),
     .doc = "y[..., i, j] = sum over k: a[..., i, k] b[..., k, j]. a (..., M, K) or with ta (..., K, M),\n"
            "b (..., K, N) or with tb (..., N, K) -> (..., M, N). "
-           "The leading axes are equal, or one side has none and serves all examples.",
+           "The leading axes are equal, or one side has none and serves all examples. "
+           "bf16 is summed in f32, and y is f32 when `out` says so; i8 (a: also u8) gives i32, exactly.",
     .infer = infer_matmul,
     .vjp = vjp_matmul,
     .cost = cost_matmul,

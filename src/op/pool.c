@@ -47,7 +47,7 @@ static int lay_windows(adze_sig *s, int spatial, const int64_t *x, int64_t *y) {
 /* x: (N, S..., C) -> y: (N, O..., C) in `out` of them */
 static int infer_pool(adze_sig *s) {
     int spatial;
-    TRY(adze_check_spatial(s, 0, "the input", &spatial));
+    TRY(adze_check_spatial(s, 0, "the input", ADZE_SET_F, &spatial));
     int64_t y[ADZE_MAX_RANK] = {s->in[0].dims[0]};
     TRY(lay_windows(s, spatial, s->in[0].dims, y));
     y[spatial + 1] = s->in[0].dims[spatial + 1];
@@ -89,7 +89,7 @@ static int infer_pool_dx(adze_sig *s) {
     const adze_pool_attrs *a = s->attrs;
     const int64_t *dy = s->in[0].dims;
     int spatial;
-    TRY(adze_check_spatial(s, 0, "dy", &spatial));
+    TRY(adze_check_spatial(s, 0, "dy", ADZE_SET_F, &spatial));
     TRY(adze_check_list(s, "in", &a->in, spatial, 1, true));
     int64_t x[ADZE_MAX_RANK] = {dy[0]}, y[ADZE_MAX_RANK] = {dy[0]};
     for (int i = 0; i < spatial; i++) {

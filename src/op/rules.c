@@ -72,6 +72,24 @@ int adze_set_out(adze_sig *s, int i, adze_dtype d, int rank, const int64_t *dims
     return ADZE_OK;
 }
 
+int adze_product_dtype(adze_sig *s, int32_t out, int64_t terms, adze_dtype *d) {
+    const adze_dtype a = s->in[0].dtype, b = s->in[1].dtype;
+    const int64_t most = INT32_MAX / (128 * (a == ADZE_U8 ? 255 : 128));
+    const bool whole = b == ADZE_I8 && (a == ADZE_I8 || a == ADZE_U8);
+    if (!whole) {
+        TRY(adze_check_same_dtype(s, 0, 1));
+    }
+    if (out != ADZE_NONE && (out != ADZE_F32 || a != ADZE_BF16)) {
+        return adze_op_fail(s, ADZE_ETYPE, "out is %s, but only bf16 inputs have a choice: f32", adze_dtype_name((adze_dtype)out));
+    }
+    if (whole && terms > most) {
+        return adze_op_fail(s, ADZE_ESHAPE, "a sum of %lld products of 8-bit integers may not fit i32; at most %lld do", (long long)terms,
+                            (long long)most);
+    }
+    *d = out != ADZE_NONE ? (adze_dtype)out : whole ? ADZE_I32 : a;
+    return ADZE_OK;
+}
+
 bool adze_same_dims(const adze_type *a, const adze_type *b) {
     return a->rank == b->rank && (a->rank == 0 || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof a->dims[0]) == 0);
 }

@@ -38,6 +38,7 @@ static inline adze_ints adze_ints_of(const int64_t *v, int n) { /* n beyond 8 is
 
 enum { /* sets of dtypes, for adze_check_dtype */
        ADZE_SET_F = 1 << ADZE_F64 | 1 << ADZE_F32,
+       ADZE_SET_BF = ADZE_SET_F | 1 << ADZE_BF16,
        ADZE_SET_ID = 1 << ADZE_I64 | 1 << ADZE_I32,
        ADZE_SET_NUM = ADZE_SET_F | ADZE_SET_ID,
        ADZE_SET_BOOL = 1 << ADZE_BOOL,
@@ -53,6 +54,9 @@ int adze_check_rank(adze_sig *s, int i, const char *what, int lo, int hi);
 int adze_check_axis(adze_sig *s, int64_t axis, int rank); /* -rank <= axis < rank */
 /* Sets output i; refuses negative sizes, more than 8 axes and byte counts that overflow. */
 int adze_set_out(adze_sig *s, int i, adze_dtype d, int rank, const int64_t *dims);
+/* The dtype of sums of products of inputs 0 and 1 (equal dtypes, unless u8 and i8): theirs, i32 of integers, or `out`: f32 of bf16. Integers: sums of
+ * `terms` products must fit. */
+int adze_product_dtype(adze_sig *s, int32_t out, int64_t terms, adze_dtype *d);
 bool adze_same_dims(const adze_type *a, const adze_type *b);
 static inline int64_t adze_axis(int64_t axis, int rank) { /* negative axes count from the end */
     return axis < 0 ? axis + rank : axis;
