@@ -86,8 +86,8 @@ void ot_text_case(const ot_case *c, char *out, size_t n); /* attributes and shap
 /* How far two correct computations of this case may lie apart in output k: `rel` |b|, and for sums that cancel a bound from the sensitivity of the
  * output to a relative change of `ulp` of its inputs, times the root of the number of terms. */
 double ot_tolerance(ot *t, ot_case *c, int k, const double *b, double rel, double ulp);
-/* As near as a fast kernel must come to `want`, the reference's output k. f64: 1e-13, f32: 1e-6, bf16: 4e-3 (a rounding of 2^-9 on either side), of the
- * norm; sums that cancel have more (ot_tolerance), and so have products of bf16: 1e-6 of the same product of absolute values. */
+/* As near as a fast kernel must come to `want`, the reference's output k. f64: 1e-13, f32: 1e-6, bf16: 4e-3 (a rounding of 2^-9 on either side), of
+ * the norm; sums that cancel have more (ot_tolerance), and so have products of bf16: 1e-6 of the same product of absolute values. */
 bool ot_near(ot *t, ot_case *c, int k, double far, const double *want);
 bool ot_exact(const ot_case *c, int k);    /* output k must be that of ref to the bit: integers, bools, draws that depend on nothing but the run */
 double ot_depth(ot *t, ot_case *c, int k); /* terms that end in one element of output k */

@@ -1,6 +1,6 @@
-/* Products and convolutions in bf16 and 8-bit integers on every instruction set of this machine, on shapes with many blocks and odd edges: f32 results
- * within 1e-5 of `ref` on the same inputs, bf16 results rounded once, integers exact; any number of threads and any slices of the batch give the same
- * bits; nothing outside the operands is written. */
+/* Products and convolutions in bf16 and 8-bit integers on every instruction set of this machine, on shapes with many blocks and odd edges: f32
+ * results within 1e-5 of `ref` on the same inputs, bf16 results rounded once, integers exact; any number of threads and any slices of the batch give
+ * the same bits; nothing outside the operands is written. */
 #include "graph/device.h"
 
 #include "adze/ops.h"
@@ -246,7 +246,8 @@ static adze_type type(adze_dtype d, int rank, int64_t a, int64_t b, int64_t c, i
 
 /* -- products ---------------------------------------------------------------------------------------------------------------------------------- */
 
-static const int64_t PRODUCTS[][3] = {{37, 65, 801}, {150, 300, 78}, {64, 10, 500}, {1, 600, 33}, {29, 33, 400}, {130, 24, 3}, {3, 8, 1}, {16, 40, 0}};
+static const int64_t PRODUCTS[][3] = {{37, 65, 801}, {150, 300, 78}, {64, 10, 500}, {1, 600, 33},
+                                      {29, 33, 400}, {130, 24, 3},   {3, 8, 1},     {16, 40, 0}};
 
 static void check_products(adze_dtype left, adze_dtype right, adze_dtype out) {
     for (size_t i = 0; i < 4 * ADZE_COUNT(PRODUCTS); i++) {

@@ -84,8 +84,10 @@ static void accepted(fixture *f, adze_val v) {
 static void matmul_refuses(void **state) {
     fixture *f = *state;
     fresh(f);
-    refused(f, adze_matmul(f->g, I32(2, 2), F32(2, 2), false, false), ADZE_ETYPE, "matmul 't': the left side is i32, but must be one of f64, f32, bf16, i8, u8");
-    refused(f, adze_matmul(f->g, F32(2, 2), I32(2, 2), false, false), ADZE_ETYPE, "matmul 't': the right side is i32, but must be one of f64, f32, bf16, i8");
+    refused(f, adze_matmul(f->g, I32(2, 2), F32(2, 2), false, false), ADZE_ETYPE,
+            "matmul 't': the left side is i32, but must be one of f64, f32, bf16, i8, u8");
+    refused(f, adze_matmul(f->g, F32(2, 2), I32(2, 2), false, false), ADZE_ETYPE,
+            "matmul 't': the right side is i32, but must be one of f64, f32, bf16, i8");
     refused(f, adze_matmul(f->g, F32(2, 2), F64(2, 2), false, false), ADZE_ETYPE, "matmul 't': input 0 is f32 and input 1 is f64; cast one of them");
     refused(f, adze_matmul(f->g, F32(2), F32(2, 2), false, false), ADZE_ESHAPE, "matmul 't': the left side is f32 (2), but must have 2 to 8 axes");
     refused(f, adze_matmul(f->g, F32(2, 2), F32(2), false, false), ADZE_ESHAPE, "matmul 't': the right side is f32 (2), but must have 2 to 8 axes");

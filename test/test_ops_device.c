@@ -1,9 +1,9 @@
 /* Every op of the table on the device `cpu`, run by sessions: for every instruction set of this machine the results of `ref`, and for 1, 2, 3 and 8
  * threads the same bits.
  *
- * Bounds: |a - b|2 <= 1e-6 |b|2 in f32, 1e-13 |b|2 in f64, 4e-3 |b|2 in bf16 (ot_near). Where a sum cancels, or an op is steep, the result may also lie within 4 sqrt(n) times
- * what a change of the inputs by one rounding (2^-24, 2^-53) does to it, n the terms that end in one element. Integers, bools and
- * random draws must be equal to the bit. Maps are also compared at NaN, infinities and zeros, element by element. */
+ * Bounds: |a - b|2 <= 1e-6 |b|2 in f32, 1e-13 |b|2 in f64, 4e-3 |b|2 in bf16 (ot_near). Where a sum cancels, or an op is steep, the result may also
+ * lie within 4 sqrt(n) times what a change of the inputs by one rounding (2^-24, 2^-53) does to it, n the terms that end in one element. Integers,
+ * bools and random draws must be equal to the bit. Maps are also compared at NaN, infinities and zeros, element by element. */
 #include "optest.h"
 
 #include <math.h>

@@ -302,8 +302,8 @@ static void every_kernel_stays_in_its_memory_and_gives_the_bits_of_one_thread(vo
     (void)state;
     int kernels[ADZE_ISA_AMX + 1] = {0};
     int64_t failures = ot_run("test_ops_kernel", ADZE_NONE, check_case, NULL, kernels);
-    printf("test_ops_kernel: kernel cases ref %d, v2 %d, v3 %d, v4 %d, avx512bf16 %d, amx %d\n", kernels[0], kernels[1], kernels[2],
-           kernels[3], kernels[4], kernels[5]);
+    printf("test_ops_kernel: kernel cases ref %d, v2 %d, v3 %d, v4 %d, avx512bf16 %d, amx %d\n", kernels[0], kernels[1], kernels[2], kernels[3],
+           kernels[4], kernels[5]);
     assert_int_equal(failures, 0);
 }
 

@@ -9,10 +9,14 @@
     LIST_FIELD(stride, 1, "step between windows per spatial axis; empty: 1"),                                                                        \
         LIST_FIELD(dilation, 1, "step between taps per spatial axis; empty: 1"),                                                                     \
         LIST_FIELD(pad_lo, 0, "zeros before the input per spatial axis; empty: 0"),                                                                  \
-        LIST_FIELD(pad_hi, 0, "zeros after the input per spatial axis; empty: 0"), {                                                                 \
-        .name = "groups", .kind = ADZE_F_I64, .offset = offsetof(adze_conv_attrs, groups), .def = "1", .lo = 1, .hi = ADZE_WINDOW_MAX,               \
-        .help = "independent groups of channels"                                                                                                     \
-    },                                                                                                                                               \
+        LIST_FIELD(pad_hi, 0, "zeros after the input per spatial axis; empty: 0"),                                                                   \
+        {.name = "groups",                                                                                                                           \
+         .kind = ADZE_F_I64,                                                                                                                         \
+         .offset = offsetof(adze_conv_attrs, groups),                                                                                                \
+         .def = "1",                                                                                                                                 \
+         .lo = 1,                                                                                                                                    \
+         .hi = ADZE_WINDOW_MAX,                                                                                                                      \
+         .help = "independent groups of channels"},                                                                                                  \
         ADZE_ATTR_DTYPE(adze_conv_attrs, out)
 
 static const adze_field CONV_FIELDS[] = {COMMON_FIELDS, {0}};

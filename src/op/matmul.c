@@ -3,8 +3,7 @@
 
 static const adze_field MATMUL_FIELDS[] = {ADZE_ATTR(adze_matmul_attrs, ta, ADZE_F_BOOL, "the left side is stored transposed: (..., K, M)"),
                                            ADZE_ATTR(adze_matmul_attrs, tb, ADZE_F_BOOL, "the right side is stored transposed: (..., N, K)"),
-                                           ADZE_ATTR_DTYPE(adze_matmul_attrs, out),
-                                           ADZE_ATTR_END};
+                                           ADZE_ATTR_DTYPE(adze_matmul_attrs, out), ADZE_ATTR_END};
 
 enum { SET_LEFT = ADZE_SET_BF | 1 << ADZE_I8 | 1 << ADZE_U8, SET_RIGHT = ADZE_SET_BF | 1 << ADZE_I8 };
 
