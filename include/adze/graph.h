@@ -85,13 +85,15 @@ typedef enum adze_pass {
     ADZE_PASS_BUILD,
     ADZE_PASS_DEAD,
     ADZE_PASS_SIMPLIFY,
+    ADZE_PASS_LOWER,
+    ADZE_PASS_FUSE,
     ADZE_PASS_KERNEL,
     ADZE_PASS_ORDER,
     ADZE_PASS_MEMORY,
     ADZE_PASS_STEPS,
     ADZE_NPASSES
 } adze_pass;
-ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify", "kernel", "order", "memory", "steps" */
+ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify", "lower", "fuse", "kernel", "order", "memory", "steps" */
 
 typedef struct adze_compile_opts {
     size_t size;

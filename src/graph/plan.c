@@ -2,7 +2,7 @@
 #include "plan_internal.h"
 
 const char *adze_pass_name(adze_pass p) {
-    static const char *const NAMES[ADZE_NPASSES] = {"build", "dead", "simplify", "kernel", "order", "memory", "steps"};
+    static const char *const NAMES[ADZE_NPASSES] = {"build", "dead", "simplify", "lower", "fuse", "kernel", "order", "memory", "steps"};
     return (int)p >= 0 && p < ADZE_NPASSES ? NAMES[p] : "unknown";
 }
 
@@ -78,10 +78,14 @@ static int simplify(adze_work *w) {
     return adze_pass_dead(w);
 }
 
+static int fuse(adze_work *w) {
+    return w->opts && w->opts->no_simplify ? ADZE_OK : adze_pass_fuse(w);
+}
+
 static int run_passes(adze_work *w, adze_plan *p) {
     int (*const passes[])(adze_work *) = {
-        [ADZE_PASS_DEAD] = adze_pass_dead,   [ADZE_PASS_SIMPLIFY] = simplify,       [ADZE_PASS_KERNEL] = adze_pass_kernel,
-        [ADZE_PASS_ORDER] = adze_pass_order, [ADZE_PASS_MEMORY] = adze_pass_memory,
+        [ADZE_PASS_DEAD] = adze_pass_dead,     [ADZE_PASS_SIMPLIFY] = simplify,     [ADZE_PASS_LOWER] = adze_pass_lower,   [ADZE_PASS_FUSE] = fuse,
+        [ADZE_PASS_KERNEL] = adze_pass_kernel, [ADZE_PASS_ORDER] = adze_pass_order, [ADZE_PASS_MEMORY] = adze_pass_memory,
     };
     TRY(show(w, ADZE_PASS_BUILD, NULL));
     for (int i = ADZE_PASS_DEAD; i <= ADZE_PASS_MEMORY; i++) {

@@ -67,8 +67,14 @@ int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf);
 size_t adze_step_scratch(const adze_work *w, int32_t node);
 int64_t adze_trips_of(const adze_graph *g, int32_t region);
 
+/* After a pass has replaced values: everybody reads now[v] instead of v, and nodes take ids such that inputs come first again. */
+int adze_work_replace(adze_work *w, const int32_t *now);
+bool adze_work_device_is(const adze_work *w, const char *name);
+
 int adze_pass_dead(adze_work *w);
 int adze_pass_simplify(adze_work *w);
+int adze_pass_lower(adze_work *w);
+int adze_pass_fuse(adze_work *w);
 int adze_pass_kernel(adze_work *w);
 int adze_pass_group(adze_work *w); /* called by the order pass, once what reads before what is known */
 int adze_pass_order(adze_work *w);
