@@ -269,7 +269,7 @@ static void check_op(const char *name, adze_dtype d) {
         make(&t, &SHAPES[line], d, strcmp(name, "conv_dx") == 0);
         const adze_sig sig = sig_of(&t, op);
         double *ref = reference(&t, op);
-        for (int level = 0; level <= (int)adze_isa_best(); level++) {
+        for (int level = 0; level <= (int)adze_isa_best() && level <= ADZE_ISA_V4; level++) {
             for (int i = 0; i < lists[level]->count; i++) {
                 const adze_kernel *k = &lists[level]->kernels[i];
                 if (strcmp(k->op, name) == 0 && (!k->accept || k->accept(&sig))) {

@@ -111,7 +111,7 @@ static void conv_refuses(void **state) {
     refused(f, adze_conv(f->g, F32(1, 8, 8, 64), F32(3, 3, 16, 4), CONV(.groups = 2)), ADZE_ESHAPE,
             "conv 'res2a/c1': the input has 64 channels, the weight expects 32 (groups 2)");
     refused(f, adze_conv(f->g, I32(1, 8, 2), F32(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the input is i32, but must be one of f64, f32, bf16");
-    refused(f, adze_conv(f->g, F32(1, 8, 2), I32(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the weight is i32, but must be one of f64, f32");
+    refused(f, adze_conv(f->g, F32(1, 8, 2), I32(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the weight is i32, but must be one of f64, f32, bf16");
     refused(f, adze_conv(f->g, F32(1, 8, 2), F64(3, 2, 4), NULL), ADZE_ETYPE, "conv 't': the input is f32, the weight is f64");
     refused(f, adze_conv(f->g, F32(8, 2), F32(3, 2, 4), NULL), ADZE_ESHAPE, "conv 't': the input is f32 (8, 2), but must have 3 to 5 axes");
     refused(f, adze_conv(f->g, F32(1, 8, 2), F32(1, 1, 1, 1, 2, 4), NULL), ADZE_ESHAPE,

@@ -97,12 +97,13 @@ ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify"
 
 typedef struct adze_compile_opts {
     size_t size;
-    const char *device;                                          /* "cpu" (default) or "ref" */
-    bool no_simplify;                                            /* for tests */
-    bool no_reuse;                                               /* every value its own memory: for tests */
-    bool no_group;                                               /* no step works on parts of the batch: for tests */
-    bool poison;                                                 /* freed memory is filled with NaN after its last use: for tests */
-    uint64_t random_order;                                       /* not 0: a random legal order of this seed: for tests */
+    const char *device;    /* "cpu" (default) or "ref" */
+    const char *conv;      /* "direct", "im2col", "winograd": convolutions' kernel where it takes the shape; NULL: by shape */
+    bool no_simplify;      /* for tests */
+    bool no_reuse;         /* every value its own memory: for tests */
+    bool no_group;         /* no step works on parts of the batch: for tests */
+    bool poison;           /* freed memory is filled with NaN after its last use: for tests */
+    uint64_t random_order; /* not 0: a random legal order of this seed: for tests */
     void (*dump)(void *user, adze_pass after, const char *text); /* called after each pass */
     void *dump_user;
 } adze_compile_opts;

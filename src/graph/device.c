@@ -19,14 +19,18 @@ const adze_device *adze_device_find(const char *name, adze_isa isa) {
     return strcmp(name, "cpu") == 0 && (size_t)isa < ADZE_COUNT(CPU) ? &CPU[isa] : NULL;
 }
 
-const adze_kernel *adze_device_kernel(const adze_device *d, const adze_sig *sig) {
+const adze_kernel *adze_device_kernel_named(const adze_device *d, const adze_sig *sig, const char *name) {
     for (size_t i = 0; i < ADZE_COUNT(d->lists) && d->lists[i]; i++) {
         for (int k = 0; k < d->lists[i]->count; k++) {
             const adze_kernel *kernel = &d->lists[i]->kernels[k];
-            if (strcmp(kernel->op, sig->op->name) == 0 && (!kernel->accept || kernel->accept(sig))) {
+            if (strcmp(kernel->op, sig->op->name) == 0 && (!name || strcmp(kernel->name, name) == 0) && (!kernel->accept || kernel->accept(sig))) {
                 return kernel;
             }
         }
     }
-    return NULL;
+    return name ? adze_device_kernel_named(d, sig, NULL) : NULL;
+}
+
+const adze_kernel *adze_device_kernel(const adze_device *d, const adze_sig *sig) {
+    return adze_device_kernel_named(d, sig, NULL);
 }

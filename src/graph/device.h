@@ -16,8 +16,9 @@ typedef struct adze_device {
 } adze_device;
 
 const adze_device *adze_device_find(const char *name, adze_isa isa); /* "ref" or "cpu"; NULL when unknown. isa REF: "cpu" is the portable build */
-/* The first kernel of the device that accepts the node, or NULL: then op->ref. */
+/* The first kernel of the device that accepts the node, or NULL: then op->ref. name: of the kernel that is wanted, where one of that name accepts. */
 const adze_kernel *adze_device_kernel(const adze_device *d, const adze_sig *sig);
+const adze_kernel *adze_device_kernel_named(const adze_device *d, const adze_sig *sig, const char *name);
 
 /* Three tables per instruction set, from the same portable loops compiled with its flags (src/cpu/isa_*.c): linear algebra, everything else, and
  * linear algebra in bf16 and 8-bit integers, which alone has levels above v4. */

@@ -185,7 +185,8 @@ static int choose(adze_work *w, int32_t id) {
         w->kind[id] = ADZE_KIND_CONST;
         return ADZE_OK;
     }
-    w->kernel[id] = adze_device_kernel(w->device, &s);
+    const char *wanted = w->opts && strncmp(n->op->name, "conv", 4) == 0 ? w->opts->conv : NULL;
+    w->kernel[id] = adze_device_kernel_named(w->device, &s, wanted);
     if (!w->kernel[id] && !n->op->ref) {
         return adze_graph_fail(g, ADZE_ENOSUP, "%s '%s': the device '%s' has no kernel for it", n->op->name, n->name, w->device->name);
     }
