@@ -278,6 +278,48 @@ static void products_of_integers_are_exact(void **state) {
     check_products(ADZE_U8, ADZE_I8, ADZE_NONE);
 }
 
+/* -- convolutions ------------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct conv_shape {
+    int64_t n, h, w, c, k, kh, kw, stride, dilation, pad, groups;
+} conv_shape;
+
+static const conv_shape CONVS[] = {
+    {18, 9, 13, 16, 16, 3, 3, 1, 1, 1, 1},  {33, 8, 8, 32, 24, 3, 3, 1, 1, 1, 1},  {5, 28, 28, 1, 20, 5, 5, 1, 1, 0, 1},
+    {17, 12, 12, 20, 50, 5, 5, 1, 1, 0, 1}, {35, 6, 7, 16, 40, 3, 3, 2, 1, 1, 1},  {2, 14, 14, 64, 65, 1, 1, 1, 1, 0, 1},
+    {1, 7, 7, 3, 33, 3, 5, 1, 2, 2, 1},     {2, 10, 10, 12, 18, 3, 3, 1, 1, 1, 3}, {2, 6, 6, 8, 8, 3, 3, 1, 1, 1, 8},
+    {1, 5, 5, 300, 40, 3, 3, 1, 1, 1, 1},   {3, 6, 5, 6, 10, 2, 2, 1, 1, 3, 1},    {20, 4, 4, 5, 7, 3, 3, 3, 1, 1, 1},
+    {2, 1, 40, 8, 8, 1, 9, 1, 1, 4, 1},     {2, 9, 9, 4, 4, 1, 1, 2, 1, 0, 1},     {1, 5, 6, 2, 6, 5, 1, 1, 2, 4, 1},
+};
+
+static void check_convs(adze_dtype out) {
+    for (size_t i = 0; i < ADZE_COUNT(CONVS); i++) {
+        const conv_shape *s = &CONVS[i];
+        const adze_ints two = {.n = 2, .v = {s->stride, s->stride}}, dil = {.n = 2, .v = {s->dilation, s->dilation}},
+                        lo = {.n = 2, .v = {s->h == 1 ? 0 : s->pad, s->pad}};
+        adze_conv_attrs at = {.stride = two, .dilation = dil, .pad_lo = lo, .pad_hi = lo, .groups = s->groups, .out = out};
+        const int64_t oh = (s->h + 2 * lo.v[0] - (s->kh - 1) * s->dilation - 1) / s->stride + 1,
+                      ow = (s->w + 2 * s->pad - (s->kw - 1) * s->dilation - 1) / s->stride + 1;
+        const adze_type x = type(ADZE_BF16, 4, s->n, s->h, s->w, s->c), w = type(ADZE_BF16, 4, s->kh, s->kw, s->c / s->groups, s->k);
+        const adze_type y = type(ADZE_BF16, 4, s->n, oh, ow, s->k);
+        check("conv", &at, x, w);
+        at.size = (adze_ints){.n = 2, .v = {s->h, s->w}};
+        check("conv_dx", &at, y, w);
+        at.size = (adze_ints){.n = 2, .v = {s->kh, s->kw}};
+        check("conv_dw", &at, x, y);
+    }
+}
+
+static void convolutions_of_bf16_are_rounded_once(void **state) {
+    (void)state;
+    check_convs(ADZE_NONE);
+}
+
+static void convolutions_of_bf16_in_f32(void **state) {
+    (void)state;
+    check_convs(ADZE_F32);
+}
+
 static int setup(void **state) {
     (void)state;
     const adze_ctx_opts opts = {.size = sizeof opts, .threads = 1};
@@ -292,9 +334,9 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products_of_bf16_are_rounded_once),
-        cmocka_unit_test(products_of_bf16_in_f32),
-        cmocka_unit_test(products_of_integers_are_exact),
+        cmocka_unit_test(products_of_bf16_are_rounded_once), cmocka_unit_test(products_of_bf16_in_f32),
+        cmocka_unit_test(products_of_integers_are_exact),    cmocka_unit_test(convolutions_of_bf16_are_rounded_once),
+        cmocka_unit_test(convolutions_of_bf16_in_f32),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
