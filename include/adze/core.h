@@ -95,7 +95,12 @@ ADZE_API uint32_t adze_store_flags(const adze_store *s, int slot);
 ADZE_API adze_type adze_store_type(const adze_store *s, int slot);
 ADZE_API int adze_store_tensor(adze_store *s, int slot, adze_tensor *out); /* borrowed view of the slot's data; allocates on first use */
 ADZE_API uint64_t adze_store_generation(const adze_store *s);              /* rises when a shape changes or a slot goes: old bindings refuse to run */
-ADZE_API int adze_store_hash(adze_store *s, uint64_t out[2]);              /* XXH3-128 over names, types and bytes of all slots that are saved */
+/* Counts writes: adze_store_tensor (the caller may write through it), runs of plans that update slots, and adze_store_touch. Sessions whose plan
+ * keeps packed weights pack them again when it has changed. A program that writes through a tensor it got before calls adze_store_touch afterwards.
+ */
+ADZE_API uint64_t adze_store_version(const adze_store *s);
+ADZE_API void adze_store_touch(adze_store *s);
+ADZE_API int adze_store_hash(adze_store *s, uint64_t out[2]); /* XXH3-128 over names, types and bytes of all slots that are saved */
 
 #ifdef __cplusplus
 }

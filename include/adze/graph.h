@@ -104,6 +104,13 @@ typedef struct adze_compile_opts {
     bool no_group;         /* no step works on parts of the batch: for tests */
     bool poison;           /* freed memory is filled with NaN after its last use: for tests */
     uint64_t random_order; /* not 0: a random legal order of this seed: for tests */
+    const char *device;                                          /* "cpu" (default) or "ref" */
+    bool no_simplify;                                            /* for tests */
+    bool no_reuse;                                               /* every value its own memory: for tests */
+    bool keep_packed;                                            /* for inference: packed weights stay until the store's version changes */
+    bool no_group;                                               /* no step works on parts of the batch: for tests */
+    bool poison;                                                 /* freed memory is filled with NaN after its last use: for tests */
+    uint64_t random_order;                                       /* not 0: a random legal order of this seed: for tests */
     void (*dump)(void *user, adze_pass after, const char *text); /* called after each pass */
     void *dump_user;
 } adze_compile_opts;
@@ -116,6 +123,7 @@ typedef struct adze_plan_info {
     int64_t arena_bytes;   /* what a session allocates for values */
     int64_t live_bytes;    /* the most bytes live at once in this order: a lower bound for the arena */
     int64_t scratch_bytes; /* per thread */
+    int64_t packed_bytes;  /* weights that stay packed from run to run */
     int64_t slot_bytes;    /* store slots read or written */
     int64_t input_bytes;   /* input slots */
     double flops, bytes;   /* of one run: operations, bytes moved */

@@ -30,7 +30,7 @@ struct adze_store {
     int *table;    /* open addressing; slot number + 1, 0 is free */
     int table_cap; /* a power of two, at least twice the count */
     int waiting;
-    uint64_t generation;
+    uint64_t generation, version;
 };
 
 int adze_store_new(adze_ctx *ctx, adze_store **out) {
@@ -224,6 +224,14 @@ uint64_t adze_store_generation(const adze_store *s) {
     return s->generation;
 }
 
+uint64_t adze_store_version(const adze_store *s) {
+    return s->version;
+}
+
+void adze_store_touch(adze_store *s) {
+    s->version++;
+}
+
 /* -- layout -- */
 
 static const char *role_of(const char *name) {
@@ -275,6 +283,7 @@ static int lay_block(adze_store *s, int first, int end) {
 }
 
 int adze_store_tensor(adze_store *s, int number, adze_tensor *out) {
+    s->version++;
     *out = (adze_tensor){0};
     if (!slot_at(s, number)) {
         return adze_fail(s->ctx, ADZE_EARG, "the store has no slot %d; it has %d slots", number, s->count);

@@ -34,6 +34,21 @@ int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf) {
     return bytes * ((types[i].dims[0] + ADZE_LEAF - 1) / ADZE_LEAF);
 }
 
+bool adze_step_packed(const adze_work *w, int32_t node) {
+    const adze_gnode *n = &w->g->nodes[node];
+    const adze_kernel *k = w->kernel[node];
+    if (!w->opts || !w->opts->keep_packed || !k || k->prepare == 0 || !k->sliced || k->partial || n->region) {
+        return false;
+    }
+    for (int i = 0; i < n->nin; i++) {
+        const uint8_t kind = w->kind[w->g->vals[w->layout[n->in[i]].root].node];
+        if (!adze_kernel_sliced(k, i) && kind != ADZE_KIND_SLOT && kind != ADZE_KIND_CONST) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool planned(const adze_work *w, int32_t v) {
     return w->kind[w->g->vals[v].node] == ADZE_KIND_STEP;
 }
@@ -195,7 +210,7 @@ static int prepare(const adze_work *w, adze_live *l) {
             continue;
         }
         l->mask[i] = in_place_mask(w, n);
-        l->scratch[i] = adze_round_up((int64_t)adze_step_scratch(w, i)) + adze_step_partials(w, i, NULL);
+        l->scratch[i] = adze_step_packed(w, i) ? 0 : adze_round_up((int64_t)adze_step_scratch(w, i)) + adze_step_partials(w, i, NULL);
         for (int o = 0; o < n->nout; o++) {
             l->size[n->first + o] = adze_round_up(adze_type_bytes(&n->types[o]));
         }

@@ -178,7 +178,11 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     }
     s->scratch = (int64_t)adze_step_scratch(w, w->order[t]);
     const int64_t partials = adze_step_partials(w, w->order[t], &s->partial);
-    if (s->scratch + partials > 0) { /* scratch blocks are in the order of the steps */
+    s->packed = s->scratch > 0 && adze_step_packed(w, w->order[t]);
+    if (s->packed) {
+        s->scratch_offset = p->packed_bytes;
+        p->packed_bytes += adze_round_up(s->scratch);
+    } else if (s->scratch + partials > 0) { /* scratch blocks are in the order of the steps */
         while (p->blocks[*next_scratch].val >= 0) {
             ++*next_scratch;
         }

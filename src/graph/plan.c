@@ -162,6 +162,7 @@ adze_plan_info adze_plan_describe(const adze_plan *p) {
                             .arena_bytes = p->arena_bytes,
                             .live_bytes = p->live_bytes,
                             .scratch_bytes = p->local_bytes,
+                            .packed_bytes = p->packed_bytes,
                             .slot_bytes = p->slot_bytes,
                             .input_bytes = p->input_bytes,
                             .flops = p->flops,

@@ -64,6 +64,7 @@ int64_t adze_round_up(int64_t bytes);
 bool adze_view_dense(const adze_view *v);
 /* Bytes of the leaves' parts of a sum over the batch in a group, 0 for any other step; leaf: bytes of one. They follow the step's scratch. */
 int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf);
+bool adze_step_packed(const adze_work *w, int32_t node); /* opts->keep_packed: what the step prepares depends on slots and constants alone */
 size_t adze_step_scratch(const adze_work *w, int32_t node);
 int64_t adze_trips_of(const adze_graph *g, int32_t region);
 
@@ -114,6 +115,7 @@ typedef struct adze_pstep {
     int64_t scratch_offset, scratch, local;
     int64_t partial_offset, partial; /* sums over the batch in a group: where the leaves' parts lie, bytes of each; 0: none */
     double flops, bytes;
+    bool packed;             /* scratch lies in the session's packed memory and lives from run to run */
     int32_t poison, npoison; /* opts->poison: blocks that die here */
     bool update;
 } adze_pstep;
@@ -146,7 +148,7 @@ struct adze_plan {
     adze_block *blocks; /* of the arena, for adze_plan_check and poisoning */
     int32_t *poison;    /* block indices */
     int32_t nsteps, nviews, ninputs, noutputs, nslots, nregions, nblocks;
-    int64_t arena_bytes, live_bytes, input_bytes, slot_bytes, local_bytes, scratch_bytes;
+    int64_t arena_bytes, live_bytes, input_bytes, slot_bytes, local_bytes, scratch_bytes, packed_bytes;
     double flops, bytes;
     adze_tensor constants; /* u8, or zeroed */
     bool poisoned;

@@ -8,13 +8,13 @@ struct adze_session {
     adze_ctx *ctx;
     const adze_plan *p;
     adze_store *store;
-    uint64_t generation;
-    adze_tensor arena, inputs, local; /* u8 */
-    adze_tensor *slots;               /* borrowed */
-    adze_view *views;                 /* the plan's, with addresses */
-    int64_t *trips;                   /* by region */
-    double *times;                    /* by step, of the last run; NULL until switched on */
-    bool profile;
+    uint64_t generation, version;             /* of the store: when bound, and when the packed weights were made */
+    adze_tensor arena, inputs, local, packed; /* u8 */
+    adze_tensor *slots;                       /* borrowed */
+    adze_view *views;                         /* the plan's, with addresses */
+    int64_t *trips;                           /* by region */
+    double *times;                            /* by step, of the last run; NULL until switched on */
+    bool profile, is_packed, updates;         /* updates: the plan writes slots */
     int threads;
     adze_run run;
 };
@@ -76,6 +76,10 @@ static int bind(adze_session *s, const char *prefix) {
     TRY(new_bytes(s->ctx, p->arena_bytes, &s->arena));
     TRY(new_bytes(s->ctx, p->input_bytes, &s->inputs));
     TRY(new_bytes(s->ctx, p->local_bytes * s->threads, &s->local));
+    TRY(new_bytes(s->ctx, p->packed_bytes, &s->packed));
+    for (int32_t t = 0; t < p->nsteps; t++) {
+        s->updates = s->updates || p->steps[t].update;
+    }
     for (int32_t i = 0; i < p->nviews; i++) {
         s->views[i] = p->views[i];
         if (p->spots[i].place == ADZE_PLACE_LOCAL) {
@@ -115,6 +119,7 @@ void adze_session_free(adze_session *s) {
     adze_tensor_free(&s->arena);
     adze_tensor_free(&s->inputs);
     adze_tensor_free(&s->local);
+    adze_tensor_free(&s->packed);
     adze_free(s->ctx, s->slots);
     adze_free(s->ctx, s->views);
     adze_free(s->ctx, s->trips);
@@ -196,7 +201,7 @@ static void run_step(adze_session *s, const adze_pstep *p) {
     adze_step step = {.op = p->op, .attrs = p->attrs, .nin = p->nin, .nout = p->nout, .run = &s->run};
     step.in = s->views + p->view;
     step.out = step.in + p->nin;
-    step.scratch = (char *)adze_tensor_data(&s->arena) + p->scratch_offset;
+    step.scratch = (char *)adze_tensor_data(p->packed ? &s->packed : &s->arena) + p->scratch_offset;
     step.local = adze_tensor_data(&s->local);
     step.local_stride = (size_t)p->local;
     if (!p->kernel) {
@@ -204,7 +209,7 @@ static void run_step(adze_session *s, const adze_pstep *p) {
         return;
     }
     int nth = threads_for(s, p);
-    for (int i = 0; i < ADZE_MAX_PHASES && p->kernel->run[i]; i++) {
+    for (int i = p->packed && s->is_packed ? p->kernel->prepare : 0; i < ADZE_MAX_PHASES && p->kernel->run[i]; i++) {
         if (nth == 1) {
             p->kernel->run[i](&step, 0, 1);
         } else {
@@ -275,14 +280,8 @@ static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bo
     return ADZE_OK;
 }
 
-static int run_all(adze_session *s, bool updates, after_fn *after, void *arg) {
+static int run_regions(adze_session *s, bool updates, after_fn *after, void *arg) {
     const adze_plan *p = s->p;
-    if (s->store && adze_store_generation(s->store) != s->generation) {
-        return adze_fail(s->ctx, ADZE_EARG, "the store changed since the session was made (a slot went or took another shape); make a new session");
-    }
-    if (p->poisoned) {
-        memset(adze_tensor_data(&s->arena), 0xFF, (size_t)p->arena_bytes);
-    }
     for (int32_t from = 0, to; from < p->nsteps; from = to) {
         int32_t r = p->steps[from].region;
         int64_t trips = r ? s->trips[r] : 1;
@@ -304,6 +303,27 @@ static int run_all(adze_session *s, bool updates, after_fn *after, void *arg) {
             shift_views(s, from, to, 1 - i);
         }
         TRY(status);
+    }
+    return ADZE_OK;
+}
+
+static int run_all(adze_session *s, bool updates, after_fn *after, void *arg) {
+    const adze_plan *p = s->p;
+    if (s->store && adze_store_generation(s->store) != s->generation) {
+        return adze_fail(s->ctx, ADZE_EARG, "the store changed since the session was made (a slot went or took another shape); make a new session");
+    }
+    if (p->poisoned) {
+        memset(adze_tensor_data(&s->arena), 0xFF, (size_t)p->arena_bytes);
+    }
+    if (p->packed_bytes > 0) {
+        const uint64_t version = s->store ? adze_store_version(s->store) : 0;
+        s->is_packed = s->is_packed && s->version == version;
+        s->version = version;
+    }
+    TRY(run_regions(s, updates, after, arg));
+    s->is_packed = true;
+    if (s->updates && updates && s->store) {
+        adze_store_touch(s->store);
     }
     return ADZE_OK;
 }

@@ -355,8 +355,8 @@ int64_t adze_steps_memory(const adze_steps *s) {
     int64_t sum = 0;
     for (int i = 0; i < s->ngrad; i++) {
         adze_plan_info info = adze_plan_describe(s->grad[i].plan);
-        sum += info.arena_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
+        sum += info.arena_bytes + info.packed_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
     }
     adze_plan_info info = adze_plan_describe(s->update_plan);
-    return sum + info.arena_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
+    return sum + info.arena_bytes + info.packed_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
 }

@@ -207,7 +207,7 @@ int64_t adze_trainer_memory(const adze_trainer *t) {
     }
     if (t->eval.plan != NULL) {
         adze_plan_info info = adze_plan_describe(t->eval.plan);
-        sum += info.arena_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(t->ctx);
+        sum += info.arena_bytes + info.packed_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(t->ctx);
     }
     return sum;
 }
