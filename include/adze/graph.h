@@ -86,6 +86,7 @@ typedef enum adze_pass {
     ADZE_PASS_DEAD,
     ADZE_PASS_SIMPLIFY,
     ADZE_PASS_LOWER,
+    ADZE_PASS_CAST,
     ADZE_PASS_FUSE,
     ADZE_PASS_KERNEL,
     ADZE_PASS_ORDER,
@@ -93,24 +94,19 @@ typedef enum adze_pass {
     ADZE_PASS_STEPS,
     ADZE_NPASSES
 } adze_pass;
-ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify", "lower", "fuse", "kernel", "order", "memory", "steps" */
+ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify", "lower", "cast", "fuse", "kernel", "order", "memory", "steps" */
 
 typedef struct adze_compile_opts {
     size_t size;
     const char *device;    /* "cpu" (default) or "ref" */
+    adze_dtype precision;  /* ADZE_BF16: products and stored values in bf16 (cpu, f32 graphs); else as built */
     const char *conv;      /* "direct", "im2col", "winograd": convolutions' kernel where it takes the shape; NULL: by shape */
+    bool keep_packed;      /* for inference: packed weights stay until the store's version changes */
     bool no_simplify;      /* for tests */
     bool no_reuse;         /* every value its own memory: for tests */
     bool no_group;         /* no step works on parts of the batch: for tests */
     bool poison;           /* freed memory is filled with NaN after its last use: for tests */
     uint64_t random_order; /* not 0: a random legal order of this seed: for tests */
-    const char *device;                                          /* "cpu" (default) or "ref" */
-    bool no_simplify;                                            /* for tests */
-    bool no_reuse;                                               /* every value its own memory: for tests */
-    bool keep_packed;                                            /* for inference: packed weights stay until the store's version changes */
-    bool no_group;                                               /* no step works on parts of the batch: for tests */
-    bool poison;                                                 /* freed memory is filled with NaN after its last use: for tests */
-    uint64_t random_order;                                       /* not 0: a random legal order of this seed: for tests */
     void (*dump)(void *user, adze_pass after, const char *text); /* called after each pass */
     void *dump_user;
 } adze_compile_opts;

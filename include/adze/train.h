@@ -28,13 +28,15 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int64_t save_every;             /* steps between checkpoints within an epoch; 0: at epochs only */
     int64_t limit_train, limit_val; /* examples; 0: all */
     int64_t pad;                    /* border of the images; -1: what the model's input needs */
+    int32_t precision;              /* of arithmetic and of what lies between layers: full (the dtype), bf16 (mixed) */
     int64_t workers;                /* threads that prepare batches; results never depend on it */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Checks every option against its table row: API structs are no more trusted than command lines. */
 ADZE_API int adze_train_check(adze_ctx *ctx, const adze_train_opts *o);
-ADZE_API double adze_train_lr(const adze_train_opts *o); /* the base learning rate: lr, or the optimiser's usual one */
-ADZE_API double adze_train_l2(const adze_train_opts *o); /* the L2 factor: l2, or the optimiser's usual one */
+ADZE_API adze_dtype adze_train_precision(const adze_train_opts *o); /* for adze_compile_opts.precision */
+ADZE_API double adze_train_lr(const adze_train_opts *o);            /* the base learning rate: lr, or the optimiser's usual one */
+ADZE_API double adze_train_l2(const adze_train_opts *o);            /* the L2 factor: l2, or the optimiser's usual one */
 
 /* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
 ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);

@@ -17,6 +17,7 @@ typedef struct bench_work {
     char problem[BENCH_TEXT]; /* as it can be typed again */
     adze_model *model;        /* of whole networks */
     adze_graph *g;
+    adze_compile_opts opts;
     adze_store *store;
     adze_plan *plan;
     adze_session *session;

@@ -41,7 +41,8 @@ static int open_steps(cli *c, const bench_kind *k, const bench_opts *o, bench_wo
     TRY(adze_store_new(c->ctx, &w->store));
     TRY(k->build(c, w->problem, o, w));
     TRY(adze_graph_status(w->g));
-    TRY(adze_compile(w->g, NULL, &w->plan));
+    w->opts.size = sizeof w->opts;
+    TRY(adze_compile(w->g, &w->opts, &w->plan));
     TRY(adze_session_new(c->ctx, w->plan, w->store, "", &w->session));
     TRY(k->fill(c, w));
     w->info = adze_plan_describe(w->plan);

@@ -2,20 +2,13 @@
 #include "cli/bench.h"
 #include "cli/trainstep.h"
 
-/* Where mixed precision comes in: what a precision asks of the step. */
-static int precision_dtype(cli *c, const bench_opts *o, adze_dtype *d) {
-    enum { F32, BF16, F64 };
-    if (o->precision == BF16) {
-        return adze_fail(c->ctx, ADZE_ENOSUP, "networks do not run in bf16 yet; --precision f32 and f64 do");
-    }
-    *d = o->precision == F64 ? ADZE_F64 : ADZE_F32;
-    return ADZE_OK;
-}
+enum { F32, BF16, F64 }; /* the choices of --precision */
 
 static int build(cli *c, const char *problem, const bench_opts *o, bench_work *w, int what) {
     adze_store *trained = NULL;
-    adze_dtype d = ADZE_F32;
-    TRY(precision_dtype(c, o, &d));
+    const adze_dtype d = o->precision == F64 ? ADZE_F64 : ADZE_F32;
+    w->opts.precision = o->precision == BF16 ? ADZE_BF16 : ADZE_NONE;
+    w->opts.keep_packed = what == CLI_STEP_FORWARD;
     TRY(cli_load_model(c, problem, &w->model, &trained));
     if (trained) {
         adze_store_free(w->store);
@@ -28,7 +21,7 @@ static int build(cli *c, const char *problem, const bench_opts *o, bench_work *w
     w->g = st.g;
     st.g = NULL;
     cli_step_free(c, &st);
-    w->math = bench_math(d);
+    w->math = bench_math(o->precision == BF16 ? ADZE_BF16 : d);
     w->items = (double)o->batch;
     return ADZE_OK;
 }

@@ -2,7 +2,7 @@
 #include "plan_internal.h"
 
 const char *adze_pass_name(adze_pass p) {
-    static const char *const NAMES[ADZE_NPASSES] = {"build", "dead", "simplify", "lower", "fuse", "kernel", "order", "memory", "steps"};
+    static const char *const NAMES[ADZE_NPASSES] = {"build", "dead", "simplify", "lower", "cast", "fuse", "kernel", "order", "memory", "steps"};
     return (int)p >= 0 && p < ADZE_NPASSES ? NAMES[p] : "unknown";
 }
 
@@ -84,8 +84,14 @@ static int fuse(adze_work *w) {
 
 static int run_passes(adze_work *w, adze_plan *p) {
     int (*const passes[])(adze_work *) = {
-        [ADZE_PASS_DEAD] = adze_pass_dead,     [ADZE_PASS_SIMPLIFY] = simplify,     [ADZE_PASS_LOWER] = adze_pass_lower,   [ADZE_PASS_FUSE] = fuse,
-        [ADZE_PASS_KERNEL] = adze_pass_kernel, [ADZE_PASS_ORDER] = adze_pass_order, [ADZE_PASS_MEMORY] = adze_pass_memory,
+        [ADZE_PASS_DEAD] = adze_pass_dead,
+        [ADZE_PASS_SIMPLIFY] = simplify,
+        [ADZE_PASS_LOWER] = adze_pass_lower,
+        [ADZE_PASS_CAST] = adze_pass_cast,
+        [ADZE_PASS_FUSE] = fuse,
+        [ADZE_PASS_KERNEL] = adze_pass_kernel,
+        [ADZE_PASS_ORDER] = adze_pass_order,
+        [ADZE_PASS_MEMORY] = adze_pass_memory,
     };
     TRY(show(w, ADZE_PASS_BUILD, NULL));
     for (int i = ADZE_PASS_DEAD; i <= ADZE_PASS_MEMORY; i++) {

@@ -75,6 +75,7 @@ bool adze_work_device_is(const adze_work *w, const char *name);
 int adze_pass_dead(adze_work *w);
 int adze_pass_simplify(adze_work *w);
 int adze_pass_lower(adze_work *w);
+int adze_pass_cast(adze_work *w);
 int adze_pass_fuse(adze_work *w);
 int adze_pass_kernel(adze_work *w);
 int adze_pass_group(adze_work *w); /* called by the order pass, once what reads before what is known */

@@ -102,7 +102,7 @@ int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, a
     TRY(adze_graph_new(ctx, &g));
     int st = evaluator_build(e, g, o);
     if (st == ADZE_OK) {
-        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = true};
+        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = true, .precision = o ? adze_train_precision(o) : ADZE_NONE};
         st = adze_compile(g, &opts, &e->plan);
     }
     adze_graph_free(g);

@@ -6,6 +6,7 @@ static const char *const optimizers[] = {"sgd", "momentum", "nesterov", "adam", 
 static const char *const schedules[] = {"constant", "step", "exponential", "inverse", "cosine", NULL};
 static const char *const losses[] = {"auto", "softmax_xent", "mse", "huber", NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
+static const char *const precisions[] = {"full", "bf16", NULL};
 static const char *const monitors[] = {"val_loss", "val_acc", NULL};
 
 #define AT(member) offsetof(adze_train_opts, member)
@@ -38,6 +39,8 @@ static const adze_field train_fields[] = {
     {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL, "softmax_xent: share of the target spread over all classes"},
     {"huber_delta", ADZE_F_F64, 0, AT(huber_delta), 0, "1", 1e-300, 1e300, NULL, "huber: errors beyond this count linearly"},
     {"dtype", ADZE_F_ENUM, 0, AT(dtype), 0, "f32", 0, 0, dtypes, "type of weights and arithmetic"},
+    {"precision", ADZE_F_ENUM, 0, AT(precision), 0, "full", 0, 0, precisions,
+     "bf16: products and what is stored between layers in bfloat16; weights, sums, statistics and losses stay f32"},
     {"monitor", ADZE_F_ENUM, 0, AT(monitor), 0, "val_acc", 0, 0, monitors, "what decides the best epoch and early stopping"},
     {"patience", ADZE_F_I64, 0, AT(patience), 0, "0", 0, 1e9, NULL, "stop after so many epochs without improvement; 0: off"},
     {"min_delta", ADZE_F_F64, 0, AT(min_delta), 0, "0", 0, 1e300, NULL, "an improvement is at least this large"},
@@ -79,10 +82,17 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     if (o->weight_decay > 0 && o->optimizer != ADZE_ADAMW) {
         return adze_fail(ctx, ADZE_EARG, "option weight_decay is the decoupled decay of adamw; with optimizer %s use l2", optimizers[o->optimizer]);
     }
+    if (o->precision == ADZE_PRECISION_BF16 && adze_train_dtype(o) != ADZE_F32) {
+        return adze_fail(ctx, ADZE_EARG, "option precision bf16 needs dtype f32, not %s", dtypes[o->dtype]);
+    }
     if (o->label_smoothing > 0 && (o->loss == ADZE_LOSS_MSE || o->loss == ADZE_LOSS_HUBER)) {
         return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to loss softmax_xent, not to %s", losses[o->loss]);
     }
     return ADZE_OK;
+}
+
+adze_dtype adze_train_precision(const adze_train_opts *o) {
+    return o->precision == ADZE_PRECISION_BF16 ? ADZE_BF16 : ADZE_NONE;
 }
 
 double adze_train_lr(const adze_train_opts *o) {

@@ -216,7 +216,8 @@ static int grad_compile(adze_steps *s, adze_grad_plan *p) {
         st = grad_write(s, g, total, p->later, w, w + s->nparams);
     }
     if (st == ADZE_OK) {
-        st = adze_compile(g, NULL, &p->plan);
+        const adze_compile_opts opts = {.size = sizeof opts, .precision = adze_train_precision(s->o)};
+        st = adze_compile(g, &opts, &p->plan);
     }
     adze_graph_free(g);
     adze_free(s->ctx, w);

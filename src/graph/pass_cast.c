@@ -1,0 +1,177 @@
+/* Pass "cast": mixed precision. Products and convolutions read bf16 and add up in f32; what lies between them is stored as bf16 and computed in f32;
+ * weights, their gradients, statistics and losses stay f32. A value that such an op reads is rounded once, and everyone reads the rounded value, so
+ * that it is stored once. The casts are maps: the pass "fuse" joins them to the chains beside them. (Micikevicius et al., arXiv 1710.03740, section
+ * 3; bf16 has f32's range and needs no scaling of the loss: Kalamkar et al., arXiv 1905.12322.) */
+#include "plan_internal.h"
+
+#include "adze/ops.h"
+
+enum { CAST_MATMUL = 1 << 20 }; /* bytes in f32 from which a product's result is stored as bf16: less stays in the cache */
+
+typedef enum cast_kind { CAST_NONE, CAST_CONV, CAST_CONV_DW, CAST_MATMUL_OP, CAST_MOMENTS, CAST_NORM_SUMS } cast_kind;
+
+typedef struct caster {
+    adze_graph *g;
+    int32_t *narrow, *wide; /* by value: its form in bf16, and that in f32 again; 0: not made yet */
+    bool *rounded;          /* by value: some reader wants bf16 */
+    uint8_t *kind;          /* by node */
+    int32_t nvals;          /* values there were before */
+} caster;
+
+static cast_kind kind_of(const adze_graph *g, const adze_gnode *n) {
+    static const struct {
+        const char *op;
+        cast_kind kind;
+    } KINDS[] = {{"conv", CAST_CONV},        {"conv_dx", CAST_CONV},    {"conv_dw", CAST_CONV_DW},
+                 {"matmul", CAST_MATMUL_OP}, {"moments", CAST_MOMENTS}, {"norm_sums", CAST_NORM_SUMS}};
+    for (int k = 0; k < n->nin; k++) {
+        if (adze_type_of(g, n->in[k])->dtype != ADZE_F32) {
+            return CAST_NONE;
+        }
+    }
+    for (size_t i = 0; i < ADZE_COUNT(KINDS) && !n->dead; i++) {
+        if (strcmp(n->op->name, KINDS[i].op) == 0) {
+            return KINDS[i].kind;
+        }
+    }
+    return CAST_NONE;
+}
+
+/* The input is read in bf16: of statistics, the tensors but not the mean. */
+static bool reads_narrow(cast_kind kind, int input) {
+    return kind == CAST_NONE ? false : kind == CAST_MOMENTS ? input == 0 : kind == CAST_NORM_SUMS ? input < 2 : true;
+}
+
+static bool known(const caster *c, int32_t v) {
+    return v < c->nvals;
+}
+
+static int32_t cast_to(caster *c, int32_t v, adze_dtype d) {
+    adze_graph *g = c->g;
+    g->region = adze_val_region(g, v);
+    g->name_override = adze_val_node(g, v)->name;
+    const adze_val y = adze_cast(g, (adze_val){v}, d);
+    g->region = 0;
+    g->name_override = NULL;
+    return y.id;
+}
+
+static int32_t narrow_of(caster *c, int32_t v) {
+    if (c->narrow[v] == 0) {
+        c->narrow[v] = cast_to(c, v, ADZE_BF16);
+    }
+    return c->narrow[v];
+}
+
+static int32_t wide_of(caster *c, int32_t v) {
+    if (c->wide[v] == 0) {
+        c->wide[v] = cast_to(c, narrow_of(c, v), ADZE_F32);
+    }
+    return c->wide[v];
+}
+
+/* The node's output 0 becomes bf16. Types are shared with the graph that the caller built: they are copied first. */
+static int make_narrow(caster *c, adze_gnode *n) {
+    adze_type *types = adze_arena_dup(&c->g->arena, n->types, sizeof *types * (size_t)n->nout);
+    if (!types) {
+        return ADZE_ENOMEM;
+    }
+    types[0].dtype = ADZE_BF16;
+    n->types = types;
+    c->narrow[n->first] = n->first;
+    c->rounded[n->first] = true;
+    return ADZE_OK;
+}
+
+static int set_result(caster *c, adze_gnode *n, cast_kind kind) {
+    if (kind == CAST_MOMENTS || kind == CAST_NORM_SUMS) {
+        return ADZE_OK;
+    }
+    const adze_type *y = &n->types[0];
+    void *attrs = adze_arena_dup(&c->g->arena, n->attrs, n->op->attrs_size);
+    if (!attrs) {
+        return ADZE_ENOMEM;
+    }
+    n->attrs = attrs;
+    bool wide = kind == CAST_CONV_DW;
+    if (kind == CAST_MATMUL_OP) {
+        adze_matmul_attrs *a = attrs;
+        wide = a->ta || adze_type_bytes(y) < CAST_MATMUL; /* a' b: a weight gradient */
+        a->out = wide ? ADZE_F32 : ADZE_NONE;
+    } else {
+        ((adze_conv_attrs *)attrs)->out = wide ? ADZE_F32 : ADZE_NONE;
+    }
+    return wide ? ADZE_OK : make_narrow(c, n);
+}
+
+static int cast_node(caster *c, int32_t id) {
+    const cast_kind kind = c->kind[id];
+    for (int k = 0; k < c->g->nodes[id].nin; k++) {
+        const int32_t v = c->g->nodes[id].in[k];
+        const bool view = k == 0 && c->g->nodes[id].op->flags & ADZE_OP_VIEW;
+        if (!known(c, v)) {
+            continue;
+        }
+        if (view && c->narrow[v] == v) { /* a view of bf16 is bf16 */
+            return make_narrow(c, &c->g->nodes[id]);
+        }
+        int32_t now = v;
+        if (reads_narrow(kind, k)) {
+            now = narrow_of(c, v);
+        } else if (c->rounded[v] && !view) {
+            now = wide_of(c, v);
+        }
+        TRY(c->g->status);
+        c->g->nodes[id].in[k] = now; /* the array of nodes may have moved */
+    }
+    return kind == CAST_NONE ? ADZE_OK : set_result(c, &c->g->nodes[id], kind);
+}
+
+static int cast_all(caster *c, int32_t nnodes) {
+    adze_graph *g = c->g;
+    for (int32_t i = 0; i < nnodes; i++) {
+        const adze_gnode *n = &g->nodes[i];
+        const cast_kind kind = kind_of(g, n);
+        c->kind[i] = (uint8_t)kind;
+        for (int k = 0; k < n->nin; k++) {
+            const bool source = adze_val_node(g, n->in[k])->op == &adze_op_slot; /* weights: the cast is for this reader alone */
+            c->rounded[n->in[k]] = c->rounded[n->in[k]] || (reads_narrow(kind, k) && !source);
+        }
+    }
+    for (int32_t i = 0; i < nnodes; i++) {
+        if (!g->nodes[i].dead) {
+            TRY(cast_node(c, i));
+        }
+    }
+    for (int i = 0; i < g->noutputs; i++) { /* what the caller reads keeps its type */
+        const int32_t v = g->outputs[i].val;
+        g->outputs[i].val = known(c, v) && c->narrow[v] == v ? wide_of(c, v) : v;
+    }
+    return g->status;
+}
+
+int adze_pass_cast(adze_work *w) {
+    adze_graph *g = w->g;
+    if (!w->opts || w->opts->precision != ADZE_BF16 || !adze_work_device_is(w, "cpu")) {
+        return ADZE_OK;
+    }
+    caster c = {.g = g, .nvals = g->nvals};
+    const int32_t nnodes = g->nnodes;
+    c.narrow = adze_alloc(w->ctx, c.nvals, sizeof *c.narrow);
+    c.wide = adze_alloc(w->ctx, c.nvals, sizeof *c.wide);
+    c.rounded = adze_alloc(w->ctx, c.nvals, sizeof *c.rounded);
+    c.kind = adze_alloc(w->ctx, nnodes, sizeof *c.kind);
+    int status = c.narrow && c.wide && c.rounded && c.kind ? cast_all(&c, nnodes) : ADZE_ENOMEM;
+    adze_free(w->ctx, c.narrow);
+    adze_free(w->ctx, c.wide);
+    adze_free(w->ctx, c.rounded);
+    adze_free(w->ctx, c.kind);
+    TRY(status);
+    int32_t *same = adze_alloc(w->ctx, g->nvals, sizeof *same);
+    for (int32_t v = 0; same && v < g->nvals; v++) {
+        same[v] = v;
+    }
+    status = same ? adze_work_replace(w, same) : ADZE_ENOMEM; /* sorts the nodes */
+    adze_free(w->ctx, same);
+    return status;
+}
