@@ -163,7 +163,7 @@ static void make_trainer(adze_ctx *ctx, const adze_model *m, adze_store *store, 
     adze_build_opts bo = {.size = sizeof bo, .train = true, .dtype = d};
     must(ctx, adze_model_build(m, t->g, x, &bo, &y));
     if (adze_model_classes(m)) {
-        adze_val label = adze_input(t->g, "label", adze_type_make(ADZE_I64, 1, (int64_t[]){BATCH}));
+        adze_val label = adze_input(t->g, "label", adze_model_label_type(m, BATCH));
         must(ctx, adze_model_loss(m, t->g, y, label, &each));
     } else {
         each = adze_square(t->g, adze_sub(t->g, y, adze_input(t->g, "target", adze_val_type(t->g, y))));
@@ -273,6 +273,14 @@ static void every_layer_learns(void **state) {
              "      - {type: add, from: [c, input]}\n")},
         {"shortcut", NET("  - {type: conv, name: a, filters: 4, kernel: 3, stride: 2, pad: 1}\n"
                          "  - {type: shortcut, name: b, from: input, filters: 4, stride: 2}\n  - {type: add, from: [a, b], activation: relu}\n")},
+        {"rnn", "name: n\ninput: [5, 3]\nlayers:\n  - {type: rnn, units: 32}\n  - {type: dense, units: 3}\n"},
+        {"rnn",
+         "name: n\ninput: [5, 3]\nlayers:\n  - {type: rnn, units: 12, activation: relu, return_sequences: false}\n  - {type: dense, units: 3}\n"},
+        {"lstm", "name: n\ninput: [5, 3]\nlayers:\n  - {type: lstm, units: 12, layers: 2, forget_bias: 1, init: glorot_uniform, init_gain: 2}\n"
+                 "  - {type: dense, units: 3, init_gain: 3}\n"},
+        {"gru", "name: n\ninput: [5, 3]\nlayers:\n  - {type: gru, units: 8, return_sequences: false}\n  - {type: dense, units: 3}\n"},
+        {"gru",
+         "name: n\ninput: [5, 3]\nlayers:\n  - {type: gru, units: 32, init: glorot_uniform, init_gain: 2, reset_after: false}\n  - {type: dense, units: 3}\n"},
         {"softmax", "name: n\ntask: regress\ninput: [6]\nlayers:\n  - {type: dense, units: 4}\n  - {type: softmax}\n  - {type: dense, units: 2}\n"},
         {"flatten", "name: n\ntask: regress\ninput: [2, 3]\nlayers:\n  - {type: flatten}\n  - {type: dense, units: 2}\n"},
         {"rbf", "name: n\ninput: [20]\nlayers:\n  - {type: dense, units: 84, activation: lecun_tanh}\n  - {type: rbf}\n"},
@@ -302,7 +310,8 @@ static void zoo_nets_learn(void **state) {
         adze_model *m;
         must(*state, adze_model_from_zoo(*state, adze_zoo_name(i), &m));
         if (adze_model_params(m) < LARGE) {
-            learns(*state, adze_zoo_name(i), m, ADZE_F32, "cpu", 0.02, 0.9);
+            const bool text = strcmp(adze_zoo_name(i), "charlstm") == 0; /* many labels a batch: each has a small share in the mean loss */
+            learns(*state, adze_zoo_name(i), m, ADZE_F32, "cpu", text ? 5 : 0.02, 0.9);
         }
         adze_model_free(m);
     }

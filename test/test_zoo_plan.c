@@ -29,8 +29,7 @@ static void build(net *n, const char *name) {
     ok(adze_model_init(n->model, n->store, ADZE_F32, 0));
     ok(adze_graph_new(n->ctx, &n->g));
     adze_val x = adze_input(n->g, "x", adze_model_input_type(n->model, BATCH, ADZE_F32)), y, each;
-    adze_val label = adze_input(n->g, "label", adze_type_make(ADZE_I64, 1, (int64_t[]){BATCH})),
-             lr = adze_input(n->g, "lr", adze_scalar_type(ADZE_F64));
+    adze_val label = adze_input(n->g, "label", adze_model_label_type(n->model, BATCH)), lr = adze_input(n->g, "lr", adze_scalar_type(ADZE_F64));
     adze_build_opts o = {.size = sizeof(o), .train = true, .dtype = ADZE_F32};
     ok(adze_model_build(n->model, n->g, x, &o, &y));
     ok(adze_model_loss(n->model, n->g, y, label, &each));
@@ -77,7 +76,8 @@ static void run(const char *name, const adze_compile_opts *co, uint64_t hash[2],
         adze_tensor_set(&t, i, adze_rng_normal(&r));
     }
     ok(adze_session_input(s, "label", &t));
-    for (int64_t i = 0; i < BATCH; i++) {
+    type = adze_tensor_type(&t);
+    for (int64_t i = 0; i < adze_type_count(&type); i++) {
         adze_tensor_set(&t, i, (double)adze_rng_below(&r, 10));
     }
     ok(adze_session_input(s, "lr", &t));

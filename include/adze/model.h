@@ -26,8 +26,10 @@ ADZE_API int adze_model_to_json(const adze_model *m, char **text); /* canonical;
 ADZE_API int adze_model_to_yaml(const adze_model *m, char **text); /* what a person would write */
 ADZE_API const char *adze_model_name(const adze_model *m);
 ADZE_API adze_type adze_model_input_type(const adze_model *m, int64_t batch, adze_dtype d); /* (batch, H, W, C) */
-ADZE_API int adze_model_classes(const adze_model *m);                                       /* 0 when it is no classifier */
-ADZE_API const char *adze_model_class_name(const adze_model *m, int i);                     /* "3" when none were given */
+ADZE_API adze_type adze_model_label_type(const adze_model *m,
+                                         int64_t batch);                /* of a classifier: i64 (batch), or (batch, T) for scores at every step */
+ADZE_API int adze_model_classes(const adze_model *m);                   /* 0 when it is no classifier */
+ADZE_API const char *adze_model_class_name(const adze_model *m, int i); /* "3" when none were given */
 ADZE_API int adze_model_set_class_names(adze_model *m, const char *const *names, int n);
 
 typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitted on the training part only */

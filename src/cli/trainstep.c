@@ -21,7 +21,7 @@ static void add_updates(cli_step *st, adze_store *s, adze_val lr) {
 static int build(cli *c, const adze_model *m, adze_store *s, int64_t batch, adze_dtype d, int what, cli_step *st) {
     TRY(adze_graph_new(c->ctx, &st->g));
     st->x = adze_input(st->g, "x", adze_model_input_type(m, batch, d));
-    st->label = adze_input(st->g, "label", adze_type_make(ADZE_I64, 1, &batch));
+    st->label = adze_input(st->g, "label", adze_model_label_type(m, batch));
     adze_build_opts o = {.size = sizeof(o), .train = what != CLI_STEP_FORWARD, .dtype = d};
     TRY(adze_model_build(m, st->g, st->x, &o, &st->y));
     if (what == CLI_STEP_FORWARD) {
@@ -82,7 +82,8 @@ int cli_step_fill(adze_session *s, const adze_model *m, uint64_t seed) {
         adze_tensor_set(&x, i, adze_rng_normal(&r));
     }
     if (adze_session_input(s, "label", &label) == ADZE_OK) {
-        for (int64_t i = 0; i < label.dims[0]; i++) {
+        adze_type labels = adze_tensor_type(&label);
+        for (int64_t i = 0, n = adze_type_count(&labels); i < n; i++) {
             adze_tensor_set(&label, i, (double)adze_rng_below(&r, (uint64_t)adze_model_classes(m)));
         }
     }

@@ -18,8 +18,9 @@ static const adze_field DENSE_FIELDS[] = {
     {0},
 };
 
-static bool needs_flat(adze_builder *b, const adze_type *x) {
-    if (x->rank == 2) {
+/* A picture has to be made flat first; a sequence of rank 3 may pass where steps are told apart. */
+static bool needs_flat(adze_builder *b, const adze_type *x, int rank) {
+    if (x->rank == 2 || x->rank == rank) {
         return false;
     }
     char text[128];
@@ -30,10 +31,10 @@ static bool needs_flat(adze_builder *b, const adze_type *x) {
 static adze_val dense_build(adze_builder *b, const void *fields) {
     const dense *f = fields;
     adze_type x = adze_layer_in(b, 0);
-    if (needs_flat(b, &x)) {
+    if (needs_flat(b, &x, 3)) {
         return (adze_val){0};
     }
-    int64_t in = x.dims[1];
+    int64_t in = x.dims[x.rank - 1];
     adze_param_desc w = {.role = "w", .flags = ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, .fan_in = in, .fan_out = f->units};
     w.type = adze_type_make(b->dtype, 2, (int64_t[]){in, f->units}); /* (in, units) */
     w.init = adze_layer_init(f->init, f->activation);
@@ -41,13 +42,13 @@ static adze_val dense_build(adze_builder *b, const void *fields) {
     if (f->bias) {
         y = adze_add(b->g, y, adze_layer_vector(b, "b", f->units, f->bias_init, ADZE_SLOT_TRAINABLE));
     }
-    adze_layer_macs(b, (double)in * (double)f->units);
+    adze_layer_macs(b, (x.rank == 3 ? (double)x.dims[1] : 1) * (double)in * (double)f->units);
     return adze_layer_activate(b, y, f->activation);
 }
 
 const adze_layer_kind adze_layer_dense = {
     .name = "dense",
-    .doc = "y = fn(x w + b): x (N, C), w (C, units), b (units)",
+    .doc = "y = fn(x w + b): x (N, C), or (N, T, C) step by step; w (C, units), b (units)",
     .fields = DENSE_FIELDS,
     .size = sizeof(dense),
     .from_min = 1,
@@ -87,7 +88,7 @@ static const adze_field RBF_FIELDS[] = {
 static adze_val rbf_build(adze_builder *b, const void *fields) {
     (void)fields;
     adze_type x = adze_layer_in(b, 0);
-    if (needs_flat(b, &x)) {
+    if (needs_flat(b, &x, 2)) {
         return (adze_val){0};
     }
     if (x.dims[1] != CODE_BITS) {

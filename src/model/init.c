@@ -157,7 +157,7 @@ static void fill_part(void *arg, int ith, int nth) {
     }
 }
 
-int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed) {
+static int draw_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed) {
     adze_rng r = adze_rng_make(seed, adze_hash_str(p->slot));
     int64_t count = adze_type_count(&p->type);
     if (p->init.kind == ADZE_INIT_ZEROS || p->init.kind == ADZE_INIT_CONSTANT) {
@@ -177,5 +177,13 @@ int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t
     }
     filling f = {.t = t, .l = make_law(&p->init, (double)p->fan_in, (double)p->fan_out), .rng = r};
     adze_pool_run(ctx, fill_part, &f, count > PARALLEL ? adze_ctx_threads(ctx) : 1);
+    return ADZE_OK;
+}
+
+int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed) {
+    TRY(draw_tensor(ctx, p, t, seed));
+    for (int64_t i = p->shift_from; i < p->shift_to && p->shift != 0; i++) {
+        adze_tensor_set(&t, i, adze_tensor_get(&t, i) + p->shift);
+    }
     return ADZE_OK;
 }

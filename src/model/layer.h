@@ -80,7 +80,8 @@ const adze_layer_kind *adze_layer_kind_find(const char *name);
 
 extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
     adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
-    adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut;
+    adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut, adze_layer_rnn,
+    adze_layer_lstm, adze_layer_gru;
 
 /* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
 typedef struct adze_spec adze_spec;
@@ -113,6 +114,8 @@ typedef struct adze_param { /* a slot of the model, as found by building it once
     adze_init init;
     int64_t fan_in, fan_out;
     const uint8_t *mask; /* (C, K), last two axes: 0 where a connection is absent; NULL: none */
+    double shift;        /* added to elements [shift_from, shift_to) */
+    int64_t shift_from, shift_to;
 } adze_param;
 
 struct adze_model {
@@ -158,6 +161,8 @@ typedef struct adze_param_desc {
     int64_t fan_in, fan_out;
     const uint8_t *mask; /* copied when the model is probed */
     int64_t absent;      /* masked elements */
+    double shift;        /* added to elements [shift_from, shift_to) at the start */
+    int64_t shift_from, shift_to;
 } adze_param_desc;
 adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d);
 adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags); /* (n), all starting at value */
@@ -216,7 +221,7 @@ void adze_zoo_layer(adze_zoo *z, const char *type, const char *name, ...);
 /* Appends a repeat, into which the next layers go; returns the list that z->layers was, to be put back after the last of them. */
 adze_tree *adze_zoo_repeat(adze_zoo *z, const char *name, const char *times);
 void adze_zoo_imagenet(adze_zoo *z); /* input of 224 x 224 x 3, the usual means and deviations, and the list of layers */
-extern const adze_zoo_net adze_zoo_mlp[], adze_zoo_lenet[], adze_zoo_resnet[], adze_zoo_alexnet[], adze_zoo_vgg[],
+extern const adze_zoo_net adze_zoo_mlp[], adze_zoo_lenet[], adze_zoo_resnet[], adze_zoo_charlstm[], adze_zoo_alexnet[], adze_zoo_vgg[],
     adze_zoo_squeezenet[]; /* each ends in a NULL name */
 
 #endif

@@ -128,7 +128,8 @@ static void check_task(adze_model *m, adze_faults *f, const adze_tree *layers) {
     if (m->task != 0) {
         return;
     }
-    if (last->out.rank != 2 || last->out.dims[1] < 2 || last->out.dims[1] > MAX_CLASSES) {
+    const int64_t classes = last->out.dims[last->out.rank - 1]; /* of each example, or of each step of a sequence */
+    if (last->out.rank < 2 || last->out.rank > 3 || classes < 2 || classes > MAX_CLASSES) {
         char text[128];
         adze_type one = last->out;
         adze_fault(f, layers, "a classifier ends in one number for each of at least two classes, but layer '%s' gives %s; or write 'task: regress'",
@@ -139,7 +140,7 @@ static void check_task(adze_model *m, adze_faults *f, const adze_tree *layers) {
         adze_fault(f, last->spec->tree, "a classifier's last layer is no softmax: the loss and the prediction apply it; take it out");
         return;
     }
-    m->classes = (int)last->out.dims[1];
+    m->classes = (int)classes;
     m->class_numbers = adze_arena_alloc(&m->arena, (size_t)m->classes * sizeof *m->class_numbers);
     for (int i = 0; m->class_numbers && i < m->classes; i++) {
         snprintf(m->class_numbers[i], sizeof *m->class_numbers, "%d", i);
@@ -265,6 +266,14 @@ adze_type adze_model_input_type(const adze_model *m, int64_t batch, adze_dtype d
     for (int i = 0; i < (int)m->input.n; i++) {
         t.dims[i + 1] = m->input.v[i];
     }
+    return t;
+}
+
+adze_type adze_model_label_type(const adze_model *m, int64_t batch) {
+    adze_type t = m->layers[m->nlayers - 1].out;
+    t.dtype = ADZE_I64;
+    t.rank--;
+    t.dims[0] = batch;
     return t;
 }
 
