@@ -33,6 +33,7 @@ static const shape SHAPES[] = {
     {4, 1, 1, 7, 5, 3, 3, 1, 1, 1, 1},       /* taps that never touch the image */
     {2, 11, 13, 12, 18, 3, 3, 2, 2, 2, 3},   /* groups, dilation, stride */
     {20, 9, 9, 37, 37, 3, 3, 1, 1, 1, 37},   /* depthwise */
+    {40, 5, 5, 70, 70, 3, 3, 1, 1, 1, 70},   /* depthwise, whole panels, chained, three leaves */
     {2, 30, 30, 96, 96, 3, 5, 2, 1, 2, 96},  /* depthwise, strided */
     {2, 12, 12, 64, 128, 3, 3, 1, 1, 1, 64}, /* two outputs for each channel */
     {18, 7, 7, 64, 64, 1, 1, 1, 1, 0, 1},    /* a product */
