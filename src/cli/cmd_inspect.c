@@ -2,11 +2,12 @@
 #include "cli/profile.h"
 #include "cli/trainstep.h"
 
+static const char *const PRECISIONS[] = {"full", "bf16", NULL};
 static const char *const WHAT_NAMES[] = {"forward", "grad", "train", NULL};
 
 typedef struct inspect_opts {
     int64_t batch;
-    int32_t what;
+    int32_t what, precision;
     bool time;
     char after[16], device[8], out[512], trace[512];
 } inspect_opts;
@@ -14,7 +15,8 @@ static const adze_field FIELDS[] = {
     {"batch", ADZE_F_I64, 0, offsetof(inspect_opts, batch), 0, "32", 1, 65536, NULL, "batch size"},
     {"what", ADZE_F_ENUM, 0, offsetof(inspect_opts, what), 0, "train", 0, 0, WHAT_NAMES, "which graph"},
     {"after", ADZE_F_STR, 0, offsetof(inspect_opts, after), sizeof(((inspect_opts *)0)->after), "steps", 0, 0, NULL,
-     "print after this pass: build, dead, simplify, kernel, order, memory, steps"},
+     "print after this pass: build, dead, simplify, lower, cast, fuse, kernel, order, memory, steps"},
+    {"precision", ADZE_F_ENUM, 0, offsetof(inspect_opts, precision), 0, "full", 0, 0, PRECISIONS, "bf16: the plan of a mixed training"},
     {"time", ADZE_F_BOOL, 0, offsetof(inspect_opts, time), 0, NULL, 0, 0, NULL, "run it and print the time of every step"},
     {"trace", ADZE_F_STR, 0, offsetof(inspect_opts, trace), sizeof(((inspect_opts *)0)->trace), "", 0, 0, NULL,
      "run it and write the steps' times to this file, for ui.perfetto.dev"},
@@ -122,6 +124,7 @@ static int inspect(cli *c, const char *name, const inspect_opts *o) {
     if (status == ADZE_OK) {
         dump_arg arg = {pass, &t};
         adze_compile_opts co = {.size = sizeof(co), .device = o->device, .dump = keep_dump, .dump_user = &arg};
+        co.precision = o->precision ? ADZE_BF16 : ADZE_NONE;
         status = adze_compile(s.st.g, &co, &plan);
     }
     if (status == ADZE_OK) {
