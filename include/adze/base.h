@@ -99,7 +99,9 @@ typedef struct adze_ctx_opts {
     const adze_fs *fs;   /* NULL: POSIX files */
     adze_log_fn log;     /* NULL: silence */
     void *log_user;
-    size_t mem_limit; /* bytes this context may hold at once; 0: no limit */
+    size_t mem_limit;  /* bytes this context may hold at once; 0: no limit */
+    bool reproducible; /* f32 and f64 have the same bits at every instruction set; also with ADZE_REPRODUCIBLE=1 in the environment. Refuses bf16 */
+    bool pin;          /* binds each worker thread to one of the processors that this process may use; the caller's thread is left alone */
 } adze_ctx_opts;
 
 /* opts may be NULL. On ADZE_EARG *out is a context too, so that adze_errmsg can say why: free it. On ADZE_ENOMEM *out is NULL. */
@@ -110,6 +112,7 @@ ADZE_API int adze_errcode(const adze_ctx *ctx);
 ADZE_API void adze_err_clear(adze_ctx *ctx);
 ADZE_API int adze_ctx_threads(const adze_ctx *ctx);
 ADZE_API const char *adze_ctx_isa(const adze_ctx *ctx);
+ADZE_API bool adze_ctx_reproducible(const adze_ctx *ctx);
 ADZE_API size_t adze_ctx_mem_used(const adze_ctx *ctx); /* bytes held now */
 ADZE_API size_t adze_ctx_mem_peak(const adze_ctx *ctx); /* the most ever held */
 

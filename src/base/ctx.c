@@ -90,10 +90,22 @@ static int choose_isa(adze_ctx *ctx, const char *wanted) {
     return adze_fail(ctx, ADZE_EARG, "%s: '%.40s' is not an instruction set that this processor has; legal are %s", from, name, legal);
 }
 
+/* Asked for by the options or by the environment; what is not 0 or 1 there is a mistake that must not go unseen. */
+static int choose_reproducible(adze_ctx *ctx, bool wanted) {
+    const char *text = getenv("ADZE_REPRODUCIBLE");
+    const bool set = text && *text;
+    if (set && strcmp(text, "0") != 0 && strcmp(text, "1") != 0) {
+        return adze_fail(ctx, ADZE_EARG, "ADZE_REPRODUCIBLE: '%.40s' is neither 0 nor 1", text);
+    }
+    ctx->reproducible = wanted || (set && text[0] == '1');
+    return ADZE_OK;
+}
+
 static int configure(adze_ctx *ctx, const adze_ctx_opts *o) {
     ctx->log = o->log;
     ctx->log_user = o->log_user;
     ctx->limit = o->mem_limit;
+    ctx->pin = o->pin;
     ctx->fs = o->fs ? *o->fs : adze_fs_posix;
     if (o->threads < 0 || o->threads > ADZE_MAX_THREADS) {
         return adze_fail(ctx, ADZE_EARG, "threads: %d is not allowed; give 1 to %d, or 0 for as many as this process may use", o->threads,
@@ -102,6 +114,7 @@ static int configure(adze_ctx *ctx, const adze_ctx_opts *o) {
     int cores = adze_cores_usable(&ctx->fs);
     ctx->cores = cores < ADZE_MAX_THREADS ? cores : ADZE_MAX_THREADS;
     ctx->threads = o->threads ? o->threads : ctx->cores;
+    TRY(choose_reproducible(ctx, o->reproducible));
     return choose_isa(ctx, o->isa);
 }
 
@@ -139,6 +152,10 @@ int adze_ctx_threads(const adze_ctx *ctx) {
 
 const char *adze_ctx_isa(const adze_ctx *ctx) {
     return adze_isa_name(ctx->isa);
+}
+
+bool adze_ctx_reproducible(const adze_ctx *ctx) {
+    return ctx->reproducible;
 }
 
 adze_isa adze_ctx_isa_level(const adze_ctx *ctx) {

@@ -25,6 +25,7 @@ struct adze_ctx {
     const struct adze_formats *formats; /* decoders registered by libadze-io (data/formats.h); NULL: none */
     int threads, cores;
     adze_isa isa;
+    bool reproducible, pin;
     adze_pool *pool; /* NULL until the first parallel run */
     bool pool_failed;
     int code;

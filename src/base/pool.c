@@ -5,6 +5,7 @@
 #include "base/ctx.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -120,6 +121,22 @@ static adze_pool *pool_new(adze_ctx *ctx) {
     return pool;
 }
 
+/* Binds worker `ith` to one of the processors that this process may use, counted from the second on: the caller most likely sits on the first. A
+ * system that refuses leaves the worker free. */
+static void pin_worker(pthread_t thread, int ith) {
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) == 0) {
+        return;
+    }
+    int left = ith % CPU_COUNT(&all), cpu = 0;
+    while (!CPU_ISSET(cpu, &all) || left-- > 0) {
+        cpu++;
+    }
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    (void)pthread_setaffinity_np(thread, sizeof one, &one);
+}
+
 /* Starts workers up to `wanted`; signals stay with the threads of the program. */
 static void pool_grow(adze_ctx *ctx, adze_pool *pool, int wanted) {
     sigset_t all, before;
@@ -133,6 +150,9 @@ static void pool_grow(adze_ctx *ctx, adze_pool *pool, int wanted) {
         door_init(&w->door);
         if (pthread_create(&w->thread, NULL, worker_main, w) == 0) {
             pool->count++;
+            if (ctx->pin) {
+                pin_worker(w->thread, w->ith);
+            }
         } else {
             door_free(&w->door);
             ctx->pool_failed = true; /* fewer threads give the same results, only later */

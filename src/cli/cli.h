@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 typedef struct cli_global { /* options that every command takes */
-    bool json, help, quiet, verbose;
+    bool json, help, quiet, verbose, reproducible, pin;
     int64_t threads;
     int32_t progress;
     char isa[16];

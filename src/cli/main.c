@@ -123,6 +123,11 @@ static void peek_globals(int argc, const char **argv, adze_ctx_opts *o) {
         char name[32];
         int64_t v;
         const char *value = cli_flag(argv[i], name, sizeof(name));
+        bool *flag = strcmp(name, "reproducible") == 0 ? &o->reproducible : strcmp(name, "pin") == 0 ? &o->pin : NULL;
+        if (flag && (value || strncmp(argv[i], "--", 2) == 0)) {
+            *flag = !value || strcmp(value, "true") == 0 || strcmp(value, "yes") == 0 || strcmp(value, "on") == 0 || strcmp(value, "1") == 0;
+            continue;
+        }
         if (!value && i + 1 < argc && strncmp(argv[i], "--", 2) == 0) {
             value = argv[i + 1];
         }

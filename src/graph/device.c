@@ -12,11 +12,18 @@ static const adze_device CPU[] = {
     [ADZE_ISA_AMX] = {.name = "cpu", .lists = {&adze_low_bf16, &adze_linear_v4, &adze_kernels_v4}},
 };
 
+static const adze_device PORTABLE_FMA = {.name = "cpu", .lists = {&adze_linear_fma, &adze_kernels_fma, &adze_low_ref}};
+
 const adze_device *adze_device_find(const char *name, adze_isa isa) {
     if (strcmp(name, "ref") == 0) {
         return &REF;
     }
     return strcmp(name, "cpu") == 0 && (size_t)isa < ADZE_COUNT(CPU) ? &CPU[isa] : NULL;
+}
+
+const adze_device *adze_device_reproducible(const char *name, adze_isa isa) {
+    const bool portable = strcmp(name, "cpu") == 0 && isa < ADZE_ISA_V3; /* products and sums apart: rounded twice */
+    return portable ? &PORTABLE_FMA : adze_device_find(name, isa);
 }
 
 const adze_kernel *adze_device_kernel_named(const adze_device *d, const adze_sig *sig, const char *name) {

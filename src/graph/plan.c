@@ -117,9 +117,13 @@ int adze_compile_vals(adze_graph *g, const adze_compile_opts *opts, const adze_g
     TRY(check_ready(g));
     adze_work w = {.ctx = g->ctx, .opts = opts};
     const char *device = opts && opts->device ? opts->device : "cpu";
-    w.device = adze_device_find(device, adze_ctx_isa_level(g->ctx));
+    const bool reproducible = adze_ctx_reproducible(g->ctx);
+    w.device = (reproducible ? adze_device_reproducible : adze_device_find)(device, adze_ctx_isa_level(g->ctx));
     if (!w.device) {
         return adze_fail(g->ctx, ADZE_EARG, "there is no device '%s'; there are 'cpu' and 'ref'", device);
+    }
+    if (reproducible && opts && opts->precision == ADZE_BF16) {
+        return adze_fail(g->ctx, ADZE_EARG, "reproducible: products in bf16 round differently on every processor; use full precision");
     }
     TRY(clone(g, outs ? outs : g->outputs, outs ? nouts : g->noutputs, &w.g));
     for (int32_t i = 0; outs && i < w.g->nnodes; i++) {

@@ -85,6 +85,9 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     if (o->precision == ADZE_PRECISION_BF16 && adze_train_dtype(o) != ADZE_F32) {
         return adze_fail(ctx, ADZE_EARG, "option precision bf16 needs dtype f32, not %s", dtypes[o->dtype]);
     }
+    if (o->precision == ADZE_PRECISION_BF16 && ctx && adze_ctx_reproducible(ctx)) {
+        return adze_fail(ctx, ADZE_EARG, "option precision bf16 rounds differently on every processor, so it is not reproducible; use full");
+    }
     if (o->label_smoothing > 0 && (o->loss == ADZE_LOSS_MSE || o->loss == ADZE_LOSS_HUBER)) {
         return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to loss softmax_xent, not to %s", losses[o->loss]);
     }
