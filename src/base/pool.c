@@ -128,7 +128,8 @@ static void pin_worker(pthread_t thread, int ith) {
     if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) == 0) {
         return;
     }
-    int left = ith % CPU_COUNT(&all), cpu = 0;
+    int left = ith % CPU_COUNT(&all);
+    size_t cpu = 0;
     while (!CPU_ISSET(cpu, &all) || left-- > 0) {
         cpu++;
     }
