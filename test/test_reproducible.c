@@ -106,7 +106,7 @@ static const char CHARS[] = "{\"name\":\"chars\",\"input\":[6,32],\"layers\":[{\
 static const char DEPTHWISE[] =
     "{\"name\":\"mobile\",\"input\":[12,12,40],\"layers\":[{\"type\":\"conv\",\"name\":\"d1\",\"filters\":40,\"kernel\":3,"
     "\"pad\":\"same\",\"groups\":40},{\"type\":\"batchnorm\",\"name\":\"n1\"},"
-    "{\"type\":\"activation\",\"name\":\"a1\",\"fn\":\"swish\"},"
+    "{\"type\":\"activation\",\"name\":\"a1\",\"fn\":\"silu\"},"
     "{\"type\":\"conv\",\"name\":\"p1\",\"filters\":24,\"kernel\":1},{\"type\":\"flatten\",\"name\":\"f\"},"
     "{\"type\":\"dense\",\"name\":\"out\",\"units\":10}]}";
 
