@@ -423,8 +423,11 @@ static void run_matmuls(const adze_kernel *k, adze_isa isa) {
         const adze_domain dom[2] = {{.lo = -2, .hi = 2}, {.lo = -2, .hi = 2}};
         adze_rng r = adze_rng_make(5, i);
         assert_true(node_make(&nd, adze_op_find("matmul"), &at, 2, in));
-        assert_true(k->accept(&nd.sig));
-        compare(&nd, k, dom, &r);
+        const bool accepted = k->accept(&nd.sig);
+        assert_true(accepted || strcmp(k->name, "blocks") != 0); /* which takes all that the others leave */
+        if (accepted) {
+            compare(&nd, k, dom, &r);
+        }
         node_free(&nd);
     }
 }
