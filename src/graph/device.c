@@ -9,7 +9,7 @@ static const adze_device CPU[] = {
     [ADZE_ISA_V3] = {.name = "cpu", .lists = {&adze_linear_v3, &adze_kernels_v3, &adze_low_v3}},
     [ADZE_ISA_V4] = {.name = "cpu", .lists = {&adze_linear_v4, &adze_kernels_v4, &adze_low_v4}},
     [ADZE_ISA_BF16] = {.name = "cpu", .lists = {&adze_low_bf16, &adze_linear_v4, &adze_kernels_v4}},
-    [ADZE_ISA_AMX] = {.name = "cpu", .lists = {&adze_low_bf16, &adze_linear_v4, &adze_kernels_v4}},
+    [ADZE_ISA_AMX] = {.name = "cpu", .lists = {&adze_low_amx, &adze_linear_v4, &adze_kernels_v4}},
 };
 
 static const adze_device PORTABLE_FMA = {.name = "cpu", .lists = {&adze_linear_fma, &adze_kernels_fma, &adze_low_ref}};
