@@ -32,7 +32,7 @@ static void print_node(const adze_graph *g, const adze_gnode *n, adze_text *t) {
     }
     adze_text_add(t, "  # %s", n->name);
     if (n->region) {
-        static const char *const KINDS[] = {"", "guard ", "repeat ", ""};
+        static const char *const KINDS[] = {"", "guard ", "repeat ", "", ""};
         adze_text_add(t, " [%s%s]", KINDS[g->regions[n->region].kind], g->regions[n->region].name);
     }
     adze_text_add(t, "\n");
@@ -90,6 +90,8 @@ int adze_graph_dot(const adze_graph *g, char **text) {
 static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
     const adze_pstep *s = &p->steps[i];
     char type[96], place[64];
+    char op[40];
+    const bool followed = i + 1 < p->nsteps && p->steps[i + 1].follows;
     const adze_view *v = &p->views[s->view + s->nin];
     const adze_spot *at = &p->spots[s->view + s->nin];
     adze_type out = adze_type_make(v->dtype, v->rank, v->dims);
@@ -98,7 +100,11 @@ static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
     } else {
         snprintf(place, sizeof place, "%s%lld", at->place == ADZE_PLACE_LOCAL ? "local " : "", (long long)at->offset);
     }
-    adze_text_add(t, "%5d  %-28.28s %-16.16s %-10.10s %-28.28s %12s %12lld", (int)i, s->name, s->op->name, s->kernel ? s->kernel->name : "ref",
+    snprintf(op, sizeof op, "%s%s%s", s->op->name, followed ? "+" : "", followed ? p->steps[i + 1].op->name : "");
+    adze_text_add(t, "%5d  %-28.28s %-16.16s %-10.10s %-28.28s %12s %12lld", (int)i, s->name, op,
+                  s->follows  ? "tail"
+                  : s->kernel ? s->kernel->name
+                              : "ref",
                   adze_type_print(&out, type, sizeof type), place, (long long)adze_type_bytes(&out));
     if (s->region) {
         adze_text_add(t, "  %s", p->regions[s->region].name);

@@ -33,7 +33,8 @@ typedef enum adze_region_kind {
     ADZE_REGION_NONE,
     ADZE_REGION_GUARD,
     ADZE_REGION_REPEAT,
-    ADZE_REGION_GROUP /* of a plan: pass_group.c */
+    ADZE_REGION_GROUP, /* of a plan: pass_group.c */
+    ADZE_REGION_TAIL   /* of a plan: a step and the chain that is its tail: pass_tail.c */
 } adze_region_kind;
 
 typedef struct adze_region {

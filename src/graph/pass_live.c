@@ -37,7 +37,8 @@ int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf) {
 bool adze_step_packed(const adze_work *w, int32_t node) {
     const adze_gnode *n = &w->g->nodes[node];
     const adze_kernel *k = w->kernel[node];
-    if (!w->opts || !w->opts->keep_packed || !k || k->prepare == 0 || !k->sliced || k->partial || n->region) {
+    if (!w->opts || !w->opts->keep_packed || !k || k->prepare == 0 || !k->sliced || k->partial ||
+        (n->region && w->g->regions[n->region].kind != ADZE_REGION_TAIL)) {
         return false;
     }
     for (int i = 0; i < n->nin; i++) {
@@ -115,10 +116,20 @@ static uint32_t in_place_mask(const adze_work *w, const adze_gnode *n) {
     return out;
 }
 
+static bool reads_block(const adze_work *w, const adze_live *l, const adze_gnode *n, int32_t block) {
+    bool reads = false;
+    for (int k = 0; k < n->nin; k++) {
+        reads = reads || l->block_of[w->layout[n->in[k]].root] == block;
+    }
+    return reads;
+}
+
 /* The input whose memory output 0 takes over at position t, or -1. */
-static int find_in_place(const adze_work *w, const adze_live *l, int32_t id, int32_t t) {
+static int find_in_place(const adze_work *w, const adze_live *l, const int32_t *order, int32_t t) {
     const adze_graph *g = w->g;
+    const int32_t id = order[t];
     const adze_gnode *n = &g->nodes[id];
+    const bool follows = g->regions[n->region].kind == ADZE_REGION_TAIL && l->begin_of[n->region] < t;
     for (int k = 0; l->mask[id] >> k; k++) {
         int32_t b = l->mask[id] >> k & 1 ? l->block_of[w->layout[n->in[k]].root] : -1;
         if (b < 0 || l->blocks[b].to != t || l->blocks[b].size != l->size[n->first]) {
@@ -126,6 +137,9 @@ static int find_in_place(const adze_work *w, const adze_live *l, int32_t id, int
         }
         if (g->regions[n->region].kind == ADZE_REGION_REPEAT && l->blocks[b].from < l->begin_of[n->region]) {
             continue; /* the next iteration reads it again */
+        }
+        if (follows && reads_block(w, l, &g->nodes[order[t - 1]], b)) {
+            continue; /* the step before it is still at work */
         }
         bool clash = false; /* a value of this block under another name */
         for (int j = 0; j < n->nin; j++) {
@@ -144,11 +158,13 @@ static int32_t new_block(adze_live *l, int64_t size, int32_t from, int32_t to, i
     return l->nblocks++;
 }
 
-static void place_outputs(const adze_work *w, adze_live *l, int32_t id, int32_t t) {
+static void place_outputs(const adze_work *w, adze_live *l, const int32_t *order, int32_t t) {
+    const int32_t id = order[t];
     const adze_gnode *n = &w->g->nodes[id];
-    const bool group = w->g->regions[n->region].kind == ADZE_REGION_GROUP;
+    const adze_region_kind kind = w->g->regions[n->region].kind;
+    const bool group = kind == ADZE_REGION_GROUP || kind == ADZE_REGION_TAIL;
     const int32_t from = group ? l->begin_of[n->region] : t, to = group ? l->end_of[n->region] : t;
-    int in_place = l->mask[id] && !group ? find_in_place(w, l, id, t) : -1;
+    int in_place = l->mask[id] && kind != ADZE_REGION_GROUP && to == t ? find_in_place(w, l, order, t) : -1;
     for (int o = 0; o < n->nout; o++) {
         int32_t v = n->first + o, forced = adze_forced_input(n, o), b = -1;
         int32_t until = l->last[v] > to ? l->last[v] : to;
@@ -225,7 +241,7 @@ int adze_plan_live(adze_work *w, const int32_t *order, adze_live *l) {
     find_last(w, order, l);
     l->nblocks = 0;
     for (int32_t t = 0; t < w->norder; t++) {
-        place_outputs(w, l, order[t], t);
+        place_outputs(w, l, order, t);
     }
     for (int32_t b = 0; w->opts && w->opts->no_reuse && b < l->nblocks; b++) {
         l->blocks[b].from = 0;

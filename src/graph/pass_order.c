@@ -149,6 +149,7 @@ static int choose_order(adze_sched *s) {
 int adze_pass_order(adze_work *w) {
     TRY(adze_order_reads(w));
     TRY(adze_pass_group(w));
+    TRY(adze_pass_tail(w));
     adze_sched s = {.w = w};
     int status = adze_sched_build(&s);
     if (status == ADZE_OK) {

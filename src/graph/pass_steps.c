@@ -164,6 +164,7 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     s->flops = cost.flops;
     s->bytes = cost.read + cost.written;
     s->update = (n->op->flags & ADZE_OP_UPDATE) != 0;
+    s->follows = w->g->regions[n->region].kind == ADZE_REGION_TAIL && t > 0 && w->g->nodes[w->order[t - 1]].region == n->region;
     p->flops += s->flops * trips;
     p->bytes += s->bytes * trips;
     const bool group = w->g->regions[n->region].kind == ADZE_REGION_GROUP, sums = group && adze_group_sums(w, w->order[t]);

@@ -217,7 +217,7 @@ int adze_plan_check(const adze_plan *p) {
             bool found = at->place != ADZE_PLACE_ARENA || end == begin; /* what lies elsewhere is not planned here */
             for (int32_t i = 0; i < p->nblocks && !found; i++) {
                 const adze_block *b = &p->blocks[i];
-                found = b->from <= t && t <= b->to && b->offset <= at->offset + begin && at->offset + end <= b->offset + b->size;
+                found = b->from <= t - s->follows && t <= b->to && b->offset <= at->offset + begin && at->offset + end <= b->offset + b->size;
             }
             if (!found) {
                 return adze_fail(p->ctx, ADZE_EBUG, "step %d ('%s') touches memory that is no live block's", (int)t, s->name);

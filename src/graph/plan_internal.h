@@ -79,6 +79,7 @@ int adze_pass_cast(adze_work *w);
 int adze_pass_fuse(adze_work *w);
 int adze_pass_kernel(adze_work *w);
 int adze_pass_group(adze_work *w); /* called by the order pass, once what reads before what is known */
+int adze_pass_tail(adze_work *w);  /* likewise, once there are groups */
 int adze_pass_order(adze_work *w);
 int adze_pass_memory(adze_work *w);
 int adze_pass_steps(adze_work *w, adze_plan *p);
@@ -119,6 +120,7 @@ typedef struct adze_pstep {
     bool packed;             /* scratch lies in the session's packed memory and lives from run to run */
     int32_t poison, npoison; /* opts->poison: blocks that die here */
     bool update;
+    bool follows; /* it runs as the tail of the step before it */
 } adze_pstep;
 
 typedef struct adze_port { /* an input, output or slot: a name and a place */

@@ -197,10 +197,22 @@ static int threads_for(const adze_session *s, const adze_pstep *p) {
     return worth < 2 ? 1 : worth > s->threads ? s->threads : (int)worth;
 }
 
-static void run_step(adze_session *s, const adze_pstep *p) {
+static adze_step step_of(const adze_session *s, const adze_pstep *p) {
     adze_step step = {.op = p->op, .attrs = p->attrs, .nin = p->nin, .nout = p->nout, .run = &s->run};
     step.in = s->views + p->view;
     step.out = step.in + p->nin;
+    return step;
+}
+
+/* follower: the step that runs as its tail, or NULL. */
+static void run_step(adze_session *s, const adze_pstep *p, const adze_pstep *follower) {
+    adze_step step = step_of(s, p), next;
+    adze_tail tail;
+    if (follower) {
+        next = step_of(s, follower);
+        tail = (adze_tail){follower->kernel->rows, &next};
+        step.tail = &tail;
+    }
     step.scratch = (char *)adze_tensor_data(p->packed ? &s->packed : &s->arena) + p->scratch_offset;
     step.local = adze_tensor_data(&s->local);
     step.local_stride = (size_t)p->local;
@@ -261,11 +273,13 @@ static int run_group(adze_session *s, int32_t region, int32_t from, int32_t to, 
 }
 
 static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bool more, after_fn *after, void *arg) {
+    const bool apart = after != NULL; /* tails may write over what the step before them made: who looks at every result has them run apart */
     for (int32_t t = from; t < to; t++) {
         const adze_pstep *p = &s->p->steps[t];
         double start = s->profile ? adze_now() : 0;
-        if (updates || !p->update) {
-            run_step(s, p);
+        const bool followed = t + 1 < to && p[1].follows;
+        if ((updates || !p->update) && (apart || !p->follows)) {
+            run_step(s, p, followed && !apart ? p + 1 : NULL);
         }
         if (s->profile) {
             s->times[t] += adze_now() - start;

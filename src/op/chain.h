@@ -33,6 +33,7 @@ typedef enum adze_chain_code {
 } adze_chain_code;
 
 enum { ADZE_CHAIN_IN = 16, ADZE_CHAIN_OUT = 4, ADZE_CHAIN_INS = 32, ADZE_CHAIN_ARGS = 6 };
+enum { ADZE_CHAIN_TAIL = 16 }; /* a tail has all its memory on the stack: so many inputs and buffers together */
 
 typedef struct adze_chain_ins {
     uint8_t code, dtype, nargs; /* dtype: of the result */
