@@ -144,7 +144,8 @@ ADZE_API void adze_session_random(adze_session *s, uint64_t seed, uint64_t step,
 ADZE_API int adze_session_run(adze_session *s); /* allocates nothing; bits do not depend on the number of threads */
 ADZE_API int adze_session_times(const adze_session *s, double *seconds, int64_t n); /* per step of the last run, when switched on */
 ADZE_API void adze_session_profile(adze_session *s, bool on);
-/* The first step of the last run whose output is not finite: its node's name and op; ADZE_OK when all are. Re-runs the plan without memory reuse. */
+/* The first step of the last run whose output is not finite: its node's name and op (of a chain of maps: their names, and the first one's node);
+ * ADZE_OK when all are. Runs the plan again without its updates. */
 ADZE_API int adze_session_find_nonfinite(adze_session *s, char *name, size_t n);
 
 /* Computes one value now, with the same kernels: for debugging and tests. Inputs are given by name. out: new tensor. */

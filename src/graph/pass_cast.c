@@ -8,9 +8,10 @@
 
 enum { CAST_MATMUL = 1 << 20 }; /* bytes in f32 from which a product's result is stored as bf16: less stays in the cache */
 
-typedef enum cast_kind { CAST_NONE, CAST_CONV, CAST_CONV_DW, CAST_MATMUL_OP, CAST_MOMENTS, CAST_NORM_SUMS } cast_kind;
+typedef enum cast_kind { CAST_NONE, CAST_CONV, CAST_CONV_DW, CAST_MATMUL_OP, CAST_MOMENTS, CAST_NORM_SUMS, CAST_KEPT } cast_kind;
 
 typedef struct caster {
+    const adze_work *w;
     adze_graph *g;
     int32_t *narrow, *wide; /* by value: its form in bf16, and that in f32 again; 0: not made yet */
     bool *rounded;          /* by value: some reader wants bf16 */
@@ -18,7 +19,19 @@ typedef struct caster {
     int32_t nvals;          /* values there were before */
 } caster;
 
-static cast_kind kind_of(const adze_graph *g, const adze_gnode *n) {
+/* A convolution that Winograd's kernel takes is faster in f32 than a direct one in bf16, but where tiles multiply matrices: it computes in f32 on
+ * values that are stored as bf16. */
+static bool stays_wide(const adze_work *w, const adze_gnode *n) {
+    adze_type types[ADZE_MAX_IN];
+    const adze_sig s = adze_node_sig(w->g, n, types);
+    const adze_kernel *k = strncmp(n->op->name, "conv", 4) == 0 && strcmp(adze_ctx_isa(w->ctx), "amx") != 0
+                               ? adze_device_kernel_named(w->device, &s, w->opts->conv)
+                               : NULL;
+    return k && strcmp(k->name, "winograd") == 0;
+}
+
+static cast_kind kind_of(const adze_work *w, const adze_gnode *n) {
+    const adze_graph *g = w->g;
     static const struct {
         const char *op;
         cast_kind kind;
@@ -31,7 +44,7 @@ static cast_kind kind_of(const adze_graph *g, const adze_gnode *n) {
     }
     for (size_t i = 0; i < ADZE_COUNT(KINDS) && !n->dead; i++) {
         if (strcmp(n->op->name, KINDS[i].op) == 0) {
-            return KINDS[i].kind;
+            return stays_wide(w, n) ? CAST_KEPT : KINDS[i].kind;
         }
     }
     return CAST_NONE;
@@ -39,7 +52,7 @@ static cast_kind kind_of(const adze_graph *g, const adze_gnode *n) {
 
 /* The input is read in bf16: of statistics, the tensors but not the mean. */
 static bool reads_narrow(cast_kind kind, int input) {
-    return kind == CAST_NONE ? false : kind == CAST_MOMENTS ? input == 0 : kind == CAST_NORM_SUMS ? input < 2 : true;
+    return kind == CAST_NONE || kind == CAST_KEPT ? false : kind == CAST_MOMENTS ? input == 0 : kind == CAST_NORM_SUMS ? input < 2 : true;
 }
 
 static bool known(const caster *c, int32_t v) {
@@ -84,7 +97,7 @@ static int make_narrow(caster *c, adze_gnode *n) {
 }
 
 static int set_result(caster *c, adze_gnode *n, cast_kind kind) {
-    if (kind == CAST_MOMENTS || kind == CAST_NORM_SUMS) {
+    if (kind == CAST_MOMENTS || kind == CAST_NORM_SUMS || kind == CAST_KEPT) {
         return ADZE_OK;
     }
     const adze_type *y = &n->types[0];
@@ -131,11 +144,16 @@ static int cast_all(caster *c, int32_t nnodes) {
     adze_graph *g = c->g;
     for (int32_t i = 0; i < nnodes; i++) {
         const adze_gnode *n = &g->nodes[i];
-        const cast_kind kind = kind_of(g, n);
+        const cast_kind kind = kind_of(c->w, n);
         c->kind[i] = (uint8_t)kind;
+        const bool sums = strcmp(n->op->name, "conv_dw") == 0;
+        if (kind == CAST_KEPT && !sums) {
+            c->rounded[n->first] = true;
+        }
         for (int k = 0; k < n->nin; k++) {
             const bool source = adze_val_node(g, n->in[k])->op == &adze_op_slot; /* weights: the cast is for this reader alone */
-            c->rounded[n->in[k]] = c->rounded[n->in[k]] || (reads_narrow(kind, k) && !source);
+            const bool reads = reads_narrow(kind, k) || (kind == CAST_KEPT && (k == 0 || sums));
+            c->rounded[n->in[k]] = c->rounded[n->in[k]] || (reads && !source);
         }
     }
     for (int32_t i = 0; i < nnodes; i++) {
@@ -155,7 +173,7 @@ int adze_pass_cast(adze_work *w) {
     if (!w->opts || w->opts->precision != ADZE_BF16 || !adze_work_device_is(w, "cpu")) {
         return ADZE_OK;
     }
-    caster c = {.g = g, .nvals = g->nvals};
+    caster c = {.w = w, .g = g, .nvals = g->nvals};
     const int32_t nnodes = g->nnodes;
     c.narrow = adze_alloc(w->ctx, c.nvals, sizeof *c.narrow);
     c.wide = adze_alloc(w->ctx, c.nvals, sizeof *c.wide);

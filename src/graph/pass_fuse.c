@@ -228,7 +228,7 @@ static int emit(fuser *f, int32_t root, int32_t *value, int32_t *now) {
     adze_val made[ADZE_CHAIN_OUT];
     const int nout = p.c.nout;
     adze_chain_seal(&p.c);
-    g->name_override = g->nodes[members[n - 1]].name;
+    g->name_override = g->nodes[members[0]].name;
     adze_apply(g, &adze_op_chain, p.in, p.nin, &p.c, made);
     g->name_override = NULL;
     for (int o = 0; o < nout && g->status == ADZE_OK; o++) {

@@ -1,6 +1,8 @@
 /* Sessions: a plan bound to a store and to memory of its own. Running one allocates nothing and looks nothing up. */
 #include "plan_internal.h"
 
+#include "op/chain.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -398,7 +400,8 @@ static int check_step(adze_session *s, int32_t t, void *arg) {
         memcpy(out.dims, v->dims, sizeof out.dims);
         memcpy(out.strides, v->strides, sizeof out.strides);
         if (!finite_tensor(&out)) {
-            snprintf(f->name, f->n, "%s '%s'", p->op->name, p->name);
+            const bool chain = p->op == &adze_op_chain; /* one of its maps: their names */
+            snprintf(f->name, f->n, "%s '%s'", chain ? ((const adze_chain_attrs *)p->attrs)->text : p->op->name, p->name);
             return ADZE_ENAN;
         }
     }
