@@ -278,11 +278,11 @@ static const int64_t PRODUCTS[][3] = {{37, 65, 801}, {150, 300, 78}, {64, 10, 50
 static void check_products(adze_dtype left, adze_dtype right, adze_dtype out) {
     for (size_t i = 0; i < 4 * ADZE_COUNT(PRODUCTS); i++) {
         const int64_t m = PRODUCTS[i / 4][0], n = PRODUCTS[i / 4][1], k = PRODUCTS[i / 4][2];
-        const adze_matmul_attrs at = {.ta = i % 4 / 2 == 1, .tb = i % 2 == 1, .out = out};
+        const adze_matmul_attrs at = {.ta = i % 4 / 2 == 1, .tb = i % 2 == 1, .out = (int32_t)out};
         check("matmul", &at, type(left, 2, at.ta ? k : m, at.ta ? m : k, 0, 0), type(right, 2, at.tb ? n : k, at.tb ? k : n, 0, 0));
     }
     for (int i = 0; i < 4; i++) { /* batched: both sides, or one for all */
-        const adze_matmul_attrs at = {.ta = i == 1, .out = out};
+        const adze_matmul_attrs at = {.ta = i == 1, .out = (int32_t)out};
         const adze_type a = type(left, i == 3 ? 2 : 3, i == 3 ? 19 : 5, i == 3 ? 21 : at.ta ? 21 : 19, at.ta ? 19 : 21, 0);
         check("matmul", &at, a, i == 2 ? type(right, 2, 21, 35, 0, 0) : type(right, 3, 5, 21, 35, 0));
     }
@@ -323,7 +323,7 @@ static void check_convs(adze_dtype out) {
         const conv_shape *s = &CONVS[i];
         const adze_ints two = {.n = 2, .v = {s->stride, s->stride}}, dil = {.n = 2, .v = {s->dilation, s->dilation}},
                         lo = {.n = 2, .v = {s->h == 1 ? 0 : s->pad, s->pad}};
-        adze_conv_attrs at = {.stride = two, .dilation = dil, .pad_lo = lo, .pad_hi = lo, .groups = s->groups, .out = out};
+        adze_conv_attrs at = {.stride = two, .dilation = dil, .pad_lo = lo, .pad_hi = lo, .groups = s->groups, .out = (int32_t)out};
         const int64_t oh = (s->h + 2 * lo.v[0] - (s->kh - 1) * s->dilation - 1) / s->stride + 1,
                       ow = (s->w + 2 * s->pad - (s->kw - 1) * s->dilation - 1) / s->stride + 1;
         const adze_type x = type(ADZE_BF16, 4, s->n, s->h, s->w, s->c), w = type(ADZE_BF16, 4, s->kh, s->kw, s->c / s->groups, s->k);
