@@ -7,6 +7,7 @@
 #include "adze/ops.h"
 
 enum { CAST_MATMUL = 1 << 20 }; /* bytes in f32 from which a product's result is stored as bf16: less stays in the cache */
+enum { CAST_NEAR = 16 };        /* nodes between readers that share one widened copy: farther apart it would be stored in between */
 
 typedef enum cast_kind { CAST_NONE, CAST_CONV, CAST_CONV_DW, CAST_MATMUL_OP, CAST_MOMENTS, CAST_NORM_SUMS, CAST_KEPT } cast_kind;
 
@@ -14,6 +15,7 @@ typedef struct caster {
     const adze_work *w;
     adze_graph *g;
     int32_t *narrow, *wide; /* by value: its form in bf16, and that in f32 again; 0: not made yet */
+    int32_t *user;          /* by value: the last node that reads `wide` */
     bool *rounded;          /* by value: some reader wants bf16 */
     uint8_t *kind;          /* by node */
     int32_t nvals;          /* values there were before */
@@ -76,10 +78,15 @@ static int32_t narrow_of(caster *c, int32_t v) {
     return c->narrow[v];
 }
 
-static int32_t wide_of(caster *c, int32_t v) {
-    if (c->wide[v] == 0) {
+/* The value in f32 again. What is stored is the bf16: a map widens it for itself, in its own loop, and so do readers that are far apart. */
+static int32_t wide_of(caster *c, int32_t v, int32_t reader) {
+    if (reader < c->g->nnodes && c->g->nodes[reader].op->flags & ADZE_OP_MAP) {
+        return cast_to(c, narrow_of(c, v), ADZE_F32);
+    }
+    if (c->wide[v] == 0 || reader - c->user[v] > CAST_NEAR) {
         c->wide[v] = cast_to(c, narrow_of(c, v), ADZE_F32);
     }
+    c->user[v] = reader;
     return c->wide[v];
 }
 
@@ -132,7 +139,7 @@ static int cast_node(caster *c, int32_t id) {
         if (reads_narrow(kind, k)) {
             now = narrow_of(c, v);
         } else if (c->rounded[v] && !view) {
-            now = wide_of(c, v);
+            now = wide_of(c, v, id);
         }
         TRY(c->g->status);
         c->g->nodes[id].in[k] = now; /* the array of nodes may have moved */
@@ -163,7 +170,7 @@ static int cast_all(caster *c, int32_t nnodes) {
     }
     for (int i = 0; i < g->noutputs; i++) { /* what the caller reads keeps its type */
         const int32_t v = g->outputs[i].val;
-        g->outputs[i].val = known(c, v) && c->narrow[v] == v ? wide_of(c, v) : v;
+        g->outputs[i].val = known(c, v) && c->narrow[v] == v ? wide_of(c, v, nnodes) : v;
     }
     return g->status;
 }
@@ -177,11 +184,13 @@ int adze_pass_cast(adze_work *w) {
     const int32_t nnodes = g->nnodes;
     c.narrow = adze_alloc(w->ctx, c.nvals, sizeof *c.narrow);
     c.wide = adze_alloc(w->ctx, c.nvals, sizeof *c.wide);
+    c.user = adze_alloc(w->ctx, c.nvals, sizeof *c.user);
     c.rounded = adze_alloc(w->ctx, c.nvals, sizeof *c.rounded);
     c.kind = adze_alloc(w->ctx, nnodes, sizeof *c.kind);
-    int status = c.narrow && c.wide && c.rounded && c.kind ? cast_all(&c, nnodes) : ADZE_ENOMEM;
+    int status = c.narrow && c.wide && c.user && c.rounded && c.kind ? cast_all(&c, nnodes) : ADZE_ENOMEM;
     adze_free(w->ctx, c.narrow);
     adze_free(w->ctx, c.wide);
+    adze_free(w->ctx, c.user);
     adze_free(w->ctx, c.rounded);
     adze_free(w->ctx, c.kind);
     TRY(status);

@@ -128,14 +128,24 @@ static void join(fuser *f, int32_t a, int32_t b) { /* the members of b follow th
     }
 }
 
+/* Joins the maker of a value to the cluster of one of its readers. */
+static void take_in(fuser *f, int32_t id, int32_t v) {
+    const adze_gnode *n = &f->g->nodes[id];
+    const int32_t from = maker(f, v), p = f->root[from], c = f->root[id];
+    if (p != c && fusible(f, from) && f->dtype[from] == f->dtype[id] && adze_same_dims(&f->g->nodes[from].types[0], &n->types[0]) &&
+        small_enough(f, p, c) && !path_between(f, p, c)) {
+        join(f, p, c);
+    }
+    if (f->code[from] == ADZE_CHAIN_from_bf16 && f->root[from] == f->root[id]) {
+        take_in(f, id, f->g->nodes[from].in[0]);
+    }
+}
+
+/* What widens bf16 goes to its reader and not to its maker, for the narrow value is the one to store. */
 static void grow(fuser *f, int32_t id) {
     const adze_gnode *n = &f->g->nodes[id];
-    for (int k = 0; k < n->nin && fusible(f, id); k++) {
-        const int32_t from = maker(f, n->in[k]), p = f->root[from], c = f->root[id];
-        if (p != c && fusible(f, from) && f->dtype[from] == f->dtype[id] && adze_same_dims(&f->g->nodes[from].types[0], &n->types[0]) &&
-            small_enough(f, p, c) && !path_between(f, p, c)) {
-            join(f, p, c);
-        }
+    for (int k = 0; k < n->nin && fusible(f, id) && f->code[id] != ADZE_CHAIN_from_bf16; k++) {
+        take_in(f, id, n->in[k]);
     }
 }
 

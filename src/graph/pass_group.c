@@ -3,7 +3,8 @@
  * needs their result comes after the group.
  *
  * Groups grow along one topological order. A step joins the open group when all that it needs is either made by members, example by example, or does
- * not depend on a member at all. A group closes before the next one opens, so that groups never wait for each other. */
+ * not depend on a member at all, and when it shares a value or a reader with a member. A group closes before the next one opens, so that groups never
+ * wait for each other. */
 #include "sched.h"
 
 #include <stdio.h>
@@ -92,6 +93,15 @@ static bool made_inside(const former *f, int32_t v) {
     return maker >= 0 && f->member[maker];
 }
 
+/* A reader of what the step makes reads a member too: both belong here. */
+static bool serves_reader(const former *f, int32_t step, int64_t batch) {
+    bool serves = false;
+    for (int32_t e = f->s.head[step]; e < f->s.head[step + 1] && !serves; e++) {
+        serves = f->touch[f->s.to[e]] == TOUCHES_MEMBER && batch_of(f->w, f->s.node[f->s.to[e]]) == batch;
+    }
+    return serves;
+}
+
 static bool may_join(const former *f, int32_t step, int64_t batch) {
     const adze_work *w = f->w;
     const adze_gnode *n = &w->g->nodes[f->s.node[step]];
@@ -99,7 +109,7 @@ static bool may_join(const former *f, int32_t step, int64_t batch) {
     if (batch != f->batch || f->touch[step] & TOUCHES_TAINT) {
         return false;
     }
-    bool related = false;
+    bool related = serves_reader(f, step, batch);
     for (int i = 0; i < n->nin; i++) {
         const int32_t root = w->layout[n->in[i]].root;
         if (made_inside(f, n->in[i])) {
