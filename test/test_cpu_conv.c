@@ -13,16 +13,38 @@
 
 typedef struct shape {
     int64_t n, h, w, c, k, kh, kw, stride, dilation, pad, groups;
+    int64_t d, kd; /* of volumes */
 } shape;
 
 static const shape SHAPES[] = {
-    {3, 30, 31, 5, 20, 5, 5, 1, 1, 2, 1},  {3, 12, 12, 20, 50, 5, 5, 1, 1, 0, 1},  {5, 8, 8, 64, 72, 3, 3, 1, 1, 1, 1},
-    {3, 9, 33, 16, 16, 3, 3, 1, 1, 1, 1},  {2, 41, 40, 3, 18, 7, 7, 2, 1, 3, 1},   {2, 35, 35, 3, 33, 11, 11, 4, 1, 2, 1},
-    {3, 7, 7, 40, 56, 1, 1, 1, 1, 0, 1},   {3, 9, 8, 17, 8, 1, 1, 2, 1, 0, 1},     {3, 14, 13, 24, 48, 3, 3, 2, 1, 1, 4},
-    {3, 15, 15, 12, 24, 3, 3, 1, 2, 2, 3}, {4, 19, 37, 37, 37, 3, 3, 1, 1, 1, 37}, {3, 18, 17, 21, 21, 5, 5, 2, 1, 2, 21},
-    {2, 2, 2, 6, 6, 5, 5, 1, 1, 2, 1},     {3, 4, 4, 300, 40, 3, 3, 1, 1, 1, 1},   {2, 17, 16, 4, 9, 2, 3, 3, 2, 1, 1},
-    {2, 23, 5, 8, 8, 3, 3, 5, 3, 4, 2},    {3, 5, 7, 19, 19, 1, 1, 1, 1, 0, 19},   {2, 3, 90, 16, 30, 3, 3, 1, 1, 1, 1},
-    {9, 6, 6, 6, 12, 3, 3, 1, 1, 1, 6},
+    {3, 30, 31, 5, 20, 5, 5, 1, 1, 2, 1, 0, 0},
+    {3, 12, 12, 20, 50, 5, 5, 1, 1, 0, 1, 0, 0},
+    {5, 8, 8, 64, 72, 3, 3, 1, 1, 1, 1, 0, 0},
+    {3, 9, 33, 16, 16, 3, 3, 1, 1, 1, 1, 0, 0},
+    {2, 41, 40, 3, 18, 7, 7, 2, 1, 3, 1, 0, 0},
+    {2, 35, 35, 3, 33, 11, 11, 4, 1, 2, 1, 0, 0},
+    {3, 7, 7, 40, 56, 1, 1, 1, 1, 0, 1, 0, 0},
+    {3, 9, 8, 17, 8, 1, 1, 2, 1, 0, 1, 0, 0},
+    {3, 14, 13, 24, 48, 3, 3, 2, 1, 1, 4, 0, 0},
+    {3, 15, 15, 12, 24, 3, 3, 1, 2, 2, 3, 0, 0},
+    {4, 19, 37, 37, 37, 3, 3, 1, 1, 1, 37, 0, 0},
+    {3, 18, 17, 21, 21, 5, 5, 2, 1, 2, 21, 0, 0},
+    {2, 2, 2, 6, 6, 5, 5, 1, 1, 2, 1, 0, 0},
+    {3, 4, 4, 300, 40, 3, 3, 1, 1, 1, 1, 0, 0},
+    {2, 17, 16, 4, 9, 2, 3, 3, 2, 1, 1, 0, 0},
+    {2, 23, 5, 8, 8, 3, 3, 5, 3, 4, 2, 0, 0},
+    {3, 5, 7, 19, 19, 1, 1, 1, 1, 0, 19, 0, 0},
+    {2, 3, 90, 16, 30, 3, 3, 1, 1, 1, 1, 0, 0},
+    {9, 6, 6, 6, 12, 3, 3, 1, 1, 1, 6, 0, 0},
+    /* volumes: 3x3x3, strided, slices that no tap reads, one place, dilation and groups, a kernel of depth only, depths of several blocks */
+    {3, 9, 10, 16, 40, 3, 3, 1, 1, 1, 1, 7, 3},
+    {2, 11, 9, 5, 18, 3, 3, 2, 1, 1, 1, 8, 3},
+    {2, 7, 7, 8, 8, 2, 2, 4, 1, 0, 1, 9, 1},
+    {3, 5, 6, 9, 12, 1, 1, 1, 1, 0, 1, 4, 1},
+    {2, 9, 8, 12, 24, 2, 3, 1, 2, 2, 3, 6, 2},
+    {2, 4, 5, 20, 17, 1, 1, 1, 1, 0, 1, 12, 5},
+    {2, 4, 4, 300, 40, 3, 3, 1, 1, 1, 1, 3, 3},
+    {2, 1, 1, 3, 4, 1, 1, 1, 1, 2, 1, 1, 3},
 };
 
 typedef struct set { /* a node's tensors */
@@ -38,24 +60,27 @@ static double next(uint64_t *state) {
 }
 
 static void make(set *t, const shape *s, adze_dtype d, bool dx) {
+    const int rank = s->d > 0 ? 5 : 4, skip = 5 - rank; /* an image has no depth axis */
+    const int64_t od = s->d > 0 ? (s->d + 2 * s->pad - (s->kd - 1) * s->dilation - 1) / s->stride + 1 : 1;
     const int64_t reach_h = (s->kh - 1) * s->dilation + 1, reach_w = (s->kw - 1) * s->dilation + 1;
     const int64_t oh = (s->h + 2 * s->pad - reach_h) / s->stride + 1, ow = (s->w + 2 * s->pad - reach_w) / s->stride + 1;
-    const adze_type x = adze_type_make(d, 4, (const int64_t[]){s->n, s->h, s->w, s->c});
-    const adze_type w = adze_type_make(d, 4, (const int64_t[]){s->kh, s->kw, s->c / s->groups, s->k});
-    const adze_type y = adze_type_make(d, 4, (const int64_t[]){s->n, oh, ow, s->k});
+    const int64_t xs[] = {s->n, s->d, s->h, s->w, s->c}, ws[] = {s->kd, s->kh, s->kw, s->c / s->groups, s->k}, ys[] = {s->n, od, oh, ow, s->k};
+    adze_type x = adze_type_make(d, rank, xs + skip), w = adze_type_make(d, rank, ws + skip), y = adze_type_make(d, rank, ys + skip);
+    x.dims[0] = y.dims[0] = s->n;
     uint64_t state = 17;
     memset(t, 0, sizeof *t);
-    t->at.stride = (adze_ints){.n = 2, .v = {s->stride, s->stride}};
-    t->at.dilation = (adze_ints){.n = 2, .v = {s->dilation, s->dilation}};
-    t->at.pad_lo = t->at.pad_hi = (adze_ints){.n = 2, .v = {s->pad, s->pad}};
-    t->at.size = (adze_ints){.n = 2, .v = {s->h, s->w}};
+    t->at.stride = (adze_ints){.n = rank - 2, .v = {s->stride, s->stride, s->stride}};
+    t->at.dilation = (adze_ints){.n = rank - 2, .v = {s->dilation, s->dilation, s->dilation}};
+    t->at.pad_lo = t->at.pad_hi = (adze_ints){.n = rank - 2, .v = {s->pad, s->pad, s->pad}};
+    t->at.size.n = rank - 2;
+    memcpy(t->at.size.v, x.dims + 1, (size_t)(rank - 2) * sizeof *x.dims);
     t->at.groups = s->groups;
     t->type[0] = dx ? y : x, t->type[1] = w, t->type[2] = dx ? x : y;
     for (int i = 0; i < 3; i++) {
         adze_view *v = &t->v[i];
         int64_t stride = 1;
-        v->dtype = d, v->rank = 4;
-        for (int k = 3; k >= 0; k--) {
+        v->dtype = d, v->rank = rank;
+        for (int k = rank - 1; k >= 0; k--) {
             v->dims[k] = t->type[i].dims[k], v->strides[k] = stride;
             stride *= v->dims[k];
         }
@@ -197,7 +222,7 @@ static void check_slices(const adze_kernel *k, const set *t, const adze_step *s,
 }
 
 static void check_tail(const adze_kernel *k, const set *t, adze_step s, const void *want, int nth, int line) {
-    const int64_t cols = t->v[2].dims[3];
+    const int64_t cols = t->v[2].dims[t->v[2].rank - 1];
     watch w = {.rows = t->count[2] / cols, .cols = cols, .inside = true, .complete = true, .seen = calloc((size_t)t->count[2], 1)};
     assert_non_null(w.seen);
     w.step = (adze_step){.in = &t->v[2], .scratch = &w};

@@ -13,31 +13,38 @@
 
 typedef struct shape {
     int64_t n, h, w, c, k, kh, kw, stride, dilation, pad, groups;
+    int64_t d, kd; /* of volumes */
 } shape;
 
 static const shape SHAPES[] = {
-    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1},       /* the smallest */
-    {17, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1},    /* two leaves, chained images */
-    {3, 32, 32, 3, 16, 3, 3, 1, 1, 1, 1},    /* merged taps, padded copy, two bands */
-    {33, 12, 12, 20, 50, 5, 5, 1, 1, 0, 1},  /* half a last vector */
-    {2, 28, 28, 1, 20, 5, 5, 1, 1, 0, 1},    /* merged taps in place */
-    {2, 40, 41, 3, 33, 7, 7, 2, 1, 3, 1},    /* strided first layer */
-    {1, 3, 1500, 5, 9, 3, 3, 1, 1, 1, 1},    /* rows longer than a band, merged */
-    {2, 2, 1400, 8, 40, 1, 5, 2, 1, 2, 1},   /* rows longer than a band, strided */
-    {2, 30, 30, 14, 130, 3, 3, 1, 1, 1, 1},  /* packed panels of dy, more than one band */
-    {3, 26, 26, 9, 300, 3, 3, 1, 1, 1, 1},   /* more panels than a block has */
-    {18, 2, 2, 600, 500, 1, 1, 1, 1, 0, 1},  /* outputs are shared out: many weights, two leaves of one band each */
-    {17, 7, 7, 520, 510, 1, 1, 1, 1, 0, 1},  /* the same, leaves of two bands */
-    {18, 7, 7, 20, 130, 3, 3, 1, 1, 1, 1},   /* packed and chained */
-    {5, 5, 6, 4, 6, 3, 3, 1, 5, 5, 1},       /* taps that touch next to nothing */
-    {4, 1, 1, 7, 5, 3, 3, 1, 1, 1, 1},       /* taps that never touch the image */
-    {2, 11, 13, 12, 18, 3, 3, 2, 2, 2, 3},   /* groups, dilation, stride */
-    {20, 9, 9, 37, 37, 3, 3, 1, 1, 1, 37},   /* depthwise */
-    {40, 5, 5, 70, 70, 3, 3, 1, 1, 1, 70},   /* depthwise, whole panels, chained, three leaves */
-    {2, 30, 30, 96, 96, 3, 5, 2, 1, 2, 96},  /* depthwise, strided */
-    {2, 12, 12, 64, 128, 3, 3, 1, 1, 1, 64}, /* two outputs for each channel */
-    {18, 7, 7, 64, 64, 1, 1, 1, 1, 0, 1},    /* a product */
-    {2, 9, 9, 3, 6, 1, 1, 3, 1, 0, 1},       /* few channels, one tap */
+    {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 0, 0},       /* the smallest */
+    {17, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 0, 0},    /* two leaves, chained images */
+    {3, 32, 32, 3, 16, 3, 3, 1, 1, 1, 1, 0, 0},    /* merged taps, padded copy, two bands */
+    {33, 12, 12, 20, 50, 5, 5, 1, 1, 0, 1, 0, 0},  /* half a last vector */
+    {2, 28, 28, 1, 20, 5, 5, 1, 1, 0, 1, 0, 0},    /* merged taps in place */
+    {2, 40, 41, 3, 33, 7, 7, 2, 1, 3, 1, 0, 0},    /* strided first layer */
+    {1, 3, 1500, 5, 9, 3, 3, 1, 1, 1, 1, 0, 0},    /* rows longer than a band, merged */
+    {2, 2, 1400, 8, 40, 1, 5, 2, 1, 2, 1, 0, 0},   /* rows longer than a band, strided */
+    {2, 30, 30, 14, 130, 3, 3, 1, 1, 1, 1, 0, 0},  /* packed panels of dy, more than one band */
+    {3, 26, 26, 9, 300, 3, 3, 1, 1, 1, 1, 0, 0},   /* more panels than a block has */
+    {18, 2, 2, 600, 500, 1, 1, 1, 1, 0, 1, 0, 0},  /* outputs are shared out: many weights, two leaves of one band each */
+    {17, 7, 7, 520, 510, 1, 1, 1, 1, 0, 1, 0, 0},  /* the same, leaves of two bands */
+    {18, 7, 7, 20, 130, 3, 3, 1, 1, 1, 1, 0, 0},   /* packed and chained */
+    {5, 5, 6, 4, 6, 3, 3, 1, 5, 5, 1, 0, 0},       /* taps that touch next to nothing */
+    {4, 1, 1, 7, 5, 3, 3, 1, 1, 1, 1, 0, 0},       /* taps that never touch the image */
+    {2, 11, 13, 12, 18, 3, 3, 2, 2, 2, 3, 0, 0},   /* groups, dilation, stride */
+    {20, 9, 9, 37, 37, 3, 3, 1, 1, 1, 37, 0, 0},   /* depthwise */
+    {40, 5, 5, 70, 70, 3, 3, 1, 1, 1, 70, 0, 0},   /* depthwise, whole panels, chained, three leaves */
+    {2, 30, 30, 96, 96, 3, 5, 2, 1, 2, 96, 0, 0},  /* depthwise, strided */
+    {2, 12, 12, 64, 128, 3, 3, 1, 1, 1, 64, 0, 0}, /* two outputs for each channel */
+    {18, 7, 7, 64, 64, 1, 1, 1, 1, 0, 1, 0, 0},    /* a product */
+    {2, 9, 9, 3, 6, 1, 1, 3, 1, 0, 1, 0, 0},       /* few channels, one tap */
+    {17, 6, 7, 18, 20, 3, 3, 1, 1, 1, 1, 5, 3},    /* volumes: two leaves, chained slices */
+    {2, 9, 9, 3, 16, 3, 3, 2, 1, 1, 1, 8, 3},      /* merged taps, padded copy */
+    {2, 28, 28, 12, 130, 3, 3, 1, 1, 1, 1, 3, 2},  /* packed panels of dy */
+    {3, 4, 4, 5, 6, 1, 1, 1, 3, 3, 1, 2, 3},       /* slices that some taps never touch */
+    {18, 3, 3, 200, 300, 2, 2, 1, 1, 1, 1, 2, 3},  /* outputs are shared out */
+    {3, 7, 6, 40, 40, 3, 3, 1, 1, 1, 40, 4, 3},    /* depthwise */
 };
 
 static adze_ctx *ctx;
@@ -76,13 +83,16 @@ static int64_t out_size(int64_t in, int64_t size, const shape *s) {
 }
 
 static void node_types(node *n, const shape *s, adze_dtype d) {
-    const adze_ints stride = {.n = 2, .v = {s->stride, s->stride}}, dil = {.n = 2, .v = {s->dilation, s->dilation}},
-                    pad = {.n = 2, .v = {s->pad, s->pad}};
+    const int n_axes = s->d > 0 ? 3 : 2, skip = 3 - n_axes;
+    const adze_ints stride = {.n = n_axes, .v = {s->stride, s->stride, s->stride}}, dil = {.n = n_axes, .v = {s->dilation, s->dilation, s->dilation}},
+                    pad = {.n = n_axes, .v = {s->pad, s->pad, s->pad}};
+    const int64_t size[] = {s->kd, s->kh, s->kw}, x[] = {s->n, s->d, s->h, s->w, s->c};
+    const int64_t y[] = {s->n, s->d > 0 ? out_size(s->d, s->kd, s) : 0, out_size(s->h, s->kh, s), out_size(s->w, s->kw, s), s->k};
     memset(n, 0, sizeof *n);
-    n->at = (adze_conv_attrs){
-        .stride = stride, .dilation = dil, .pad_lo = pad, .pad_hi = pad, .groups = s->groups, .size = {.n = 2, .v = {s->kh, s->kw}}};
-    n->in[0] = adze_type_make(d, 4, (const int64_t[]){s->n, s->h, s->w, s->c});
-    n->in[1] = adze_type_make(d, 4, (const int64_t[]){s->n, out_size(s->h, s->kh, s), out_size(s->w, s->kw, s), s->k});
+    n->at = (adze_conv_attrs){.stride = stride, .dilation = dil, .pad_lo = pad, .pad_hi = pad, .groups = s->groups, .size = {.n = n_axes}};
+    memcpy(n->at.size.v, size + skip, (size_t)n_axes * sizeof *size);
+    n->in[0] = adze_type_make(d, n_axes + 2, x + skip), n->in[1] = adze_type_make(d, n_axes + 2, y + skip);
+    n->in[0].dims[0] = n->in[1].dims[0] = s->n;
     n->sig = (adze_sig){.ctx = ctx, .op = adze_op_find("conv_dw"), .name = "test", .attrs = &n->at, .nin = 2, .nout = 1, .in = n->in, .out = &n->out};
     assert_int_equal(n->sig.op->infer(&n->sig), ADZE_OK);
     n->bytes = (size_t)adze_type_bytes(&n->out);
@@ -247,7 +257,7 @@ static void f64_bits_depend_on_neither_threads_nor_slices(void **state) {
 
 static void sums_that_would_fill_the_memory_are_not_grouped(void **state) {
     (void)state;
-    static const shape SMALL = {64, 7, 7, 64, 64, 3, 3, 1, 1, 1, 1}, LARGE = {1600, 7, 7, 512, 512, 3, 3, 1, 1, 1, 1};
+    static const shape SMALL = {64, 7, 7, 64, 64, 3, 3, 1, 1, 1, 1, 0, 0}, LARGE = {1600, 7, 7, 512, 512, 3, 3, 1, 1, 1, 1, 0, 0};
     for (int j = 0; j < LISTS[0]->count; j++) {
         const adze_kernel *k = &LISTS[0]->kernels[j];
         if (strcmp(k->op, "conv_dw") == 0 && strcmp(k->name, "winograd") != 0) {
