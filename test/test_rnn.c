@@ -1,5 +1,5 @@
 /* Recurrent layers against PyTorch (traces/rnn.txt, made by scripts/make_rnn_traces.py): losses and gradients on ref and cpu. And what the op table's
- * small samples cannot see: sequences longer than one concat holds, and how a forget gate starts. */
+ * small samples cannot see: sequences longer than one concat holds, mixed precision, and how a forget gate starts. */
 #include "adze.h"
 #include "base/base.h"
 
@@ -29,7 +29,8 @@ typedef struct net { /* a case: values drawn from streams, a loss, gradients */
     adze_store *store;
     adze_session *session;
     adze_plan *plan;
-    adze_dtype dtype;
+    adze_dtype dtype, precision;
+    bool coarse; /* values that bf16 has */
     struct {
         const char *name;
         adze_val v;
@@ -38,11 +39,15 @@ typedef struct net { /* a case: values drawn from streams, a loss, gradients */
     } value[MAX_VALUES];
 } net;
 
-static void begin(net *t, const char *name, int number, adze_dtype dtype) {
+static void begin_on(net *t, const char *name, int number, adze_dtype dtype, const adze_ctx_opts *on) {
     *t = (net){.name = name, .number = number, .dtype = dtype};
-    ok(adze_ctx_new(NULL, &t->ctx));
+    ok(adze_ctx_new(on, &t->ctx));
     ok(adze_graph_new(t->ctx, &t->g));
     ok(adze_store_new(t->ctx, &t->store));
+}
+
+static void begin(net *t, const char *name, int number, adze_dtype dtype) {
+    begin_on(t, name, number, dtype, NULL);
 }
 
 static void drop(net *t) {
@@ -71,7 +76,12 @@ static void fill(net *t, const char *name, uint64_t stream, double bound) { /* c
     adze_rng r = adze_rng_make(SEED, stream);
     for (int64_t i = 0; i < adze_type_count(&type); i++) {
         const double u = adze_rng_uniform(&r);
-        adze_tensor_set(&x, i, bound > 0 ? bound * (2 * u - 1) : floor(u * CHARS));
+        int power;
+        double v = bound > 0 ? bound * (2 * u - 1) : floor(u * CHARS);
+        if (t->coarse) { /* 7 binary digits */
+            v = ldexp(rint(ldexp(frexp(v, &power), 7)), power - 7);
+        }
+        adze_tensor_set(&x, i, v);
     }
 }
 
@@ -93,7 +103,7 @@ static void run(net *t, adze_val loss, const char *device) {
             ok(adze_output(t->g, name, d[k++]));
         }
     }
-    adze_compile_opts o = {.size = sizeof o, .device = device};
+    adze_compile_opts o = {.size = sizeof o, .device = device, .precision = t->precision};
     ok(adze_compile(t->g, &o, &t->plan));
     ok(adze_session_new(t->ctx, t->plan, t->store, "", &t->session));
     for (int i = 0; i < t->n; i++) {
@@ -162,32 +172,38 @@ static void compare(net *t, double tolerance) {
     assert_int_equal(lines, 1 + grads);
 }
 
+/* The cell of the net's name, a weighted sum of its states; size: examples, steps, inputs, units. */
+static adze_val recurrent(net *t, const int64_t *size, double weight) {
+    const bool lstm = strcmp(t->name, "lstm") == 0, gru = strcmp(t->name, "gru") == 0;
+    const int64_t h = size[3], columns = (lstm ? 4 : gru ? 3 : 1) * h, state[2] = {size[0], h}, sequence[3] = {size[0], size[1], h};
+    adze_rnn_in in = {.x = input(t, "x", 3, size, 1, true)};
+    in.wx = input(t, "wx", 2, (int64_t[]){size[2], columns}, weight, true);
+    in.wh = input(t, "wh", 2, (int64_t[]){h, columns}, weight, true);
+    in.b = input(t, "b", 1, &columns, 0.5, true);
+    in.h0 = input(t, "h0", 2, state, 1, true);
+    adze_val last = {0}, c = {0}, y = {0};
+    if (lstm) {
+        in.c0 = input(t, "c0", 2, state, 1, true);
+        y = adze_lstm(t->g, &in, &last, &c);
+    } else if (gru) {
+        in.bn = input(t, "bn", 1, &h, 1, true);
+        y = adze_gru(t->g, &in, &last);
+    } else {
+        y = adze_rnn(t->g, &in, strcmp(t->name, "relu") == 0, &last);
+    }
+    ok(adze_output(t->g, "y", y));
+    adze_val loss = adze_sum(t->g, adze_mul(t->g, y, input(t, "u", 3, sequence, 1, false)), NULL, 0, false);
+    loss = adze_add(t->g, loss, adze_sum(t->g, adze_mul(t->g, last, input(t, "v", 2, state, 1, false)), NULL, 0, false));
+    if (lstm) {
+        loss = adze_add(t->g, loss, adze_sum(t->g, adze_mul(t->g, c, input(t, "w", 2, state, 1, false)), NULL, 0, false));
+    }
+    return loss;
+}
+
 static void small(const char *name, int number, adze_dtype dtype, const char *device, double tolerance) {
     net t;
     begin(&t, name, number, dtype);
-    const bool lstm = strcmp(name, "lstm") == 0, gru = strcmp(name, "gru") == 0;
-    const int64_t columns = (lstm ? 4 : gru ? 3 : 1) * H, state[2] = {N, H}, sequence[3] = {N, T, H}, one[1] = {H};
-    adze_rnn_in in = {.x = input(&t, "x", 3, (int64_t[]){N, T, I}, 1, true)};
-    in.wx = input(&t, "wx", 2, (int64_t[]){I, columns}, 0.5, true);
-    in.wh = input(&t, "wh", 2, (int64_t[]){H, columns}, 0.5, true);
-    in.b = input(&t, "b", 1, &columns, 0.5, true);
-    in.h0 = input(&t, "h0", 2, state, 1, true);
-    adze_val h = {0}, c = {0}, y = {0};
-    if (lstm) {
-        in.c0 = input(&t, "c0", 2, state, 1, true);
-        y = adze_lstm(t.g, &in, &h, &c);
-    } else if (gru) {
-        in.bn = input(&t, "bn", 1, one, 1, true);
-        y = adze_gru(t.g, &in, &h);
-    } else {
-        y = adze_rnn(t.g, &in, strcmp(name, "relu") == 0, &h);
-    }
-    adze_val loss = adze_sum(t.g, adze_mul(t.g, y, input(&t, "u", 3, sequence, 1, false)), NULL, 0, false);
-    loss = adze_add(t.g, loss, adze_sum(t.g, adze_mul(t.g, h, input(&t, "v", 2, state, 1, false)), NULL, 0, false));
-    if (lstm) {
-        loss = adze_add(t.g, loss, adze_sum(t.g, adze_mul(t.g, c, input(&t, "w", 2, state, 1, false)), NULL, 0, false));
-    }
-    run(&t, loss, device);
+    run(&t, recurrent(&t, (int64_t[]){N, T, I, H}, 0.5), device);
     compare(&t, tolerance);
     drop(&t);
 }
@@ -265,6 +281,76 @@ static void a_long_sequence_unrolls_to_the_same_gradient(void **state) {
     drop(&t);
 }
 
+/* Output k of a session's plan: its size; -1 beyond the last. */
+static int64_t output_at(const net *t, int k, const char **name, adze_tensor *v) {
+    char text[64];
+    *name = "y";
+    if (k > 0) {
+        int i = 0;
+        for (int left = k; i < t->n && (left -= t->value[i].grad) > 0;) {
+            i++;
+        }
+        if (i == t->n) {
+            return -1;
+        }
+        *name = t->value[i].name;
+    }
+    snprintf(text, sizeof text, k > 0 ? "d/%s" : "%s", *name);
+    ok(adze_session_output(t->session, text, v));
+    const adze_type type = adze_tensor_type(v);
+    return adze_type_count(&type);
+}
+
+/* How far the outputs of two nets are apart: at most `limit` times the second's norm, and more than `least` of it. */
+static void expect_apart(const net *a, const net *b, double least, double limit) {
+    const char *name;
+    adze_tensor x, y;
+    int64_t n;
+    for (int k = 0; (n = output_at(a, k, &name, &x)) >= 0; k++) {
+        double far = 0, size = 0;
+        assert_int_equal(output_at(b, k, &name, &y), n);
+        for (int64_t i = 0; i < n; i++) {
+            const double v = adze_tensor_get(&x, i), w = adze_tensor_get(&y, i);
+            far += (v - w) * (v - w), size += w * w;
+        }
+        if (!(far >= least * least * size && far <= limit * limit * size)) {
+            fail_msg("%s on %s: %s is %.3g apart", a->name, adze_ctx_isa(a->ctx), name, sqrt(far / size));
+        }
+    }
+}
+
+static net mixed(const char *name, const int64_t *size, adze_dtype precision, const char *isa, int threads) {
+    const adze_ctx_opts on = {.size = sizeof on, .threads = threads, .isa = isa};
+    net t;
+    begin_on(&t, name, 7, ADZE_F32, &on);
+    t.precision = precision, t.coarse = true;
+    run(&t, recurrent(&t, size, 1 / sqrt((double)(size[2] + size[3]))), "cpu");
+    ok(adze_session_run(t.session));
+    return t;
+}
+
+/* Inputs, weights and the cotangent of y are exact in bf16. What is rounded, by 2^-9 of itself at most: h where it is stored, the gates' cotangents,
+ * dx. Of what is rounded at a step, less than half reaches the next (gates are flat, weights small): twice that altogether in y, and as much again
+ * in gradients, which y and the cotangents enter. */
+static void mixed_precision_is_near_f32_on_any_number_of_threads(void **state) {
+    (void)state;
+    static const char *const cells[] = {"tanh", "lstm", "gru"};
+    static const int64_t sizes[][4] = {{3, 4, 5, 7}, {71, 3, 33, 65}, {6, 5, 2, 300}};
+    for (size_t i = 0; i < ADZE_COUNT(cells) * ADZE_COUNT(sizes); i++) {
+        const char *cell = cells[i % 3];
+        for (int level = 0; level <= (int)adze_isa_best(); level++) {
+            const char *isa = adze_isa_name((adze_isa)level);
+            net wide = mixed(cell, sizes[i / 3], ADZE_NONE, isa, 1), one = mixed(cell, sizes[i / 3], ADZE_BF16, isa, 1);
+            net many = mixed(cell, sizes[i / 3], ADZE_BF16, isa, 3);
+            expect_apart(&one, &wide, 1e-5, ldexp(1, -7)); /* least: something was rounded */
+            expect_apart(&many, &one, 0, 0);
+            drop(&wide);
+            drop(&one);
+            drop(&many);
+        }
+    }
+}
+
 static void a_forget_bias_moves_the_forget_gate_alone(void **state) {
     (void)state;
     net t;
@@ -291,6 +377,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(losses_and_gradients_are_those_of_pytorch),
         cmocka_unit_test(a_long_sequence_unrolls_to_the_same_gradient),
+        cmocka_unit_test(mixed_precision_is_near_f32_on_any_number_of_threads),
         cmocka_unit_test(a_forget_bias_moves_the_forget_gate_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

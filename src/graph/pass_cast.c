@@ -5,11 +5,22 @@
 #include "plan_internal.h"
 
 #include "adze/ops.h"
+#include "op/rnn.h"
 
 enum { CAST_MATMUL = 1 << 20 }; /* bytes in f32 from which a product's result is stored as bf16: less stays in the cache */
 enum { CAST_NEAR = 16 };        /* nodes between readers that share one widened copy: farther apart it would be stored in between */
 
-typedef enum cast_kind { CAST_NONE, CAST_CONV, CAST_CONV_DW, CAST_MATMUL_OP, CAST_MOMENTS, CAST_NORM_SUMS, CAST_KEPT } cast_kind;
+typedef enum cast_kind {
+    CAST_NONE,
+    CAST_CONV,
+    CAST_CONV_DW,
+    CAST_MATMUL_OP,
+    CAST_RNN,
+    CAST_RNN_GRAD,
+    CAST_MOMENTS,
+    CAST_NORM_SUMS,
+    CAST_KEPT
+} cast_kind;
 
 typedef struct caster {
     const adze_work *w;
@@ -37,8 +48,10 @@ static cast_kind kind_of(const adze_work *w, const adze_gnode *n) {
     static const struct {
         const char *op;
         cast_kind kind;
-    } KINDS[] = {{"conv", CAST_CONV},        {"conv_dx", CAST_CONV},    {"conv_dw", CAST_CONV_DW},
-                 {"matmul", CAST_MATMUL_OP}, {"moments", CAST_MOMENTS}, {"norm_sums", CAST_NORM_SUMS}};
+    } KINDS[] = {{"conv", CAST_CONV},         {"conv_dx", CAST_CONV},       {"conv_dw", CAST_CONV_DW},
+                 {"matmul", CAST_MATMUL_OP},  {"moments", CAST_MOMENTS},    {"norm_sums", CAST_NORM_SUMS},
+                 {"rnn", CAST_RNN},           {"lstm", CAST_RNN},           {"gru", CAST_RNN},
+                 {"rnn_grad", CAST_RNN_GRAD}, {"lstm_grad", CAST_RNN_GRAD}, {"gru_grad", CAST_RNN_GRAD}};
     for (int k = 0; k < n->nin; k++) {
         if (adze_type_of(g, n->in[k])->dtype != ADZE_F32) {
             return CAST_NONE;
@@ -52,9 +65,22 @@ static cast_kind kind_of(const adze_work *w, const adze_gnode *n) {
     return CAST_NONE;
 }
 
-/* The input is read in bf16: of statistics, the tensors but not the mean. */
+/* The input is read in bf16: of statistics, the tensors but not the mean; of recurrent layers, x, the weights, y and its cotangent. */
 static bool reads_narrow(cast_kind kind, int input) {
-    return kind == CAST_NONE || kind == CAST_KEPT ? false : kind == CAST_MOMENTS ? input == 0 : kind == CAST_NORM_SUMS ? input < 2 : true;
+    switch (kind) {
+    case CAST_NONE:
+    case CAST_KEPT:
+        return false;
+    case CAST_MOMENTS:
+        return input == 0;
+    case CAST_NORM_SUMS:
+        return input < 2;
+    case CAST_RNN:
+    case CAST_RNN_GRAD:
+        return input <= RNN_WH || (kind == CAST_RNN_GRAD && (input == RNN_G_Y || input == RNN_G_DY));
+    default:
+        return true;
+    }
 }
 
 static bool known(const caster *c, int32_t v) {
@@ -90,22 +116,26 @@ static int32_t wide_of(caster *c, int32_t v, int32_t reader) {
     return c->wide[v];
 }
 
-/* The node's output 0 becomes bf16. Types are shared with the graph that the caller built: they are copied first. */
-static int make_narrow(caster *c, adze_gnode *n) {
+/* The node's output k becomes bf16. Types are shared with the graph that the caller built: they are copied first. */
+static int make_narrow(caster *c, adze_gnode *n, int k) {
     adze_type *types = adze_arena_dup(&c->g->arena, n->types, sizeof *types * (size_t)n->nout);
     if (!types) {
         return ADZE_ENOMEM;
     }
-    types[0].dtype = ADZE_BF16;
+    types[k].dtype = ADZE_BF16;
     n->types = types;
-    c->narrow[n->first] = n->first;
-    c->rounded[n->first] = true;
+    c->narrow[n->first + k] = n->first + k;
+    c->rounded[n->first + k] = true;
     return ADZE_OK;
 }
 
 static int set_result(caster *c, adze_gnode *n, cast_kind kind) {
     if (kind == CAST_MOMENTS || kind == CAST_NORM_SUMS || kind == CAST_KEPT) {
         return ADZE_OK;
+    }
+    if (kind == CAST_RNN || kind == CAST_RNN_GRAD) { /* y; dx, which is last */
+        const bool grad = kind == CAST_RNN_GRAD;
+        return grad && !((const adze_rnn_attrs *)n->attrs)->dx ? ADZE_OK : make_narrow(c, n, grad ? n->nout - 1 : RNN_Y);
     }
     const adze_type *y = &n->types[0];
     void *attrs = adze_arena_dup(&c->g->arena, n->attrs, n->op->attrs_size);
@@ -121,7 +151,7 @@ static int set_result(caster *c, adze_gnode *n, cast_kind kind) {
     } else {
         ((adze_conv_attrs *)attrs)->out = wide ? ADZE_F32 : ADZE_NONE;
     }
-    return wide ? ADZE_OK : make_narrow(c, n);
+    return wide ? ADZE_OK : make_narrow(c, n, 0);
 }
 
 static int cast_node(caster *c, int32_t id) {
@@ -133,7 +163,7 @@ static int cast_node(caster *c, int32_t id) {
             continue;
         }
         if (view && c->narrow[v] == v) { /* a view of bf16 is bf16 */
-            return make_narrow(c, &c->g->nodes[id]);
+            return make_narrow(c, &c->g->nodes[id], 0);
         }
         int32_t now = v;
         if (reads_narrow(kind, k)) {

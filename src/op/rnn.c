@@ -21,20 +21,27 @@ static bool reset_after(rnn_cell cell, const void *attrs) {
 
 /* -- legality ------------------------------------------------------------------------------------------------------------------------------------ */
 
-static int check_dims(adze_sig *s, int i, const char *what, int rank, const int64_t *dims) {
-    TRY(adze_check_same_dtype(s, 0, i));
-    const adze_type want = adze_type_make(s->in[0].dtype, rank, dims);
+/* x, the weights, y and their cotangents may be bf16: then all else is f32. */
+static adze_dtype wide(const adze_sig *s) {
+    return s->in[0].dtype == ADZE_BF16 ? ADZE_F32 : s->in[0].dtype;
+}
+
+static int check_dims(adze_sig *s, int i, adze_dtype d, const char *what, int rank, const int64_t *dims) {
+    if (d == s->in[0].dtype) {
+        TRY(adze_check_same_dtype(s, 0, i));
+    }
+    const adze_type want = adze_type_make(d, rank, dims);
     if (!adze_type_equal(&want, &s->in[i])) {
         char has[160], must[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "%s is %s, it must be %s", what, adze_type_print(&s->in[i], has, sizeof has),
-                            adze_type_print(&want, must, sizeof must));
+        return adze_op_fail(s, s->in[i].dtype == d ? ADZE_ESHAPE : ADZE_ETYPE, "%s is %s, it must be %s", what,
+                            adze_type_print(&s->in[i], has, sizeof has), adze_type_print(&want, must, sizeof must));
     }
     return ADZE_OK;
 }
 
 /* Inputs 0 to 2: x (N, T, I), wx (I, G H), wh (H, G H) */
 static int check_weights(adze_sig *s, rnn_cell cell, rnn_size *z) {
-    TRY(adze_check_dtype(s, RNN_X, "the input", ADZE_SET_F));
+    TRY(adze_check_dtype(s, RNN_X, "the input", ADZE_SET_BF));
     TRY(adze_check_rank(s, RNN_X, "the input", 3, 3));
     TRY(adze_check_same_dtype(s, 0, RNN_WH));
     TRY(adze_check_rank(s, RNN_WH, "the recurrent weights", 2, 2));
@@ -42,8 +49,8 @@ static int check_weights(adze_sig *s, rnn_cell cell, rnn_size *z) {
     if (z->h < 0 || z->h > INT64_MAX / 16 || z->i < 0 || z->i > INT64_MAX / 16) {
         return adze_op_fail(s, ADZE_ESHAPE, "the state has %lld numbers and the input %lld: that is no size", (long long)z->h, (long long)z->i);
     }
-    TRY(check_dims(s, RNN_WH, "the recurrent weights", 2, (int64_t[]){z->h, z->gates * z->h}));
-    return check_dims(s, RNN_WX, "the input weights", 2, (int64_t[]){z->i, z->gates * z->h});
+    TRY(check_dims(s, RNN_WH, s->in[0].dtype, "the recurrent weights", 2, (int64_t[]){z->h, z->gates * z->h}));
+    return check_dims(s, RNN_WX, s->in[0].dtype, "the input weights", 2, (int64_t[]){z->i, z->gates * z->h});
 }
 
 static int infer_forward(adze_sig *s) {
@@ -55,20 +62,20 @@ static int infer_forward(adze_sig *s) {
     }
     TRY(check_weights(s, cell, &z));
     const int64_t state[2] = {z.n, z.h}, y[3] = {z.n, z.t, z.h}, gates[3] = {z.n, z.t, z.saved * z.h};
-    TRY(check_dims(s, RNN_B, "the bias", 1, (int64_t[]){z.gates * z.h}));
-    TRY(check_dims(s, RNN_H0, "the first state", 2, state));
+    TRY(check_dims(s, RNN_B, wide(s), "the bias", 1, (int64_t[]){z.gates * z.h}));
+    TRY(check_dims(s, RNN_H0, wide(s), "the first state", 2, state));
     TRY(adze_set_out(s, RNN_Y, s->in[0].dtype, 3, y));
-    TRY(adze_set_out(s, RNN_HT, s->in[0].dtype, 2, state));
+    TRY(adze_set_out(s, RNN_HT, wide(s), 2, state));
     if (cell == RNN_ELMAN) {
         return ADZE_OK;
     }
-    TRY(adze_set_out(s, RNN_GATES, s->in[0].dtype, 3, gates));
+    TRY(adze_set_out(s, RNN_GATES, wide(s), 3, gates));
     if (cell == RNN_LSTM) {
-        TRY(check_dims(s, RNN_C0, "the first cell state", 2, state));
-        TRY(adze_set_out(s, RNN_C, s->in[0].dtype, 3, y));
-        return adze_set_out(s, RNN_CT, s->in[0].dtype, 2, state);
+        TRY(check_dims(s, RNN_C0, wide(s), "the first cell state", 2, state));
+        TRY(adze_set_out(s, RNN_C, wide(s), 3, y));
+        return adze_set_out(s, RNN_CT, wide(s), 2, state);
     }
-    return reset_after(cell, s->attrs) ? check_dims(s, RNN_BN, "the bias inside the reset gate", 1, &z.h) : ADZE_OK;
+    return reset_after(cell, s->attrs) ? check_dims(s, RNN_BN, wide(s), "the bias inside the reset gate", 1, &z.h) : ADZE_OK;
 }
 
 static int infer_grad(adze_sig *s) {
@@ -76,25 +83,25 @@ static int infer_grad(adze_sig *s) {
     rnn_size z;
     TRY(check_weights(s, cell, &z));
     const int64_t state[2] = {z.n, z.h}, y[3] = {z.n, z.t, z.h}, gates[3] = {z.n, z.t, z.saved * z.h}, columns = z.gates * z.h;
-    TRY(check_dims(s, RNN_G_H0, "the first state", 2, state));
-    TRY(check_dims(s, RNN_G_Y, "y", 3, y));
-    TRY(check_dims(s, RNN_G_DY, "dy", 3, y));
-    TRY(check_dims(s, RNN_G_DHT, "the cotangent of the last state", 2, state));
+    TRY(check_dims(s, RNN_G_H0, wide(s), "the first state", 2, state));
+    TRY(check_dims(s, RNN_G_Y, s->in[0].dtype, "y", 3, y));
+    TRY(check_dims(s, RNN_G_DY, s->in[0].dtype, "dy", 3, y));
+    TRY(check_dims(s, RNN_G_DHT, wide(s), "the cotangent of the last state", 2, state));
     if (cell != RNN_ELMAN) {
-        TRY(check_dims(s, RNN_G_GATES, "the gates", 3, gates));
+        TRY(check_dims(s, RNN_G_GATES, wide(s), "the gates", 3, gates));
     }
     if (cell == RNN_LSTM) {
-        TRY(check_dims(s, RNN_G_C, "the cell states", 3, y));
-        TRY(check_dims(s, RNN_G_C0, "the first cell state", 2, state));
-        TRY(check_dims(s, RNN_G_DCT, "the cotangent of the last cell state", 2, state));
-        TRY(adze_set_out(s, RNN_DC0, s->in[0].dtype, 2, state));
+        TRY(check_dims(s, RNN_G_C, wide(s), "the cell states", 3, y));
+        TRY(check_dims(s, RNN_G_C0, wide(s), "the first cell state", 2, state));
+        TRY(check_dims(s, RNN_G_DCT, wide(s), "the cotangent of the last cell state", 2, state));
+        TRY(adze_set_out(s, RNN_DC0, wide(s), 2, state));
     } else if (reset_after(cell, s->attrs)) {
-        TRY(adze_set_out(s, RNN_DBN, s->in[0].dtype, 1, &z.h));
+        TRY(adze_set_out(s, RNN_DBN, wide(s), 1, &z.h));
     }
-    TRY(adze_set_out(s, RNN_DWX, s->in[0].dtype, 2, s->in[RNN_WX].dims));
-    TRY(adze_set_out(s, RNN_DWH, s->in[0].dtype, 2, s->in[RNN_WH].dims));
-    TRY(adze_set_out(s, RNN_DB, s->in[0].dtype, 1, &columns));
-    TRY(adze_set_out(s, RNN_DH0, s->in[0].dtype, 2, state));
+    TRY(adze_set_out(s, RNN_DWX, wide(s), 2, s->in[RNN_WX].dims));
+    TRY(adze_set_out(s, RNN_DWH, wide(s), 2, s->in[RNN_WH].dims));
+    TRY(adze_set_out(s, RNN_DB, wide(s), 1, &columns));
+    TRY(adze_set_out(s, RNN_DH0, wide(s), 2, state));
     const bool dx = ((const adze_rnn_attrs *)s->attrs)->dx;
     return dx ? adze_set_out(s, rnn_dx_output(cell, s->attrs), s->in[0].dtype, 3, s->in[RNN_X].dims) : ADZE_OK;
 }
@@ -241,7 +248,7 @@ const adze_op adze_op_lstm = {
     .nout = RNN_CT + 1,
     .doc = "i, f, g, o = x_t wx + b + h_(t-1) wh; c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g); h_t = sigmoid(o) tanh(c_t).\n"
            "x (N, T, I), wx (I, 4 H), wh (H, 4 H), b (4 H), h0, c0 (N, H) -> y (N, T, H), the last h (N, H), the gates after their functions\n"
-           "(N, T, 4 H), all c (N, T, H), the last c (N, H).",
+           "(N, T, 4 H), all c (N, T, H), the last c (N, H). Where x, wx and wh are bf16, so is y; all else is f32, as in rnn and gru.",
     .infer = infer_forward,
     .vjp = adze_rnn_vjp,
     .expand = adze_rnn_expand,
@@ -313,7 +320,8 @@ const adze_op adze_op_gru_grad = {
 static adze_val first_state(adze_graph *g, const adze_rnn_in *in, adze_val given) {
     const adze_type x = adze_val_type(g, in->x), wh = adze_val_type(g, in->wh);
     const bool known = x.rank == 3 && wh.rank == 2; /* else infer will say so */
-    return given.id || !known ? given : adze_full(g, adze_type_make(x.dtype, 2, (int64_t[]){x.dims[0], wh.dims[0]}), 0);
+    return given.id || !known ? given
+                              : adze_full(g, adze_type_make(x.dtype == ADZE_BF16 ? ADZE_F32 : x.dtype, 2, (int64_t[]){x.dims[0], wh.dims[0]}), 0);
 }
 
 static adze_val apply(adze_graph *g, const adze_op *op, const adze_rnn_in *in, adze_val last, const adze_rnn_attrs *a, adze_val *out) {
