@@ -32,14 +32,15 @@ typedef struct caster {
     int32_t nvals;          /* values there were before */
 } caster;
 
-/* A convolution that Winograd's kernel takes is faster in f32 than a direct one in bf16, but where tiles multiply matrices: it computes in f32 on
- * values that are stored as bf16. */
+/* Convolutions that compute in f32 on values that are stored as bf16: those over volumes, which have no other kernel, and those that Winograd's
+ * kernel takes, which is faster in f32 than a direct one in bf16, but where tiles multiply matrices. */
 static bool stays_wide(const adze_work *w, const adze_gnode *n) {
     adze_type types[ADZE_MAX_IN];
     const adze_sig s = adze_node_sig(w->g, n, types);
-    const adze_kernel *k = strncmp(n->op->name, "conv", 4) == 0 && strcmp(adze_ctx_isa(w->ctx), "amx") != 0
-                               ? adze_device_kernel_named(w->device, &s, w->opts->conv)
-                               : NULL;
+    if (strncmp(n->op->name, "conv", 4) != 0 || types[0].rank > 4) {
+        return strncmp(n->op->name, "conv", 4) == 0;
+    }
+    const adze_kernel *k = strcmp(adze_ctx_isa(w->ctx), "amx") != 0 ? adze_device_kernel_named(w->device, &s, w->opts->conv) : NULL;
     return k && strcmp(k->name, "winograd") == 0;
 }
 
