@@ -1,6 +1,7 @@
 /* Every kernel of every op, called directly: the reference and each fast kernel of each instruction set that accepts the case, also those that a plan
  * would not choose. Guard bytes lie around outputs and scratch, outputs start as garbage, inputs must not change, gaps between strided elements hold
- * NaN; the work is split among 1, 2, 3 and 8 threads, in both orders, and the bits must stay.
+ * NaN; the work is split among 1, 2, 3 and 8 threads, in both orders, and the bits must stay. They must stay too where a kernel that says that it
+ * takes slices of a batch gets it in slices.
  *
  * A fast kernel must be as near to the reference as test_ops_device.c says. */
 #include "optest.h"
@@ -168,8 +169,55 @@ typedef struct job {              /* which kernel, how */
     size_t scratch, local;
     int nth;
     bool strided, backwards;
+    const adze_kernel *sliced; /* by slices of `each` examples, as groups of steps run it */
+    int64_t each;
     const char *what;
 } job;
+
+static bool takes_slices(const adze_kernel *k, int i) {
+    return k->sliced == ~0u || (i < 32 && (k->sliced >> i & 1));
+}
+
+/* Examples of a case whose sliced inputs and outputs agree about them; else 0. */
+static int64_t examples_of(const adze_kernel *k, const ot_case *c) {
+    const int64_t n = c->nout > 0 && c->out[0].rank > 0 ? c->out[0].dims[0] : 0;
+    bool same = k->sliced != 0 && !k->partial;
+    for (int i = 0; i < c->c.nin; i++) {
+        same = same && (!takes_slices(k, i) || (c->c.in[i].rank > 0 && c->c.in[i].dims[0] == n));
+    }
+    for (int o = 0; o < c->nout; o++) {
+        same = same && c->out[o].rank > 0 && c->out[o].dims[0] == n;
+    }
+    return same ? n : 0;
+}
+
+static void cut(adze_view *v, int64_t from, int64_t to) {
+    v->data = (char *)v->data + from * v->strides[0] * (int64_t)adze_dtype_size(v->dtype);
+    v->dims[0] = to - from;
+}
+
+static void run_slices(const job *j, const adze_step *whole, int64_t n) {
+    static adze_view in[ADZE_MAX_IN], out[ADZE_MAX_OUT];
+    for (int p = 0; p < j->sliced->prepare; p++) {
+        j->phases[p](whole, 0, 1);
+    }
+    for (int64_t from = 0; from < n; from += j->each) {
+        const int64_t to = from + j->each < n ? from + j->each : n;
+        adze_step s = *whole;
+        memcpy(in, whole->in, (size_t)s.nin * sizeof *in);
+        memcpy(out, whole->out, (size_t)s.nout * sizeof *out);
+        for (int i = 0; i < s.nin; i++) {
+            if (takes_slices(j->sliced, i)) {
+                cut(&in[i], from, to);
+            }
+        }
+        for (int o = 0; o < s.nout; o++) {
+            cut(&out[o], from, to);
+        }
+        s.in = in, s.out = out;
+        j->phases[j->sliced->prepare](&s, 0, 1);
+    }
+}
 
 /* Runs it and returns the outputs' elements as doubles (exact). */
 static void run_job(ot *t, ot_case *c, const job *j, double **y) {
@@ -188,7 +236,10 @@ static void run_job(ot *t, ot_case *c, const job *j, double **y) {
                    .local = block_data(k->local),
                    .local_stride = local + GUARD,
                    .run = &run};
-    for (int p = 0; j->phases[p]; p++) {
+    if (j->sliced) {
+        run_slices(j, &s, examples_of(j->sliced, c));
+    }
+    for (int p = 0; j->phases[p] && !j->sliced; p++) {
         for (int i = 0; i < j->nth; i++) {
             j->phases[p](&s, j->backwards ? j->nth - 1 - i : i, j->nth);
         }
@@ -245,6 +296,13 @@ static void check_kernel(ot *t, ot_case *c, const adze_kernel *k, const char *is
         run_job(t, c, &j, more);
         expect_same(t, c, more, one, what, how);
         free_all(more);
+    }
+    if (examples_of(k, c) > 1) {
+        j.nth = 1, j.sliced = k, j.each = 1 + (int64_t)(c->seed % 3);
+        run_job(t, c, &j, more);
+        expect_same(t, c, more, one, what, "a batch in slices");
+        free_all(more);
+        j.sliced = NULL;
     }
     if (k->strided) {
         j.nth = 1 + (int)(c->seed % 3);
