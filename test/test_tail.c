@@ -169,8 +169,79 @@ static void test_tails_hide_nothing(void **state) {
     end(&n);
 }
 
+/* What depends on weights alone runs once: scale and shift of a layer, a weight and its cast. After a write it runs again, and only then; in a group
+ * as well, and with memory poisoned. */
+static void test_kept_steps_follow_the_store(void **state) {
+    (void)state;
+    enum { CHANNELS = 24, RUNS = 4 };
+    const adze_conv_attrs same = {.pad_lo = {2, {1, 1}}, .pad_hi = {2, {1, 1}}};
+    for (int way = 0; way < 8; way++) {
+        const int64_t c = CHANNELS, batch = way & 1 ? 64 : 1;
+        const adze_compile_opts once = {.size = sizeof once, .precision = way & 2 ? ADZE_BF16 : ADZE_NONE, .poison = (way & 4) != 0},
+                                kept = {.size = sizeof kept, .precision = once.precision, .poison = once.poison, .keep_packed = true};
+        const adze_type wide = adze_type_make(ADZE_F32, 4, (int64_t[]){3, 3, c, c});
+        const adze_ctx_opts opts = {.size = sizeof opts, .threads = 2};
+        adze_tensor t;
+        net n, m;
+        adze_store *store;
+        ok(adze_ctx_new(&opts, &n.ctx));
+        ok(adze_store_new(n.ctx, &store));
+        ok(adze_graph_new(n.ctx, &n.g));
+        adze_val x = adze_input(n.g, "x", adze_type_make(ADZE_F32, 4, (int64_t[]){batch, 17, 17, c}));
+        adze_val w = adze_slot(n.g, "w", wide), s = adze_slot(n.g, "s", adze_type_make(ADZE_F32, 1, &c));
+        adze_val scale = adze_exp(n.g, adze_neg(n.g, adze_tanh(n.g, s)));
+        adze_val y = adze_relu(n.g, adze_mul(n.g, adze_conv(n.g, x, w, &same), scale));
+        ok(adze_output(n.g, "y", adze_conv(n.g, y, adze_tanh(n.g, adze_neg(n.g, w)), &same)));
+        ok(adze_output(n.g, "scale", scale));
+        m = n;
+        ok(adze_compile(n.g, &once, &n.plan));
+        ok(adze_compile(m.g, &kept, &m.plan));
+        ok(adze_plan_check(m.plan));
+        ok(adze_session_new(n.ctx, n.plan, store, "", &n.s));
+        ok(adze_session_new(m.ctx, m.plan, store, "", &m.s));
+        int keeps = 0;
+        for (int32_t i = 0; i < m.plan->nsteps; i++) {
+            keeps += m.plan->steps[i].kept;
+        }
+        assert_true(keeps >= 2);
+        uint64_t hash[2][RUNS];
+        for (int run = 0; run < RUNS; run++) { /* the weights change before runs 0 and 2 */
+            for (int what = run % 2 ? 2 : 0; what < 3; what++) {
+                adze_rng r = adze_rng_make((uint64_t)(run / 2), (uint64_t)what);
+                for (int k = 0; k < (what == 2 ? 2 : 1); k++) {
+                    adze_rng again = r;
+                    ok(what == 2 ? adze_session_input(k ? m.s : n.s, "x", &t)
+                                 : adze_store_tensor(store, adze_store_find(store, what ? "s" : "w"), &t));
+                    adze_type type = adze_tensor_type(&t);
+                    for (int64_t i = 0; i < adze_type_count(&type); i++) {
+                        adze_tensor_set(&t, i, 0.2 * adze_rng_normal(&again));
+                    }
+                }
+            }
+            for (int k = 0; k < 2; k++) {
+                ok(adze_session_run(k ? m.s : n.s));
+                hash[k][run] = 0;
+                for (int o = 0; o < 2; o++) {
+                    ok(adze_session_output(k ? m.s : n.s, o ? "scale" : "y", &t));
+                    adze_type type = adze_tensor_type(&t);
+                    hash[k][run] = adze_hash64(adze_tensor_data(&t), (size_t)adze_type_bytes(&type), hash[k][run]);
+                }
+            }
+            assert_true(hash[0][run] == hash[1][run]);
+            assert_true((hash[1][run] == hash[1][run - run % 2]) && (run < 2 || hash[1][run] != hash[1][0]));
+        }
+        adze_session_free(m.s);
+        adze_plan_free(m.plan);
+        adze_session_free(n.s);
+        adze_plan_free(n.plan);
+        adze_graph_free(n.g);
+        adze_store_free(store);
+        adze_ctx_free(n.ctx);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tails_change_no_bit), cmocka_unit_test(test_tails_touch_no_freed_memory),
-                                       cmocka_unit_test(test_tails_hide_nothing)};
+                                       cmocka_unit_test(test_tails_hide_nothing), cmocka_unit_test(test_kept_steps_follow_the_store)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,10 @@
 #include <signal.h>
 #include <time.h>
 
-enum { SPINS = 2000 }; /* some tens of microseconds: more than the gap between two steps of a plan, less than a time slice */
+enum {
+    SPINS = 20000, /* some hundred microseconds: more than the steps of a plan that one thread runs alone, less than a time slice */
+    SPINS_YIELD = 256
+};
 
 typedef struct door {
     pthread_mutex_t lock;
@@ -31,6 +34,7 @@ struct adze_pool {
     int nth;
     int count; /* workers that exist */
     int spins;
+    int cpu; /* where the caller runs */
     unsigned run;
     bool stop;
     door door; /* of the caller */
@@ -38,10 +42,28 @@ struct adze_pool {
     worker workers[ADZE_MAX_THREADS - 1];
 };
 
-static void relax(void) {
+/* A moment of the i-th of a row; now and then whoever waits for this processor may have it, for it may be who is waited for. */
+static void relax(int i) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+    if (i % SPINS_YIELD == SPINS_YIELD - 1) {
+        sched_yield();
+    }
+}
+
+/* Systems wake a thread where its waker runs, and may leave it there as long as the two take turns: then every run lasts twice as long and more.
+ * A worker that finds itself there moves to another processor; whether that is one where nobody works is left to the system. */
+static void leave_caller(const adze_pool *pool) {
+    cpu_set_t all, others;
+    if (pool->spins == 0 || sched_getcpu() != pool->cpu || sched_getaffinity(0, sizeof all, &all) != 0) {
+        return;
+    }
+    others = all;
+    CPU_CLR((size_t)pool->cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
+        (void)sched_setaffinity(0, sizeof all, &all);
+    }
 }
 
 static void door_init(door *d) {
@@ -72,7 +94,7 @@ static void *worker_main(void *arg) {
     adze_pool *pool = w->pool;
     for (unsigned last = 0;;) {
         for (int i = 0; i < pool->spins && !worker_called(w, last); i++) {
-            relax();
+            relax(i);
         }
         if (!worker_called(w, last)) {
             pthread_mutex_lock(&w->door.lock);
@@ -87,6 +109,7 @@ static void *worker_main(void *arg) {
         if (pool->stop) {
             return NULL;
         }
+        leave_caller(pool);
         pool->fn(pool->arg, w->ith, pool->nth);
         if (atomic_fetch_sub(&pool->busy, 1) == 1) {
             door_knock(&pool->door);
@@ -96,7 +119,7 @@ static void *worker_main(void *arg) {
 
 static void wait_workers(adze_pool *pool) {
     for (int i = 0; i < pool->spins && atomic_load(&pool->busy); i++) {
-        relax();
+        relax(i);
     }
     if (atomic_load(&pool->busy)) {
         pthread_mutex_lock(&pool->door.lock);
@@ -190,6 +213,7 @@ void adze_pool_run(adze_ctx *ctx, adze_task fn, void *arg, int nth) {
     pool->fn = fn;
     pool->arg = arg;
     pool->nth = nth;
+    pool->cpu = sched_getcpu();
     call_workers(pool, nth - 1);
     fn(arg, 0, nth);
     wait_workers(pool);

@@ -125,6 +125,7 @@ static int inspect(cli *c, const char *name, const inspect_opts *o) {
         dump_arg arg = {pass, &t};
         adze_compile_opts co = {.size = sizeof(co), .device = o->device, .dump = keep_dump, .dump_user = &arg};
         co.precision = o->precision ? ADZE_BF16 : ADZE_NONE;
+        co.keep_packed = o->what == CLI_STEP_FORWARD; /* as evaluations and predictions run */
         status = adze_compile(s.st.g, &co, &plan);
     }
     if (status == ADZE_OK) {

@@ -247,11 +247,35 @@ static int emit(fuser *f, int32_t root, int32_t *value, int32_t *now) {
     return g->status;
 }
 
+/* A map alone after a product or convolution, which nobody else reads, is a chain too: it may become their tail. */
+static bool follows_product(const fuser *f, int32_t id) {
+    const adze_graph *g = f->g;
+    const adze_gnode *n = &g->nodes[id];
+    if (f->code[id] < 0 || n->nout != 1) {
+        return false;
+    }
+    bool follows = false;
+    for (int k = 0; k < n->nin; k++) {
+        const int32_t v = n->in[k];
+        const adze_gnode *m = adze_val_node(g, v);
+        if (adze_type_of(g, v)->dtype != n->types[0].dtype) {
+            return false;
+        }
+        follows = follows ||
+                  ((strcmp(m->op->name, "conv") == 0 || strcmp(m->op->name, "matmul") == 0) && f->head[v + 1] - f->head[v] == 1 && !f->result[v]);
+    }
+    return follows;
+}
+
+static bool makes_chain(const fuser *f, int32_t id) {
+    return f->root[id] == id && (f->next[id] >= 0 || follows_product(f, id));
+}
+
 static int emit_all(fuser *f) {
     adze_work *w = f->w;
     int32_t clusters = 0, *value = adze_alloc(w->ctx, f->nvals, sizeof *value);
     for (int32_t i = 0; i < f->nnodes; i++) {
-        clusters += f->root[i] == i && f->next[i] >= 0;
+        clusters += makes_chain(f, i);
     }
     const int32_t most = f->nvals + clusters * ADZE_CHAIN_OUT;
     int32_t *now = adze_alloc(w->ctx, most, sizeof *now);
@@ -260,7 +284,7 @@ static int emit_all(fuser *f) {
         now[v] = v;
     }
     for (int32_t i = 0; i < f->nnodes && status == ADZE_OK; i++) {
-        if (f->root[i] == i && f->next[i] >= 0) {
+        if (makes_chain(f, i)) {
             status = emit(f, i, value, now);
         }
     }

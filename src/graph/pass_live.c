@@ -34,6 +34,12 @@ int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf) {
     return bytes * ((types[i].dims[0] + ADZE_LEAF - 1) / ADZE_LEAF);
 }
 
+/* Only a write to the store changes the value. */
+static bool fixed(const adze_work *w, int32_t v) {
+    const int32_t maker = w->g->vals[w->layout[v].root].node;
+    return w->kind[maker] == ADZE_KIND_SLOT || w->kind[maker] == ADZE_KIND_CONST || (w->kind[maker] == ADZE_KIND_STEP && w->kept[maker]);
+}
+
 bool adze_step_packed(const adze_work *w, int32_t node) {
     const adze_gnode *n = &w->g->nodes[node];
     const adze_kernel *k = w->kernel[node];
@@ -42,12 +48,52 @@ bool adze_step_packed(const adze_work *w, int32_t node) {
         return false;
     }
     for (int i = 0; i < n->nin; i++) {
-        const uint8_t kind = w->kind[w->g->vals[w->layout[n->in[i]].root].node];
-        if (!adze_kernel_sliced(k, i) && kind != ADZE_KIND_SLOT && kind != ADZE_KIND_CONST) {
+        if (!adze_kernel_sliced(k, i) && !fixed(w, n->in[i])) {
             return false;
         }
     }
     return true;
+}
+
+static bool may_keep(const adze_work *w, int32_t node) {
+    const adze_gnode *n = &w->g->nodes[node];
+    bool keep =
+        w->kind[node] == ADZE_KIND_STEP && n->region == 0 && !(n->op->flags & (ADZE_OP_RANDOM | ADZE_OP_UPDATE | ADZE_OP_COMM | ADZE_OP_REGION));
+    for (int i = 0; i < n->nin && keep; i++) {
+        keep = fixed(w, n->in[i]);
+    }
+    return keep;
+}
+
+int adze_find_kept(adze_work *w) {
+    const adze_graph *g = w->g;
+    bool more = w->opts && w->opts->keep_packed;
+    w->kept = adze_alloc(w->ctx, g->nnodes, sizeof *w->kept);
+    if (!w->kept) {
+        return ADZE_ENOMEM;
+    }
+    while (more) { /* copies have later ids than their readers, so once is not enough */
+        more = false;
+        for (int32_t i = 0; i < g->nnodes; i++) {
+            if (!w->kept[i] && may_keep(w, i)) {
+                w->kept[i] = ADZE_KEPT_PASSING;
+                more = true;
+            }
+        }
+    }
+    for (int32_t i = 0; i < g->nnodes; i++) {
+        const adze_gnode *n = &g->nodes[i];
+        const bool packed = w->kind[i] == ADZE_KIND_STEP && adze_step_packed(w, i);
+        for (int k = 0; k < n->nin && w->kind[i] == ADZE_KIND_STEP && !w->kept[i]; k++) {
+            uint8_t *maker = &w->kept[g->vals[w->layout[n->in[k]].root].node];
+            *maker = *maker && !(packed && !adze_kernel_sliced(w->kernel[i], k)) ? ADZE_KEPT_LASTING : *maker;
+        }
+    }
+    for (int i = 0; i < g->noutputs; i++) {
+        uint8_t *maker = &w->kept[g->vals[w->layout[g->outputs[i].val].root].node];
+        *maker = *maker ? ADZE_KEPT_LASTING : *maker;
+    }
+    return ADZE_OK;
 }
 
 static bool planned(const adze_work *w, int32_t v) {
@@ -162,12 +208,12 @@ static void place_outputs(const adze_work *w, adze_live *l, const int32_t *order
     const int32_t id = order[t];
     const adze_gnode *n = &w->g->nodes[id];
     const adze_region_kind kind = w->g->regions[n->region].kind;
-    const bool group = kind == ADZE_REGION_GROUP || kind == ADZE_REGION_TAIL;
+    const bool group = kind == ADZE_REGION_GROUP || kind == ADZE_REGION_TAIL, lasting = w->kept[id] == ADZE_KEPT_LASTING;
     const int32_t from = group ? l->begin_of[n->region] : t, to = group ? l->end_of[n->region] : t;
-    int in_place = l->mask[id] && kind != ADZE_REGION_GROUP && to == t ? find_in_place(w, l, order, t) : -1;
+    int in_place = l->mask[id] && !lasting && kind != ADZE_REGION_GROUP && to == t ? find_in_place(w, l, order, t) : -1;
     for (int o = 0; o < n->nout; o++) {
         int32_t v = n->first + o, forced = adze_forced_input(n, o), b = -1;
-        int32_t until = l->last[v] > to ? l->last[v] : to;
+        int32_t until = lasting ? w->norder : l->last[v] > to ? l->last[v] : to;
         if (w->local[v]) {
             continue;
         }
@@ -176,7 +222,7 @@ static void place_outputs(const adze_work *w, adze_live *l, const int32_t *order
         } else if (o == 0 && in_place >= 0) {
             b = l->block_of[w->layout[n->in[in_place]].root];
         } else {
-            b = new_block(l, l->size[v], from, until, v);
+            b = new_block(l, l->size[v], lasting ? 0 : from, until, v);
         }
         l->block_of[v] = b;
         if (b >= 0 && l->blocks[b].to < until) {

@@ -150,6 +150,7 @@ int adze_pass_order(adze_work *w) {
     TRY(adze_order_reads(w));
     TRY(adze_pass_group(w));
     TRY(adze_pass_tail(w));
+    TRY(adze_find_kept(w));
     adze_sched s = {.w = w};
     int status = adze_sched_build(&s);
     if (status == ADZE_OK) {

@@ -179,6 +179,7 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     }
     s->scratch = (int64_t)adze_step_scratch(w, w->order[t]);
     const int64_t partials = adze_step_partials(w, w->order[t], &s->partial);
+    s->kept = w->kept[w->order[t]] != ADZE_KEPT_NOT;
     s->packed = s->scratch > 0 && adze_step_packed(w, w->order[t]);
     if (s->packed) {
         s->scratch_offset = p->packed_bytes;

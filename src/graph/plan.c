@@ -141,6 +141,7 @@ int adze_compile_vals(adze_graph *g, const adze_compile_opts *opts, const adze_g
     adze_free(g->ctx, w.layout);
     adze_free(g->ctx, w.copy_of);
     adze_free(g->ctx, w.local);
+    adze_free(g->ctx, w.kept);
     adze_free(g->ctx, w.order);
     adze_free(g->ctx, w.before);
     adze_live_free(g->ctx, &w.live);

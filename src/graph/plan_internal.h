@@ -11,6 +11,12 @@ enum { ADZE_ALIGN = 64 };
 
 typedef enum adze_node_kind { ADZE_KIND_DEAD, ADZE_KIND_INPUT, ADZE_KIND_SLOT, ADZE_KIND_CONST, ADZE_KIND_VIEW, ADZE_KIND_STEP } adze_node_kind;
 
+typedef enum adze_kept { /* opts->keep_packed: steps that depend on slots and constants alone run only after something was written */
+    ADZE_KEPT_NOT,
+    ADZE_KEPT_PASSING, /* only others of them and what packs weights read the results, in the same run */
+    ADZE_KEPT_LASTING  /* the results lie there from run to run */
+} adze_kept;
+
 typedef struct adze_layout { /* where a value lies, once the kernel pass has decided what is a view */
     int32_t root;            /* the value that was computed; itself unless this is a view */
     adze_view view;          /* data: ADZE_VIEW_BASE + bytes into the root */
@@ -49,6 +55,7 @@ typedef struct adze_work {
     int32_t *order; /* node ids of the steps */
     int32_t norder;
     uint8_t *local;                       /* by value: lives within a group of steps, for a few examples at a time */
+    uint8_t *kept;                        /* by node: adze_kept */
     int32_t *before, nbefore, cap_before; /* pairs of node ids (reader, writer): the reader comes first */
     adze_live live;
     int64_t arena;
@@ -80,6 +87,7 @@ int adze_pass_fuse(adze_work *w);
 int adze_pass_kernel(adze_work *w);
 int adze_pass_group(adze_work *w); /* called by the order pass, once what reads before what is known */
 int adze_pass_tail(adze_work *w);  /* likewise, once there are groups */
+int adze_find_kept(adze_work *w);  /* likewise, when the regions are final */
 int adze_pass_order(adze_work *w);
 int adze_pass_memory(adze_work *w);
 int adze_pass_steps(adze_work *w, adze_plan *p);
@@ -117,6 +125,7 @@ typedef struct adze_pstep {
     int64_t scratch_offset, scratch, local;
     int64_t partial_offset, partial; /* sums over the batch in a group: where the leaves' parts lie, bytes of each; 0: none */
     double flops, bytes;
+    bool kept;               /* runs only after slots were written */
     bool packed;             /* scratch lies in the session's packed memory and lives from run to run */
     int32_t poison, npoison; /* opts->poison: blocks that die here */
     bool update;

@@ -280,7 +280,7 @@ static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bo
         const adze_pstep *p = &s->p->steps[t];
         double start = s->profile ? adze_now() : 0;
         const bool followed = t + 1 < to && p[1].follows;
-        if ((updates || !p->update) && (apart || !p->follows)) {
+        if ((updates || !p->update) && !(p->kept && s->is_packed) && (apart || !p->follows)) {
             run_step(s, p, followed && !apart ? p + 1 : NULL);
         }
         if (s->profile) {
@@ -328,13 +328,11 @@ static int run_all(adze_session *s, bool updates, after_fn *after, void *arg) {
     if (s->store && adze_store_generation(s->store) != s->generation) {
         return adze_fail(s->ctx, ADZE_EARG, "the store changed since the session was made (a slot went or took another shape); make a new session");
     }
-    if (p->poisoned) {
+    const uint64_t version = s->store ? adze_store_version(s->store) : 0;
+    s->is_packed = s->is_packed && s->version == version && !after; /* who looks at every result sees none that is left over */
+    s->version = version;
+    if (p->poisoned && !s->is_packed) {
         memset(adze_tensor_data(&s->arena), 0xFF, (size_t)p->arena_bytes);
-    }
-    if (p->packed_bytes > 0) {
-        const uint64_t version = s->store ? adze_store_version(s->store) : 0;
-        s->is_packed = s->is_packed && s->version == version;
-        s->version = version;
     }
     TRY(run_regions(s, updates, after, arg));
     s->is_packed = true;
