@@ -1,5 +1,9 @@
 /* The thread pool: persistent workers that spin for a moment, then sleep; the caller is thread 0; a run ends with a barrier.
  *
+ * The share of a worker that comes late, because it slept or because another program has its processor, is done by the caller when its own is done.
+ * Whoever sets "open" to false first does the share; only then does it look at what the run is, so that a worker which comes too late for one run
+ * may well be in time for the next.
+ *
  * Each worker has its own door: the caller writes the number of the run on it, and knocks only when the worker has gone to sleep.
  * The flag "asleep" and the number are written before the other is read (sequentially consistent), so that one side always sees the other. */
 #include "base/ctx.h"
@@ -22,6 +26,7 @@ typedef struct door {
 
 typedef struct worker {
     _Alignas(ADZE_ALIGN) atomic_uint run; /* the last run this worker is asked to take part in */
+    atomic_bool open;                     /* nobody has begun its share of that run */
     door door;
     pthread_t thread;
     adze_pool *pool;
@@ -36,7 +41,7 @@ struct adze_pool {
     int spins;
     int cpu; /* where the caller runs */
     unsigned run;
-    bool stop;
+    atomic_bool stop;
     door door; /* of the caller */
     _Alignas(ADZE_ALIGN) atomic_int busy;
     worker workers[ADZE_MAX_THREADS - 1];
@@ -109,10 +114,12 @@ static void *worker_main(void *arg) {
         if (pool->stop) {
             return NULL;
         }
-        leave_caller(pool);
-        pool->fn(pool->arg, w->ith, pool->nth);
-        if (atomic_fetch_sub(&pool->busy, 1) == 1) {
-            door_knock(&pool->door);
+        if (atomic_exchange(&w->open, false)) {
+            leave_caller(pool);
+            pool->fn(pool->arg, w->ith, pool->nth);
+            if (atomic_fetch_sub(&pool->busy, 1) == 1) {
+                door_knock(&pool->door);
+            }
         }
     }
 }
@@ -129,6 +136,17 @@ static void wait_workers(adze_pool *pool) {
         }
         atomic_store(&pool->door.asleep, false);
         pthread_mutex_unlock(&pool->door.lock);
+    }
+}
+
+/* The caller does what nobody has begun. */
+static void help_workers(adze_pool *pool, int n) {
+    for (int i = n; i-- > 0;) {
+        worker *w = &pool->workers[i];
+        if (atomic_load(&w->open) && atomic_exchange(&w->open, false)) {
+            pool->fn(pool->arg, w->ith, pool->nth);
+            atomic_fetch_sub(&pool->busy, 1);
+        }
     }
 }
 
@@ -171,6 +189,7 @@ static void pool_grow(adze_ctx *ctx, adze_pool *pool, int wanted) {
         w->pool = pool;
         w->ith = pool->count + 1;
         atomic_init(&w->run, 0);
+        atomic_init(&w->open, false);
         door_init(&w->door);
         if (pthread_create(&w->thread, NULL, worker_main, w) == 0) {
             pool->count++;
@@ -189,6 +208,7 @@ static void call_workers(adze_pool *pool, int n) {
     pool->run = pool->run == UINT32_MAX ? 1 : pool->run + 1; /* never 0, with which a worker starts */
     atomic_store(&pool->busy, n);
     for (int i = 0; i < n; i++) {
+        atomic_store(&pool->workers[i].open, true);
         atomic_store(&pool->workers[i].run, pool->run);
         door_knock(&pool->workers[i].door);
     }
@@ -216,6 +236,7 @@ void adze_pool_run(adze_ctx *ctx, adze_task fn, void *arg, int nth) {
     pool->cpu = sched_getcpu();
     call_workers(pool, nth - 1);
     fn(arg, 0, nth);
+    help_workers(pool, nth - 1);
     wait_workers(pool);
 }
 
