@@ -2,6 +2,7 @@
 #include "faulty.h"
 
 #include "base/base.h"
+#include "base/ctx.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -312,6 +313,52 @@ static void paths_join_or_do_not_fit(void **state) {
     assert_int_equal(adze_path_join(out, sizeof out, "123", "4567"), ADZE_EARG);
 }
 
+/* -- what the machine can give, by files that stand for the system's ------------------------------------------------------------------------------
+ */
+
+static int open_below(void *user, const char *path, int how) {
+    char real[512];
+    snprintf(real, sizeof real, "%s%s", ((const scene *)user)->folder, path);
+    return adze_fs_posix.open(NULL, real, how);
+}
+
+static void put(const scene *s, const char *path, const char *text) {
+    char real[512];
+    snprintf(real, sizeof real, "%s%s", s->folder, path);
+    *strrchr(real, '/') = 0;
+    assert_int_equal(adze_make_dirs(s->ctx, real), ADZE_OK);
+    snprintf(real, sizeof real, "%s%s", s->folder, path);
+    write_plain(real, text);
+}
+
+static void a_plan_that_the_machine_cannot_hold_is_refused(void **state) {
+    scene *s = *state;
+    const int64_t MIB = 1 << 20;
+    adze_fs fs = adze_fs_posix;
+    adze_ctx *ctx;
+    fs.user = s;
+    fs.open = open_below;
+    assert_int_equal(adze_ctx_new(&(adze_ctx_opts){.fs = &fs, .threads = 1}, &ctx), ADZE_OK);
+    assert_true(adze_memory_usable(&fs) == INT64_MAX); /* nobody says anything */
+    put(s, "/proc/meminfo", "MemTotal:       4194304 kB\nMemAvailable:    2097152 kB\n");
+    assert_true(adze_memory_usable(&fs) == 2048 * MIB);
+    put(s, "/proc/self/cgroup", "4:memory:/v1\n0::/a/b\n"); /* version 1 */
+    put(s, "/sys/fs/cgroup/memory/v1/memory.limit_in_bytes", "1073741824\n");
+    put(s, "/sys/fs/cgroup/memory/v1/memory.usage_in_bytes", "73400320\n");
+    assert_true(adze_memory_usable(&fs) == 954 * MIB);
+    put(s, "/proc/self/cgroup", "0::/a/b\n"); /* version 2: the limit is that of an ancestor, and pages of files can go */
+    put(s, "/sys/fs/cgroup/a/b/memory.max", "max\n");
+    put(s, "/sys/fs/cgroup/a/b/memory.current", "5\n");
+    put(s, "/sys/fs/cgroup/a/memory.max", "314572800\n");
+    put(s, "/sys/fs/cgroup/a/memory.current", "209715200\n");
+    put(s, "/sys/fs/cgroup/a/memory.stat", "anon 7\nactive_file 3145728\ninactive_file 7340032\n");
+    assert_true(adze_memory_usable(&fs) == 110 * MIB);
+    assert_int_equal(adze_memory_check(ctx, 110 * MIB), ADZE_OK);
+    assert_int_equal(adze_memory_check(ctx, 120 * MIB), ADZE_ENOMEM);
+    assert_non_null(strstr(adze_errmsg(ctx), "needs 120 MiB of memory, and this machine can give 110 MiB"));
+    adze_ctx_free(ctx);
+}
+
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
@@ -326,6 +373,7 @@ int main(void) {
         SCENE(reading_survives_every_failure),
         SCENE(folders_are_made_with_their_parents),
         SCENE(links_are_seen_as_links),
+        SCENE(a_plan_that_the_machine_cannot_hold_is_refused),
         cmocka_unit_test(paths_join_or_do_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

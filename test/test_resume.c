@@ -174,6 +174,46 @@ static void resume_names_what_differs(void **state) {
     faulty_folder_drop(dir);
 }
 
+typedef struct asked {
+    int64_t at[8];
+    int n;
+} asked;
+
+static int ask_at_three(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
+    (void)user, (void)steps, (void)loss, (void)lr;
+    if (step == 3) {
+        adze_trainer_request_save(t);
+    }
+    return 0;
+}
+
+static int note_saved(void *user, adze_trainer *t, const char *path) {
+    asked *a = user;
+    (void)path;
+    a->at[a->n++] = adze_trainer_step(t);
+    return 0;
+}
+
+static void a_checkpoint_that_is_asked_for_is_written_and_training_goes_on(void **state) {
+    (void)state;
+    char dir[256];
+    setting s = usual(tiny_net);
+    bench b = {0};
+    asked a = {0};
+    faulty_folder(dir, sizeof dir);
+    s.o.epochs = 1;
+    must(&b, bench_open(&b, &s));
+    adze_trainer_free(b.t);
+    const adze_callbacks cb = {.user = &a, .step_end = ask_at_three, .checkpoint = note_saved};
+    must(&b, adze_trainer_new(b.ctx, b.model, b.data, &s.o, dir, &cb, &b.t));
+    must(&b, adze_trainer_run(b.t, NULL));
+    assert_int_equal(a.n, 2);
+    assert_int_equal(a.at[0], 3);
+    assert_int_equal(a.at[1], 10); /* the end of the epoch */
+    bench_close(&b);
+    faulty_folder_drop(dir);
+}
+
 static void a_damaged_newest_checkpoint_is_passed_over_with_a_note(void **state) {
     (void)state;
     char dir[256], path[512];
@@ -302,6 +342,7 @@ int main(void) {
         cmocka_unit_test(stopping_at_any_step_and_resuming_changes_no_bit),
         cmocka_unit_test(a_training_killed_again_and_again_ends_in_the_same_bits),
         cmocka_unit_test(resume_names_what_differs),
+        cmocka_unit_test(a_checkpoint_that_is_asked_for_is_written_and_training_goes_on),
         cmocka_unit_test(a_damaged_newest_checkpoint_is_passed_over_with_a_note),
         cmocka_unit_test(a_newest_checkpoint_that_cannot_be_read_is_passed_over),
         cmocka_unit_test(progress_that_does_not_fit_and_what_is_not_finite),

@@ -113,8 +113,9 @@ ADZE_API void adze_err_clear(adze_ctx *ctx);
 ADZE_API int adze_ctx_threads(const adze_ctx *ctx);
 ADZE_API const char *adze_ctx_isa(const adze_ctx *ctx);
 ADZE_API bool adze_ctx_reproducible(const adze_ctx *ctx);
-ADZE_API size_t adze_ctx_mem_used(const adze_ctx *ctx); /* bytes held now */
-ADZE_API size_t adze_ctx_mem_peak(const adze_ctx *ctx); /* the most ever held */
+ADZE_API size_t adze_ctx_mem_used(const adze_ctx *ctx);  /* bytes held now */
+ADZE_API int64_t adze_ctx_mem_left(const adze_ctx *ctx); /* bytes that mem_limit still allows; INT64_MAX without a limit */
+ADZE_API size_t adze_ctx_mem_peak(const adze_ctx *ctx);  /* the most ever held */
 
 /* Sets the context's error and returns `code`, so that a check reads `return adze_fail(ctx, ADZE_ESHAPE, "...")`. */
 ADZE_API int adze_fail(adze_ctx *ctx, int code, const char *fmt, ...) ADZE_PRINTF(3, 4);

@@ -89,18 +89,20 @@ typedef enum adze_pass {
     ADZE_PASS_CAST,
     ADZE_PASS_FUSE,
     ADZE_PASS_KERNEL,
+    ADZE_PASS_RECOMPUTE,
     ADZE_PASS_ORDER,
     ADZE_PASS_MEMORY,
     ADZE_PASS_STEPS,
     ADZE_NPASSES
 } adze_pass;
-ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify", "lower", "cast", "fuse", "kernel", "order", "memory", "steps" */
+ADZE_API const char *adze_pass_name(adze_pass p); /* "build", "dead", "simplify", "lower", "cast", "fuse", "kernel", "recompute", "order", ... */
 
 typedef struct adze_compile_opts {
     size_t size;
     const char *device;    /* "cpu" (default) or "ref" */
     adze_dtype precision;  /* ADZE_BF16: products and stored values in bf16 (cpu, f32 graphs); else as built */
     const char *conv;      /* "direct", "im2col", "winograd": convolutions' kernel where it takes the shape; NULL: by shape */
+    int64_t memory;        /* bytes that the arena may have: values are computed twice so that it fits; ADZE_ENOMEM where it cannot. 0: no limit */
     bool keep_packed;      /* for inference: packed weights stay until the store's version changes */
     bool no_simplify;      /* for tests */
     bool no_reuse;         /* every value its own memory: for tests */
@@ -116,13 +118,15 @@ ADZE_API void adze_plan_free(adze_plan *p);
 
 typedef struct adze_plan_info {
     int64_t nsteps;
-    int64_t arena_bytes;   /* what a session allocates for values */
-    int64_t live_bytes;    /* the most bytes live at once in this order: a lower bound for the arena */
-    int64_t scratch_bytes; /* per thread */
-    int64_t packed_bytes;  /* weights that stay packed from run to run */
-    int64_t slot_bytes;    /* store slots read or written */
-    int64_t input_bytes;   /* input slots */
-    double flops, bytes;   /* of one run: operations, bytes moved */
+    int64_t arena_bytes;      /* what a session allocates for values */
+    int64_t live_bytes;       /* the most bytes live at once in this order: a lower bound for the arena */
+    int64_t scratch_bytes;    /* per thread */
+    int64_t packed_bytes;     /* weights that stay packed from run to run */
+    int64_t slot_bytes;       /* store slots read or written */
+    int64_t input_bytes;      /* input slots */
+    int64_t recomputed_steps; /* by opts->memory: steps that compute a value once more, */
+    double recomputed_flops;  /* and their part of the operations */
+    double flops, bytes;      /* of one run: operations, bytes moved */
 } adze_plan_info;
 ADZE_API adze_plan_info adze_plan_describe(const adze_plan *p);
 ADZE_API int adze_plan_dump(const adze_plan *p, char **text);   /* the steps, one a line; free with adze_text_free */
@@ -135,6 +139,8 @@ ADZE_API void adze_text_free(adze_ctx *ctx, char *text);
 /* Binds the plan to the store's slots (adding absent ones, zeroed) under `prefix` ("" or "ema/") and allocates the arena. store may be NULL when the
  * graph has no slots. */
 ADZE_API int adze_session_new(adze_ctx *ctx, const adze_plan *p, adze_store *store, const char *prefix, adze_session **out);
+/* The same with its values in `arena` (u8, at least the plan's arena_bytes, filled with anything): sessions that run in turn may share one. */
+ADZE_API int adze_session_new_in(adze_ctx *ctx, const adze_plan *p, adze_store *store, const char *prefix, adze_tensor arena, adze_session **out);
 ADZE_API void adze_session_free(adze_session *s);
 ADZE_API int adze_session_input(adze_session *s, const char *name, adze_tensor *out);  /* borrowed view to fill */
 ADZE_API int adze_session_output(adze_session *s, const char *name, adze_tensor *out); /* borrowed view, valid until the next run */

@@ -73,6 +73,7 @@ ADZE_API void adze_trainer_free(adze_trainer *t);
 ADZE_API int adze_trainer_resume(adze_trainer *t); /* continues from dir's newest complete checkpoint; ADZE_EARG when there is none */
 ADZE_API int adze_trainer_run(adze_trainer *t, adze_stop *why);
 ADZE_API void adze_trainer_request_stop(adze_trainer *t); /* async-signal-safe: finish the step, save, return ADZE_ESTOPPED */
+ADZE_API void adze_trainer_request_save(adze_trainer *t); /* async-signal-safe: a checkpoint after this step, then on */
 ADZE_API adze_store *adze_trainer_store(adze_trainer *t);
 ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t); /* path of the file last saved or resumed from; "" for none */
 /* All epochs so far, those before a resume included (their times are 0: a checkpoint holds results only). */

@@ -58,7 +58,8 @@ bool adze_parse_u64(const char *s, uint64_t *out);
 
 /* -- files: through the context's table -- */
 const adze_fs *adze_ctx_fs(adze_ctx *ctx);
-struct adze_formats; /* decoders that need a library of their own: data/formats.h; a constant table, borrowed */
+int adze_memory_check(adze_ctx *ctx, int64_t bytes); /* ADZE_ENOMEM with a sentence when a plan wants more than the machine can give */
+struct adze_formats;                                 /* decoders that need a library of their own: data/formats.h; a constant table, borrowed */
 void adze_ctx_set_formats(adze_ctx *ctx, const struct adze_formats *formats);
 const struct adze_formats *adze_ctx_formats(const adze_ctx *ctx);                                 /* NULL: none registered */
 int adze_read_file(adze_ctx *ctx, const char *path, int64_t max_bytes, void **bytes, int64_t *n); /* bytes[n] is 0 as well; adze_free */

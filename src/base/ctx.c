@@ -170,6 +170,11 @@ size_t adze_ctx_mem_used(const adze_ctx *ctx) {
     return atomic_load(&ctx->used);
 }
 
+int64_t adze_ctx_mem_left(const adze_ctx *ctx) {
+    const size_t used = adze_ctx_mem_used(ctx);
+    return !ctx->limit ? INT64_MAX : used < ctx->limit ? (int64_t)(ctx->limit - used) : 0;
+}
+
 size_t adze_ctx_mem_peak(const adze_ctx *ctx) {
     return atomic_load(&ctx->peak);
 }

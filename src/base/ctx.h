@@ -37,7 +37,8 @@ struct adze_ctx {
 extern const adze_mem adze_mem_default;
 extern const adze_fs adze_fs_posix;
 
-int adze_cores_usable(const adze_fs *fs); /* processors this process may use: affinity and cgroup quota */
+int adze_cores_usable(const adze_fs *fs);      /* processors this process may use: affinity and cgroup quota */
+int64_t adze_memory_usable(const adze_fs *fs); /* bytes it may still take before somebody is killed; INT64_MAX when nobody says */
 bool adze_isa_parse(const char *name, adze_isa *out);
 void adze_pool_free(adze_ctx *ctx);
 

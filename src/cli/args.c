@@ -10,7 +10,7 @@ static const adze_field GLOBAL_FIELDS[] = {
     {"isa", ADZE_F_STR, 0, offsetof(cli_global, isa), sizeof(((cli_global *)0)->isa), "", 0, 0, NULL,
      "instruction set: ref, v2, v3, v4, avx512bf16, amx (default: the best)"},
     {"mem_limit", ADZE_F_STR, 0, offsetof(cli_global, mem_limit), sizeof(((cli_global *)0)->mem_limit), "", 0, 0, NULL,
-     "refuse to hold more memory than this (4G, 512M)"},
+     "refuse to hold more memory than this (4G, 512MiB); training computes values twice where that makes it fit"},
     {"reproducible", ADZE_F_BOOL, 0, offsetof(cli_global, reproducible), 0, NULL, 0, 0, NULL,
      "the same bits at every instruction set, in f32 and f64"},
     {"pin", ADZE_F_BOOL, 0, offsetof(cli_global, pin), 0, NULL, 0, 0, NULL, "bind every worker thread to one processor"},
@@ -193,6 +193,13 @@ int cli_parse_bytes(const char *text, int64_t *bytes) {
         return ADZE_EARG;
     }
     memcpy(number, text, n + 1);
+    for (size_t i = 0; i < 2 && n > 2 - i; i++) { /* "MiB" and "MB" are "M": nobody means decimal units of memory */
+        const char *const endings[] = {"iB", "B"};
+        const size_t len = strlen(endings[i]);
+        if (strcmp(number + n - len, endings[i]) == 0) {
+            number[n -= len] = 0;
+        }
+    }
     double unit = 1;
     const char *units = "KMGT", *u = strchr(units, toupper((unsigned char)number[n - 1]));
     if (u) {

@@ -7,7 +7,7 @@
 enum { BENCH_TEXT = 192 };
 
 typedef struct bench_opts {
-    int64_t batch, runs;
+    int64_t batch, runs, memory;
     double seconds;
     int32_t precision;
     bool paced, list;

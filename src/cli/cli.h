@@ -57,7 +57,7 @@ int cli_parse(cli *c, cli_args *a, int argc, const char **argv, int min_words, i
 void cli_args_free(cli *c, cli_args *a);
 bool cli_given(const cli_args *a, int table, const char *name);
 const char *cli_flag(const char *word, char *name, size_t n);        /* the option's name in its table's spelling; its value after '=', else NULL */
-int cli_parse_bytes(const char *text, int64_t *bytes);               /* "4G", "512M" */
+int cli_parse_bytes(const char *text, int64_t *bytes);               /* "4G", "512MiB" */
 int cli_usage_error(cli *c, const char *fmt, ...) ADZE_PRINTF(2, 3); /* ADZE_EARG with "see adze help CMD" */
 void cli_help(const cli_cmd *cmd, FILE *to);
 

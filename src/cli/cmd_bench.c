@@ -12,6 +12,8 @@ static const adze_field FIELDS[] = {
     {"runs", ADZE_F_I64, 0, offsetof(bench_opts, runs), 0, "7", 1, 1000, NULL, "samples at least; their median is printed"},
     {"seconds", ADZE_F_F64, 0, offsetof(bench_opts, seconds), 0, "0.2", 0, 600, NULL, "time for the samples of one work at least"},
     {"precision", ADZE_F_ENUM, 0, offsetof(bench_opts, precision), 0, "f32", 0, 0, PRECISIONS, "numbers of model and train"},
+    {"memory", ADZE_F_I64, 0, offsetof(bench_opts, memory), 0, "0", 0, 1 << 30, NULL,
+     "MiB that the values of model and train may take: they are computed twice where that is not enough; 0: no limit"},
     {"paced", ADZE_F_BOOL, 0, offsetof(bench_opts, paced), 0, NULL, 0, 0, NULL,
      "for each line 'INDEX STEPS' on stdin run that many steps of that work and print their mean seconds, the peaks beside them, operations and bytes; at "
      "the end the peak memory above the start"},
@@ -46,7 +48,7 @@ static int open_steps(cli *c, const bench_kind *k, const bench_opts *o, bench_wo
     TRY(adze_session_new(c->ctx, w->plan, w->store, "", &w->session));
     TRY(k->fill(c, w));
     w->info = adze_plan_describe(w->plan);
-    w->flops = w->flops > 0 ? w->flops : w->info.flops;
+    w->flops = w->flops > 0 ? w->flops : w->info.flops - w->info.recomputed_flops;
     w->bytes = w->bytes > 0 ? w->bytes : w->info.bytes;
     const int64_t most = INT64_C(128) << 20, touched = w->info.arena_bytes + w->info.slot_bytes + w->info.input_bytes;
     return probe_room_new(c, touched < most ? touched : most, &w->room);
@@ -174,7 +176,7 @@ static void print_result(cli *c, const bench_kind *k, const bench_opts *o, const
         if (w->items > 0) {
             printf("\"batch\":%lld,\"precision\":\"%s\",\"items_per_s\":%.2f,", (long long)o->batch, PRECISIONS[o->precision], w->items / r->seconds);
         }
-        printf("\"arena_bytes\":%lld,\"repro\":\"%s\"}\n", (long long)w->info.arena_bytes, repro);
+        printf("\"arena_bytes\":%lld,\"recomputed_flops\":%.0f,\"repro\":\"%s\"}\n", (long long)w->info.arena_bytes, w->info.recomputed_flops, repro);
         return;
     }
     printf("%10.4f %8.1f %7.1f %5.1f%% %5.1f%% ", 1000 * r->seconds, gflops, gbytes, 100 * r->peak_share, 100 * r->floor_share);

@@ -8,6 +8,7 @@ static int build(cli *c, const char *problem, const bench_opts *o, bench_work *w
     adze_store *trained = NULL;
     const adze_dtype d = o->precision == F64 ? ADZE_F64 : ADZE_F32;
     w->opts.precision = o->precision == BF16 ? ADZE_BF16 : ADZE_NONE;
+    w->opts.memory = o->memory << 20;
     w->opts.keep_packed = what == CLI_STEP_FORWARD;
     TRY(cli_load_model(c, problem, &w->model, &trained));
     if (trained) {

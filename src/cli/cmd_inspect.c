@@ -15,7 +15,7 @@ static const adze_field FIELDS[] = {
     {"batch", ADZE_F_I64, 0, offsetof(inspect_opts, batch), 0, "32", 1, 65536, NULL, "batch size"},
     {"what", ADZE_F_ENUM, 0, offsetof(inspect_opts, what), 0, "train", 0, 0, WHAT_NAMES, "which graph"},
     {"after", ADZE_F_STR, 0, offsetof(inspect_opts, after), sizeof(((inspect_opts *)0)->after), "steps", 0, 0, NULL,
-     "print after this pass: build, dead, simplify, lower, cast, fuse, kernel, order, memory, steps"},
+     "print after this pass: build, dead, simplify, lower, cast, fuse, kernel, recompute, order, memory, steps"},
     {"precision", ADZE_F_ENUM, 0, offsetof(inspect_opts, precision), 0, "full", 0, 0, PRECISIONS, "bf16: the plan of a mixed training"},
     {"time", ADZE_F_BOOL, 0, offsetof(inspect_opts, time), 0, NULL, 0, 0, NULL, "run it and print the time of every step"},
     {"trace", ADZE_F_STR, 0, offsetof(inspect_opts, trace), sizeof(((inspect_opts *)0)->trace), "", 0, 0, NULL,

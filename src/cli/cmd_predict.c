@@ -1,5 +1,6 @@
 /* adze predict: what a trained model says of pictures; needs nothing but the model file. */
 #include "cli/cli.h"
+#include "train/evaluate.h"
 
 typedef struct predict_opts {
     int64_t top;
@@ -90,49 +91,88 @@ static void print_answer(cli *c, const adze_model *m, const char *path, const ad
     adze_text_add(t, c->global.json ? "]}\n" : "\n");
 }
 
-static int predict_one(cli *c, const adze_model *m, adze_store *s, const char *path, const predict_opts *o) {
-    adze_type example;
-    uint8_t *pixels = NULL;
-    TRY(read_picture(c, m, path, o->invert, &example, &pixels));
-    adze_tensor x = {0}, probs = {0};
-    int status = adze_tensor_new(c->ctx, adze_model_input_type(m, 1, ADZE_F32), &x);
-    if (status == ADZE_OK) {
-        status = adze_preprocess_apply(adze_model_preprocess(m), &example, pixels, ADZE_F32, adze_tensor_data(&x));
+/* Pictures wait here until there are enough for a batch; the plan of a batch stays for the next one of its size. */
+enum { BATCH = 64 };
+typedef struct queue {
+    cli *c;
+    const adze_model *m;
+    adze_store *s;
+    const predict_opts *o;
+    adze_evaluator e;
+    adze_tensor x; /* (BATCH, ..) */
+    const char *paths[BATCH];
+    int64_t n;
+    int first; /* failure, which is the command's */
+} queue;
+
+static int answer(queue *q) {
+    adze_tensor x, probs = {0}, row;
+    const int64_t n = q->n;
+    q->n = 0;
+    if (n == 0) {
+        return ADZE_OK;
     }
-    if (status == ADZE_OK) {
-        status = adze_predict(c->ctx, m, s, x, &probs);
+    if (q->e.batch != n) {
+        adze_evaluator_close(&q->e);
+        TRY(adze_evaluator_open(&q->e, q->c->ctx, q->m, q->s, "", n, NULL));
     }
-    if (status == ADZE_OK) {
-        adze_text t = {.ctx = c->ctx};
-        print_answer(c, m, path, &probs, o->top, &t);
-        status = cli_print_text(c, &t);
+    TRY(adze_tensor_slice(q->c->ctx, q->x, 0, 0, n, &x));
+    TRY(adze_evaluator_predict(&q->e, &x, &probs));
+    adze_text t = {.ctx = q->c->ctx};
+    int status = ADZE_OK;
+    for (int64_t i = 0; i < n && status == ADZE_OK; i++) {
+        status = adze_tensor_slice(q->c->ctx, probs, 0, i, i + 1, &row);
+        if (status == ADZE_OK) {
+            print_answer(q->c, q->m, q->paths[i], &row, q->o->top, &t);
+        }
     }
     adze_tensor_free(&probs);
-    adze_tensor_free(&x);
-    adze_free(c->ctx, pixels);
+    return status == ADZE_OK ? cli_print_text(q->c, &t) : status;
+}
+
+static int read_next(queue *q, const char *path) {
+    adze_type example;
+    uint8_t *pixels = NULL;
+    adze_tensor x;
+    int status = read_picture(q->c, q->m, path, q->o->invert, &example, &pixels);
+    if (status == ADZE_OK && q->x.dtype == ADZE_NONE) {
+        status = adze_tensor_new(q->c->ctx, adze_model_input_type(q->m, BATCH, ADZE_F32), &q->x);
+    }
+    status = status == ADZE_OK ? adze_tensor_slice(q->c->ctx, q->x, 0, q->n, q->n + 1, &x) : status;
+    if (status == ADZE_OK) {
+        status = adze_preprocess_apply(adze_model_preprocess(q->m), &example, pixels, ADZE_F32, adze_tensor_data(&x));
+    }
+    adze_free(q->c->ctx, pixels);
     return status;
 }
 
-/* A picture that fails is told at once and the others are still answered; the first failure is the command's. */
-static int predict_next(cli *c, const adze_model *m, adze_store *s, const char *path, const predict_opts *o, int *first) {
-    int status = predict_one(c, m, s, path, o);
-    if (status == ADZE_ENOMEM || (status != ADZE_OK && ferror(stdout))) {
+/* A picture that fails is told when its turn comes and the others are still answered. */
+static int add(queue *q, const char *path) {
+    int status = read_next(q, path);
+    if (status == ADZE_OK) {
+        q->paths[q->n++] = path;
+        return q->n == BATCH ? answer(q) : ADZE_OK;
+    }
+    if (status == ADZE_ENOMEM) {
         return status; /* the next would fail alike */
     }
-    if (status != ADZE_OK) {
-        fprintf(stderr, "adze: %s\n", adze_errmsg(c->ctx));
-        *first = *first == ADZE_OK ? status : *first;
-    }
+    char message[1024];
+    snprintf(message, sizeof(message), "%s", adze_errmsg(q->c->ctx));
+    TRY(answer(q));
+    fprintf(stderr, "adze: %s\n", message);
+    q->first = q->first == ADZE_OK ? status : q->first;
     return ADZE_OK;
 }
 
-/* "-" reads file names from standard input, a line each. */
-static int predict_list(cli *c, const adze_model *m, adze_store *s, const predict_opts *o, int *first) {
+/* "-" reads file names from standard input, a line each; each is answered before the next is read, for whoever writes them may wait. */
+static int add_list(queue *q) {
     char line[4096];
+    TRY(answer(q));
     while (fgets(line, sizeof(line), stdin)) {
         line[strcspn(line, "\r\n")] = 0;
         if (line[0]) {
-            TRY(predict_next(c, m, s, line, o, first));
+            TRY(add(q, line));
+            TRY(answer(q));
         }
     }
     return ADZE_OK;
@@ -140,17 +180,20 @@ static int predict_list(cli *c, const adze_model *m, adze_store *s, const predic
 
 static int predict(cli *c, const cli_args *a, const predict_opts *o) {
     adze_model *m;
-    adze_store *s;
-    TRY(cli_load_trained(c, a->words[0], &m, &s));
+    queue q = {.c = c, .o = o};
+    TRY(cli_load_trained(c, a->words[0], &m, &q.s));
+    q.m = m;
     int status = ADZE_OK;
-    int first = ADZE_OK;
     for (int i = 1; i < a->nwords && status == ADZE_OK; i++) {
-        status = strcmp(a->words[i], "-") == 0 ? predict_list(c, m, s, o, &first) : predict_next(c, m, s, a->words[i], o, &first);
+        status = strcmp(a->words[i], "-") == 0 ? add_list(&q) : add(&q, a->words[i]);
     }
-    if (status == ADZE_OK && first != ADZE_OK) {
-        status = adze_fail(c->ctx, first, "not every picture could be read (above)");
+    status = status == ADZE_OK ? answer(&q) : status;
+    if (status == ADZE_OK && q.first != ADZE_OK) {
+        status = adze_fail(c->ctx, q.first, "not every picture could be read (above)");
     }
-    adze_store_free(s);
+    adze_evaluator_close(&q.e);
+    adze_tensor_free(&q.x);
+    adze_store_free(q.s);
     adze_model_free(m);
     return status;
 }

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 typedef struct train_opts {
@@ -49,15 +50,31 @@ typedef struct job {
 /* A signal handler can reach the trainer only through a global; the command runs one training. */
 static adze_trainer *volatile signal_trainer;
 
-static void on_signal(int sig) {
+static void on_save(int sig) {
+    (void)sig;
+    adze_trainer_request_save(signal_trainer);
+}
+
+static void on_stop(int sig) {
     static const char note[] = "\nstopping after this step (press again to abort without saving)\n";
     if (write(STDERR_FILENO, note, sizeof(note) - 1) < 0) {
         /* nobody is listening: stop all the same */
     }
     adze_trainer_request_stop(signal_trainer);
-    (void)sig;
-    signal(SIGINT, SIG_DFL); /* the next one of either kind ends the process */
+    signal(sig, SIG_DFL); /* the next one of this kind ends the process, and so does one from the keyboard */
+    signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
+}
+
+/* SIGHUP: the terminal went; SIGXCPU: the time that a batch system grants is nearly over. nohup stays in force. */
+static void set_signals(bool on) {
+    static const int stops[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU};
+    for (size_t i = 0; i < ADZE_COUNT(stops); i++) {
+        if (signal(stops[i], on ? on_stop : SIG_DFL) == SIG_IGN) {
+            signal(stops[i], SIG_IGN);
+        }
+    }
+    signal(SIGUSR1, on ? on_save : SIG_DFL);
 }
 
 /* The first update finds memory cold and is not taken; those after it are, until there are enough to read. */
@@ -116,8 +133,29 @@ static void introduce(job *j) {
     cli_progress_say(p, "model  %s  %lld params (%s)  memory %s at batch %lld", adze_model_name(j->model), (long long)adze_model_params(j->model),
                      cli_bytes(a, sizeof(a), 4.0 * (double)adze_model_params(j->model)),
                      cli_bytes(b, sizeof(b), (double)adze_trainer_memory(j->trainer)), (long long)j->o.batch);
+    const adze_plan_info info = adze_plan_describe(j->trainer->steps.grad[0].plan);
+    if (info.recomputed_steps > 0) {
+        cli_progress_say(p, "memory %lld steps are computed twice, %.0f %% more operations: values take %s, as the limit asks",
+                         (long long)info.recomputed_steps, 100 * info.recomputed_flops / (info.flops - info.recomputed_flops),
+                         cli_bytes(a, sizeof(a), (double)info.arena_bytes));
+    }
     cli_progress_say(p, "run    %s  seed %llu  %d threads  %s", j->run.path, (unsigned long long)j->o.seed, adze_ctx_threads(j->c->ctx),
                      adze_ctx_isa(j->c->ctx));
+}
+
+/* What a dry run found out, for programs. */
+static int plan_json(job *j) {
+    const adze_plan_info info = adze_plan_describe(j->trainer->steps.grad[0].plan);
+    adze_text t = {.ctx = j->c->ctx};
+    adze_text_add(&t, "{\"schema\":1,\"dry_run\":true,\"model\":");
+    adze_json_string(&t, adze_model_name(j->model));
+    adze_text_add(&t, ",\"params\":%lld,\"data\":", (long long)adze_model_params(j->model));
+    adze_json_string(&t, j->data->name);
+    adze_text_add(&t, ",\"examples\":%lld,\"classes\":%d,\"batch\":%lld,\"memory_bytes\":%lld,\"arena_bytes\":%lld,\"steps\":%lld,\"flops\":%.0f,",
+                  (long long)j->data->count, j->data->classes, (long long)j->o.batch, (long long)adze_trainer_memory(j->trainer),
+                  (long long)info.arena_bytes, (long long)info.nsteps, info.flops);
+    adze_text_add(&t, "\"recomputed_steps\":%lld,\"recomputed_flops\":%.0f}\n", (long long)info.recomputed_steps, info.recomputed_flops);
+    return cli_print_text(j->c, &t);
 }
 
 /* The trained net with the best weights, as one file that `adze predict` needs nothing else for. */
@@ -202,13 +240,11 @@ static int train(job *j, bool resume) {
     }
     introduce(j);
     signal_trainer = j->trainer;
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    set_signals(true);
     adze_stop why = ADZE_STOP_NONE;
     double start = adze_now();
     int status = adze_trainer_run(j->trainer, &why);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    set_signals(false);
     if (j->trace[0] && j->status == ADZE_OK) {
         j->status = end_profile(j);
     }
@@ -233,6 +269,25 @@ static int train(job *j, bool resume) {
     return save_result(j, why, status, adze_now() - start);
 }
 
+/* A folder is remembered by its full path: a resume may begin somewhere else. */
+static int find_data(job *j) {
+    const char *name, *doc;
+    for (int i = 0; adze_dataset_known(i, &name, &doc) == ADZE_OK; i++) {
+        if (strcmp(name, j->ro.data) == 0) {
+            return ADZE_OK;
+        }
+    }
+    adze_err_clear(j->c->ctx);
+    char *full = realpath(j->ro.data, NULL);
+    const bool fits = !full || strlen(full) < sizeof(j->ro.data);
+    if (full && fits) {
+        snprintf(j->ro.data, sizeof(j->ro.data), "%s", full);
+    }
+    free(full);
+    return fits ? ADZE_OK
+                : adze_fail(j->c->ctx, ADZE_EARG, "--data: the full path of '%s' is longer than %zu bytes", j->ro.data, sizeof(j->ro.data) - 1);
+}
+
 static int start(job *j, const train_opts *t) {
     adze_store *s = NULL;
     bool resume = t->resume[0] != 0;
@@ -246,6 +301,7 @@ static int start(job *j, const train_opts *t) {
     if (status != ADZE_OK) {
         return status;
     }
+    TRY(find_data(j));
     TRY(adze_dataset_open(j->c->ctx, j->ro.data, "train", &j->data));
     if (t->dry_run) {
         adze_callbacks none = {0};
@@ -253,7 +309,7 @@ static int start(job *j, const train_opts *t) {
         snprintf(j->run.path, sizeof(j->run.path), "(dry run)");
         TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, NULL, &none, &j->trainer));
         introduce(j);
-        return ADZE_OK;
+        return j->c->global.json ? plan_json(j) : ADZE_OK;
     }
     if (!resume) { /* what a trainer refuses is told before a folder is made */
         adze_callbacks none = {0};

@@ -22,7 +22,7 @@ typedef struct adze_gnode {
     int32_t first;    /* value id of output 0; the others follow */
     adze_type *types; /* of the outputs */
     int32_t region;   /* 0: none */
-    bool dead;        /* passes only */
+    bool dead, again; /* passes only; again: computes a value once more */
 } adze_gnode;
 
 typedef struct adze_gval {

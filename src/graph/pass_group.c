@@ -109,7 +109,7 @@ static bool may_join(const former *f, int32_t step, int64_t batch) {
     if (batch != f->batch || f->touch[step] & TOUCHES_TAINT) {
         return false;
     }
-    bool related = serves_reader(f, step, batch);
+    bool related = n->again /* it is computed for those that come next */ || serves_reader(f, step, batch);
     for (int i = 0; i < n->nin; i++) {
         const int32_t root = w->layout[n->in[i]].root;
         if (made_inside(f, n->in[i])) {

@@ -139,6 +139,10 @@ static int choose_order(adze_sched *s) {
         s->how = ADZE_POLICY_RANDOM;
         s->rng = adze_rng_make(w->opts->random_order, 0);
         status = keep_best(s, &live, &best);
+    } else if (w->quick) {
+        s->how = ADZE_POLICY_PRIORITY;
+        status = adze_sched_depth_first(s);
+        status = status == ADZE_OK ? keep_best(s, &live, &best) : status;
     } else {
         status = try_all(s, &live, &best);
     }

@@ -110,7 +110,7 @@ static int make_constants(builder *b, int64_t bytes) {
     return ADZE_OK;
 }
 
-static adze_cost cost_of(const adze_sig *s) {
+adze_cost adze_sig_cost(const adze_sig *s) {
     if (s->op->cost) {
         return s->op->cost(s);
     }
@@ -153,7 +153,7 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     adze_type types[ADZE_MAX_IN];
     adze_sig sig = adze_node_sig(w->g, n, types);
     adze_pstep *s = &p->steps[p->nsteps++];
-    adze_cost cost = cost_of(&sig);
+    adze_cost cost = adze_sig_cost(&sig);
     double trips = (double)adze_trips_of(w->g, n->region);
     *s = (adze_pstep){.op = n->op, .kernel = w->kernel[w->order[t]], .nin = n->nin, .nout = n->nout, .region = n->region, .view = p->nviews};
     s->name = keep(b, n->name);
@@ -167,6 +167,8 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     s->follows = w->g->regions[n->region].kind == ADZE_REGION_TAIL && t > 0 && w->g->nodes[w->order[t - 1]].region == n->region;
     p->flops += s->flops * trips;
     p->bytes += s->bytes * trips;
+    p->nagain += n->again;
+    p->again_flops += n->again ? s->flops : 0;
     const bool group = w->g->regions[n->region].kind == ADZE_REGION_GROUP, sums = group && adze_group_sums(w, w->order[t]);
     for (int k = 0; k < n->nin; k++) {
         add_view(b, n->in[k], group && adze_kernel_sliced(s->kernel, k));

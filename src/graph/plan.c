@@ -2,7 +2,8 @@
 #include "plan_internal.h"
 
 const char *adze_pass_name(adze_pass p) {
-    static const char *const NAMES[ADZE_NPASSES] = {"build", "dead", "simplify", "lower", "cast", "fuse", "kernel", "order", "memory", "steps"};
+    static const char *const NAMES[ADZE_NPASSES] = {"build",  "dead",      "simplify", "lower",  "cast", "fuse",
+                                                    "kernel", "recompute", "order",    "memory", "steps"};
     return (int)p >= 0 && p < ADZE_NPASSES ? NAMES[p] : "unknown";
 }
 
@@ -82,16 +83,20 @@ static int fuse(adze_work *w) {
     return w->opts && w->opts->no_simplify ? ADZE_OK : adze_pass_fuse(w);
 }
 
+/* The pass "recompute" has laid the plan out already when it had to. */
+static int order(adze_work *w) {
+    return w->order ? ADZE_OK : adze_pass_order(w);
+}
+
+static int memory(adze_work *w) {
+    return w->live.blocks ? ADZE_OK : adze_pass_memory(w);
+}
+
 static int run_passes(adze_work *w, adze_plan *p) {
     int (*const passes[])(adze_work *) = {
-        [ADZE_PASS_DEAD] = adze_pass_dead,
-        [ADZE_PASS_SIMPLIFY] = simplify,
-        [ADZE_PASS_LOWER] = adze_pass_lower,
-        [ADZE_PASS_CAST] = adze_pass_cast,
-        [ADZE_PASS_FUSE] = fuse,
-        [ADZE_PASS_KERNEL] = adze_pass_kernel,
-        [ADZE_PASS_ORDER] = adze_pass_order,
-        [ADZE_PASS_MEMORY] = adze_pass_memory,
+        [ADZE_PASS_DEAD] = adze_pass_dead,           [ADZE_PASS_SIMPLIFY] = simplify, [ADZE_PASS_LOWER] = adze_pass_lower,
+        [ADZE_PASS_CAST] = adze_pass_cast,           [ADZE_PASS_FUSE] = fuse,         [ADZE_PASS_KERNEL] = adze_pass_kernel,
+        [ADZE_PASS_RECOMPUTE] = adze_pass_recompute, [ADZE_PASS_ORDER] = order,       [ADZE_PASS_MEMORY] = memory,
     };
     TRY(show(w, ADZE_PASS_BUILD, NULL));
     for (int i = ADZE_PASS_DEAD; i <= ADZE_PASS_MEMORY; i++) {
@@ -176,6 +181,8 @@ adze_plan_info adze_plan_describe(const adze_plan *p) {
                             .packed_bytes = p->packed_bytes,
                             .slot_bytes = p->slot_bytes,
                             .input_bytes = p->input_bytes,
+                            .recomputed_steps = p->nagain,
+                            .recomputed_flops = p->again_flops,
                             .flops = p->flops,
                             .bytes = p->bytes};
 }

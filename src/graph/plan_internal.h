@@ -59,6 +59,7 @@ typedef struct adze_work {
     int32_t *before, nbefore, cap_before; /* pairs of node ids (reader, writer): the reader comes first */
     adze_live live;
     int64_t arena;
+    bool quick; /* the order pass makes one order instead of searching */
 } adze_work;
 
 int adze_work_room(adze_work *w); /* the arrays by node and by value reach every node and value */
@@ -72,6 +73,7 @@ bool adze_view_dense(const adze_view *v);
 /* Bytes of the leaves' parts of a sum over the batch in a group, 0 for any other step; leaf: bytes of one. They follow the step's scratch. */
 int64_t adze_step_partials(const adze_work *w, int32_t node, int64_t *leaf);
 bool adze_step_packed(const adze_work *w, int32_t node); /* opts->keep_packed: what the step prepares depends on slots and constants alone */
+adze_cost adze_sig_cost(const adze_sig *s);
 size_t adze_step_scratch(const adze_work *w, int32_t node);
 int64_t adze_trips_of(const adze_graph *g, int32_t region);
 
@@ -85,9 +87,10 @@ int adze_pass_lower(adze_work *w);
 int adze_pass_cast(adze_work *w);
 int adze_pass_fuse(adze_work *w);
 int adze_pass_kernel(adze_work *w);
-int adze_pass_group(adze_work *w); /* called by the order pass, once what reads before what is known */
-int adze_pass_tail(adze_work *w);  /* likewise, once there are groups */
-int adze_find_kept(adze_work *w);  /* likewise, when the regions are final */
+int adze_pass_recompute(adze_work *w); /* where it has to, it runs the next two as well */
+int adze_pass_group(adze_work *w);     /* called by the order pass, once what reads before what is known */
+int adze_pass_tail(adze_work *w);      /* likewise, once there are groups */
+int adze_find_kept(adze_work *w);      /* likewise, when the regions are final */
 int adze_pass_order(adze_work *w);
 int adze_pass_memory(adze_work *w);
 int adze_pass_steps(adze_work *w, adze_plan *p);
@@ -161,6 +164,8 @@ struct adze_plan {
     int32_t *poison;    /* block indices */
     int32_t nsteps, nviews, ninputs, noutputs, nslots, nregions, nblocks;
     int64_t arena_bytes, live_bytes, input_bytes, slot_bytes, local_bytes, scratch_bytes, packed_bytes;
+    int32_t nagain;     /* steps that compute a value once more */
+    double again_flops; /* their operations */
     double flops, bytes;
     adze_tensor constants; /* u8, or zeroed */
     bool poisoned;

@@ -75,7 +75,11 @@ static int bind(adze_session *s, const char *prefix) {
         return ADZE_ENOMEM;
     }
     TRY(bind_slots(s, prefix));
-    TRY(new_bytes(s->ctx, p->arena_bytes, &s->arena));
+    const bool own = s->arena.dtype == ADZE_NONE;
+    TRY(adze_memory_check(s->ctx, (own ? p->arena_bytes : 0) + p->input_bytes + p->local_bytes * s->threads + p->packed_bytes));
+    if (own) {
+        TRY(new_bytes(s->ctx, p->arena_bytes, &s->arena));
+    }
     TRY(new_bytes(s->ctx, p->input_bytes, &s->inputs));
     TRY(new_bytes(s->ctx, p->local_bytes * s->threads, &s->local));
     TRY(new_bytes(s->ctx, p->packed_bytes, &s->packed));
@@ -96,7 +100,15 @@ static int bind(adze_session *s, const char *prefix) {
 }
 
 int adze_session_new(adze_ctx *ctx, const adze_plan *p, adze_store *store, const char *prefix, adze_session **out) {
+    return adze_session_new_in(ctx, p, store, prefix, (adze_tensor){0}, out);
+}
+
+int adze_session_new_in(adze_ctx *ctx, const adze_plan *p, adze_store *store, const char *prefix, adze_tensor arena, adze_session **out) {
     *out = NULL;
+    const adze_type have = adze_tensor_type(&arena);
+    if (arena.dtype != ADZE_NONE && (arena.dtype != ADZE_U8 || adze_type_bytes(&have) < p->arena_bytes)) {
+        return adze_fail(ctx, ADZE_EARG, "the arena that is given must be %lld bytes (u8) at least", (long long)p->arena_bytes);
+    }
     adze_session *s = adze_alloc(ctx, 1, sizeof *s);
     if (!s) {
         return ADZE_ENOMEM;
@@ -105,6 +117,7 @@ int adze_session_new(adze_ctx *ctx, const adze_plan *p, adze_store *store, const
     s->p = p;
     s->store = store;
     s->threads = adze_ctx_threads(ctx);
+    s->arena = arena.dtype == ADZE_NONE ? arena : adze_tensor_ref(arena);
     int status = bind(s, prefix);
     if (status != ADZE_OK) {
         adze_session_free(s);

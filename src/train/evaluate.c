@@ -92,7 +92,7 @@ static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_op
     return adze_output(g, "y", y);
 }
 
-int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch,
+int adze_evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
                         const adze_train_opts *o) {
     *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .probabilities = adze_model_ends_in_softmax(m)};
     if (batch < 1) {
@@ -106,12 +106,21 @@ int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, a
         st = adze_compile(g, &opts, &e->plan);
     }
     adze_graph_free(g);
-    TRY(st);
-    TRY(adze_session_new(ctx, e->plan, s, prefix, &e->session));
+    return st;
+}
+
+int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, adze_tensor arena) {
+    TRY(adze_session_new_in(e->ctx, e->plan, s, prefix, arena, &e->session));
     TRY(adze_session_input(e->session, "x", &e->x));
     TRY(adze_session_input(e->session, "label", &e->label));
     TRY(adze_session_output(e->session, "loss", &e->loss));
     return adze_session_output(e->session, "y", &e->y);
+}
+
+int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch,
+                        const adze_train_opts *o) {
+    TRY(adze_evaluator_plan(e, ctx, m, s, prefix, batch, o));
+    return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
 }
 
 void adze_evaluator_close(adze_evaluator *e) {
@@ -235,7 +244,7 @@ static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor 
     return ADZE_OK;
 }
 
-static int predict_run(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs) {
+int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs) {
     const int64_t dims[2] = {x->dims[0], e->classes};
     double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
     if (scores == NULL) {
@@ -264,7 +273,7 @@ int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor 
     }
     int st = adze_evaluator_open(&e, ctx, m, s, "", x.dims[0] < PREDICT_BATCH ? x.dims[0] : PREDICT_BATCH, NULL);
     if (st == ADZE_OK) {
-        st = predict_run(&e, &x, probs);
+        st = adze_evaluator_predict(&e, &x, probs);
     }
     adze_evaluator_close(&e);
     if (st != ADZE_OK) {

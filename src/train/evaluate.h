@@ -15,11 +15,17 @@ typedef struct adze_evaluator {
     adze_tensor x, label, loss, y;
 } adze_evaluator;
 
-/* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. */
+/* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. `open` is `plan` and `bind` with an arena of its
+ * own. */
+int adze_evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
+                        const adze_train_opts *o);
+int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, adze_tensor arena);
 int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch,
                         const adze_train_opts *o);
 void adze_evaluator_close(adze_evaluator *e);
 int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out);
+
+int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs); /* x (n, ..); probs (n, classes): new */
 
 /* The row of y (.., classes) as double. */
 void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double *out);

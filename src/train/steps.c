@@ -128,7 +128,7 @@ static int update_build(adze_steps *s, adze_graph *g) {
 }
 
 static int update_bind(adze_steps *s) {
-    TRY(adze_session_new(s->ctx, s->update_plan, s->store, "", &s->update));
+    TRY(adze_session_new_in(s->ctx, s->update_plan, s->store, "", s->arena, &s->update));
     TRY(adze_session_input(s->update, "lr", &s->lr));
     if (wants_v(s->o)) {
         TRY(adze_session_input(s->update, "t", &s->t));
@@ -150,8 +150,7 @@ int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_stor
         st = adze_compile(g, NULL, &s->update_plan);
     }
     adze_graph_free(g);
-    TRY(st);
-    return update_bind(s);
+    return st;
 }
 
 void adze_steps_close(adze_steps *s) {
@@ -161,6 +160,7 @@ void adze_steps_close(adze_steps *s) {
     }
     adze_session_free(s->update);
     adze_plan_free(s->update_plan);
+    adze_tensor_free(&s->arena);
     adze_free(s->ctx, s->params);
     adze_free(s->ctx, s->grads);
     adze_free(s->ctx, s->state);
@@ -202,7 +202,7 @@ static int grad_write(adze_steps *s, adze_graph *g, adze_val total, bool later, 
     return adze_graph_status(g);
 }
 
-static int grad_compile(adze_steps *s, adze_grad_plan *p) {
+static int grad_compile(adze_steps *s, int64_t memory, adze_grad_plan *p) {
     adze_graph *g = NULL;
     adze_val total = {0}, *w = adze_alloc(s->ctx, s->nparams, 2 * sizeof *w);
     if (w == NULL) {
@@ -216,7 +216,7 @@ static int grad_compile(adze_steps *s, adze_grad_plan *p) {
         st = grad_write(s, g, total, p->later, w, w + s->nparams);
     }
     if (st == ADZE_OK) {
-        const adze_compile_opts opts = {.size = sizeof opts, .precision = adze_train_precision(s->o)};
+        const adze_compile_opts opts = {.size = sizeof opts, .precision = adze_train_precision(s->o), .memory = memory};
         st = adze_compile(g, &opts, &p->plan);
     }
     adze_graph_free(g);
@@ -225,7 +225,7 @@ static int grad_compile(adze_steps *s, adze_grad_plan *p) {
 }
 
 static int grad_bind(adze_steps *s, adze_grad_plan *p) {
-    TRY(adze_session_new(s->ctx, p->plan, s->store, "", &p->session));
+    TRY(adze_session_new_in(s->ctx, p->plan, s->store, "", s->arena, &p->session));
     TRY(adze_session_input(p->session, "x", &p->x));
     TRY(adze_session_input(p->session, "label", &p->label));
     TRY(adze_session_input(p->session, "weight", &p->weight));
@@ -233,29 +233,58 @@ static int grad_bind(adze_steps *s, adze_grad_plan *p) {
     return adze_session_output(p->session, "y", &p->y);
 }
 
-int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out) {
+static adze_grad_plan *find_grad(adze_steps *s, int64_t batch, bool later) {
     for (int i = 0; i < s->ngrad; i++) {
         if (s->grad[i].batch == batch && s->grad[i].later == later) {
-            *out = &s->grad[i];
-            return ADZE_OK;
+            return &s->grad[i];
         }
+    }
+    return NULL;
+}
+
+int adze_steps_plan(adze_steps *s, int64_t batch, bool later) {
+    if (find_grad(s, batch, later)) {
+        return ADZE_OK;
     }
     if (s->ngrad == ADZE_STEPS_MAX) {
         return adze_fail(s->ctx, ADZE_EBUG, "a training asks for more than %d sizes of batches", ADZE_STEPS_MAX);
     }
-    adze_grad_plan p = {.batch = batch, .later = later};
-    int st = grad_compile(s, &p);
-    if (st == ADZE_OK) {
-        st = grad_bind(s, &p);
+    adze_grad_plan *p = &s->grad[s->ngrad++];
+    *p = (adze_grad_plan){.batch = batch, .later = later};
+    return grad_compile(s, 0, p);
+}
+
+int adze_steps_shrink(adze_steps *s, int64_t memory) {
+    for (int i = 0; i < s->ngrad; i++) {
+        adze_grad_plan *p = &s->grad[i];
+        if (adze_plan_describe(p->plan).arena_bytes > memory) {
+            adze_plan_free(p->plan);
+            p->plan = NULL;
+            TRY(grad_compile(s, memory, p));
+        }
     }
-    if (st != ADZE_OK) {
-        adze_session_free(p.session);
-        adze_plan_free(p.plan);
-        return st;
-    }
-    s->grad[s->ngrad] = p;
-    *out = &s->grad[s->ngrad++];
     return ADZE_OK;
+}
+
+int adze_steps_bind(adze_steps *s, int64_t arena) {
+    const int64_t update = adze_plan_describe(s->update_plan).arena_bytes;
+    arena = update > arena ? update : arena;
+    for (int i = 0; i < s->ngrad; i++) {
+        const int64_t bytes = adze_plan_describe(s->grad[i].plan).arena_bytes;
+        arena = bytes > arena ? bytes : arena;
+    }
+    arena = arena > 0 ? arena : 1;
+    TRY(adze_memory_check(s->ctx, arena));
+    TRY(adze_tensor_new(s->ctx, adze_type_make(ADZE_U8, 1, &arena), &s->arena));
+    for (int i = 0; i < s->ngrad; i++) {
+        TRY(grad_bind(s, &s->grad[i]));
+    }
+    return update_bind(s);
+}
+
+int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out) {
+    *out = find_grad(s, batch, later);
+    return *out ? ADZE_OK : adze_fail(s->ctx, ADZE_EBUG, "no plan was made for a batch of %lld", (long long)batch);
 }
 
 /* -- the norm --------------------------------------------------------------------------------------------------------------------------------------
@@ -352,12 +381,15 @@ int adze_steps_forget(adze_steps *s) {
     return ADZE_OK;
 }
 
+static int64_t beside_arena(const adze_steps *s, const adze_plan *p) {
+    const adze_plan_info info = adze_plan_describe(p);
+    return info.packed_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
+}
+
 int64_t adze_steps_memory(const adze_steps *s) {
-    int64_t sum = 0;
+    int64_t sum = beside_arena(s, s->update_plan);
     for (int i = 0; i < s->ngrad; i++) {
-        adze_plan_info info = adze_plan_describe(s->grad[i].plan);
-        sum += info.arena_bytes + info.packed_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
+        sum += beside_arena(s, s->grad[i].plan);
     }
-    adze_plan_info info = adze_plan_describe(s->update_plan);
-    return sum + info.arena_bytes + info.packed_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(s->ctx);
+    return sum;
 }

@@ -26,6 +26,7 @@ typedef struct adze_steps {
     int ngrad;
     adze_plan *update_plan;
     adze_session *update;
+    adze_tensor arena;       /* of all sessions: they run in turn */
     adze_tensor lr, t, clip; /* inputs of update; zeroed when it has none of that name */
     double *partial;         /* of the gradient norm: one sum for each chunk */
     int64_t nchunks;
@@ -34,16 +35,20 @@ typedef struct adze_steps {
     char *backup; /* their bytes before the step */
 } adze_steps;
 
-/* The model's slots are in the store already. Adds gradient and optimiser slots and compiles the update plan. */
+/* The model's slots are in the store already. Adds gradient and optimiser slots and compiles the update plan. Then the grad plans are compiled, made
+ * smaller where they must be, and all bound. */
 int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o);
 void adze_steps_close(adze_steps *s);
-int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* compiled on first use */
+int adze_steps_plan(adze_steps *s, int64_t batch, bool later);
+int adze_steps_shrink(adze_steps *s, int64_t memory); /* bytes that a grad plan's values may take: those with more compute some of them twice */
+int adze_steps_bind(adze_steps *s, int64_t arena);    /* arena: bytes that somebody else wants of s->arena; 0: nobody */
+int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* one that was compiled */
 int adze_steps_norm(adze_steps *s, double *norm); /* of the gradients, after clip_value; not finite when any of them is not */
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
-int adze_steps_keep(adze_steps *s);    /* remembers the slots that a grad run changes */
-int adze_steps_restore(adze_steps *s); /* puts them back: a failed step changes nothing */
-int adze_steps_forget(adze_steps *s);  /* zeroes the gradients */
-int64_t adze_steps_memory(const adze_steps *s);
+int adze_steps_keep(adze_steps *s);             /* remembers the slots that a grad run changes */
+int adze_steps_restore(adze_steps *s);          /* puts them back: a failed step changes nothing */
+int adze_steps_forget(adze_steps *s);           /* zeroes the gradients */
+int64_t adze_steps_memory(const adze_steps *s); /* bytes of the sessions beside the arena */
 
 /* The loss per example (N) that the options ask for: y (N, C), label i64 (N). */
 int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val label, adze_val *loss);

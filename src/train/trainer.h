@@ -27,7 +27,7 @@ struct adze_trainer {
     char *dir; /* NULL: no checkpoints */
     bool resumed;
     bool unsaved; /* an epoch ended, but its checkpoint failed: the next run begins with it */
-    atomic_int stop_requested;
+    atomic_int stop_requested, save_requested;
     adze_store *store;
     adze_steps steps;
     adze_evaluator eval;

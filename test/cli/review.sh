@@ -34,9 +34,15 @@ idx() { # idx NAME COUNT
         printf '%b' "\\0$c" >> "data/$1-labels-idx1-ubyte"
     done
 }
-mkdir data
+mkdir data pictures
 idx train 40
 idx t10k 40
+for part in train t10k; do # 100 pictures of 32x32 in three colours
+    printf '\0\0\10\4\0\0\0\144\0\0\0\40\0\0\0\40\0\0\0\3' > pictures/$part-images-idx3-ubyte
+    seq 60000 | head -c 307200 >> pictures/$part-images-idx3-ubyte
+    printf '\0\0\10\1\0\0\0\144' > pictures/$part-labels-idx1-ubyte
+    for i in $(seq 10); do printf '\0\1\2\3\4\5\6\7\10\11' >> pictures/$part-labels-idx1-ubyte; done
+done
 printf 'name: ../../up\ninput: [4, 4, 1]\nlayers:\n  - {type: flatten, name: f}\n  - {type: dense, name: d, units: 2}\n' > net.yaml
 
 # Options that shape the context count in each of their spellings.
@@ -86,6 +92,50 @@ expect 0 '' "$adze" train --resume "$run" --epochs 3 --quiet
 [ "$(grep -c '^{.*}$' "$run/metrics.jsonl")" -eq 3 ] || fail "metrics.jsonl after a resume: $(cat "$run/metrics.jsonl")"
 expect 0 '' "$adze" train --resume "$run" --quiet
 grep -q '^epochs: 3$' "$run/config.yaml" || fail "config.yaml does not hold the new number of epochs"
+
+# A dry run answers programs too.
+expect 0 '"dry_run":true' "$adze" train net.yaml "${train[@]}" --dry-run --json
+
+# A data folder is found again from wherever the run is resumed.
+mkdir elsewhere
+expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 1 --out far
+(cd elsewhere && expect 0 '' "$adze" train --resume ../far --epochs 2 --quiet; exit $bad) || bad=1
+
+# Pictures are answered in their order, whether they fill a batch or not, and one that fails does not silence the others.
+for i in 0 1 2 3; do
+    "$adze" data picture data --index $i --out p$i.png > /dev/null || fail 'no picture'
+done
+many=$(for i in $(seq 70); do echo p$((i % 4)).png; done)
+expect 0 '' "$adze" predict far/model.safetensors $many
+[ "$(cut -d: -f1 out.txt)" = "$many" ] || fail "70 pictures were answered out of order"
+for p in p0 p1 p2 p3; do
+    one=$("$adze" predict far/model.safetensors $p.png)
+    [ "$(grep -cF "$one" out.txt)" -ge 17 ] || fail "$p.png alone: $one; among others: $(grep $p out.txt | head -1)"
+done
+expect 3 'p1.png: ' "$adze" predict far/model.safetensors p0.png net.yaml p1.png
+
+# SIGUSR1 saves and goes on; what would end the process ends it with a checkpoint.
+for s in HUP XCPU TERM; do
+    "$adze" train net.yaml "${train[@]}" --epochs 1000000 --out sig$s > sig.txt 2>&1 &
+    pid=$!
+    for _ in $(seq 200); do
+        [ -e sig$s/ckpt/last ] && break
+        sleep 0.05
+    done
+    kill -USR1 $pid
+    sleep 0.1
+    kill -0 $pid 2> /dev/null || fail "SIGUSR1 ended the training: $(cat sig.txt)"
+    kill -$s $pid
+    wait $pid
+    [ $? -eq 5 ] || fail "SIG$s: $(cat sig.txt)"
+    grep -q 'interrupted; saved' sig.txt || fail "SIG$s said: $(cat sig.txt)"
+done
+
+# A memory limit changes no bit, and says so when it cannot be kept.
+expect 0 '' "$adze" train resnet20 --data pictures --val-count 20 --batch 80 --epochs 1 --out whole --quiet
+expect 0 'computed twice' "$adze" train resnet20 --data pictures --val-count 20 --batch 80 --epochs 1 --out part --mem-limit 110MiB --progress plain
+cmp whole/model.safetensors part/model.safetensors || fail 'a memory limit changed the weights'
+expect 6 'the least that it can be brought to' "$adze" train resnet20 --data pictures --val-count 20 --batch 80 --out none --mem-limit 60M
 
 [ $bad -eq 0 ] && echo "all of the review's faults stay mended"
 exit $bad
