@@ -185,7 +185,7 @@ static int cast_all(caster *c, int32_t nnodes) {
         const cast_kind kind = kind_of(c->w, n);
         c->kind[i] = (uint8_t)kind;
         const bool sums = strcmp(n->op->name, "conv_dw") == 0;
-        if (kind == CAST_KEPT && !sums) {
+        if (kind == CAST_KEPT && strcmp(n->op->name, "conv") == 0) { /* is stored; what conv_dx gives is read at once */
             c->rounded[n->first] = true;
         }
         for (int k = 0; k < n->nin; k++) {

@@ -87,11 +87,12 @@ static const pair PAIRS[] = {
     {ADZE_CHAIN_norm_add, ADZE_CHAIN_relu, 0, ADZE_CHAIN_norm_add_relu},
     {ADZE_CHAIN_norm, ADZE_CHAIN_fma, 2, ADZE_CHAIN_norm_grad},
     {ADZE_CHAIN_add, ADZE_CHAIN_relu, 0, ADZE_CHAIN_add_relu},
+    {ADZE_CHAIN_add, ADZE_CHAIN_relu_grad, 0, ADZE_CHAIN_add_gate},
 };
 
 static bool join(adze_chain_attrs *c, int at, const pair *p) {
     adze_chain_ins *outer = &c->ins[at];
-    if (outer->code != p->outer || outer->arg[p->at] < ADZE_CHAIN_IN) {
+    if (outer->narrow || outer->code != p->outer || outer->arg[p->at] < ADZE_CHAIN_IN) {
         return false;
     }
     const int value = outer->arg[p->at];
@@ -108,6 +109,41 @@ static bool join(adze_chain_attrs *c, int at, const pair *p) {
     }
     *outer = both;
     remove_ins(c, value - ADZE_CHAIN_IN);
+    return true;
+}
+
+/* The code of a line that does the same and takes bf16; -1 when there is none. */
+static int narrow_code(int code) {
+    return code == ADZE_CHAIN_add ? ADZE_CHAIN_plus : code == ADZE_CHAIN_relu_grad ? ADZE_CHAIN_gate : code >= ADZE_CHAIN_fma ? code : -1;
+}
+
+/* Takes the conversions of arguments and of the result into instruction `at`. */
+static bool join_casts(adze_chain_attrs *c, int at) {
+    adze_chain_ins *x = &c->ins[at];
+    const int code = narrow_code(x->code);
+    for (int k = 0; k < x->nargs && code >= 0; k++) {
+        const int value = x->arg[k];
+        if (value < ADZE_CHAIN_IN || c->ins[value - ADZE_CHAIN_IN].code != ADZE_CHAIN_from_bf16 || uses(c, value) != 1) {
+            continue;
+        }
+        x->code = (uint8_t)code;
+        x->narrow = (uint8_t)(x->narrow | 1u << k);
+        x->arg[k] = c->ins[value - ADZE_CHAIN_IN].arg[0];
+        remove_ins(c, value - ADZE_CHAIN_IN);
+        return true;
+    }
+    if (x->code != ADZE_CHAIN_to_bf16 || x->arg[0] < ADZE_CHAIN_IN || uses(c, x->arg[0]) != 1) {
+        return false;
+    }
+    const int inner = x->arg[0] - ADZE_CHAIN_IN, wide = narrow_code(c->ins[inner].code);
+    if (wide < 0 || c->ins[inner].dtype != ADZE_F32) {
+        return false;
+    }
+    *x = c->ins[inner];
+    x->code = (uint8_t)wide;
+    x->dtype = ADZE_BF16;
+    x->narrow = (uint8_t)(x->narrow | 1u << ADZE_CHAIN_ARGS);
+    remove_ins(c, inner);
     return true;
 }
 
@@ -155,16 +191,23 @@ void adze_chain_seal(adze_chain_attrs *c) {
                 again = join(c, i, &PAIRS[p]);
             }
         }
+        for (int i = 0; i < c->nins && !again; i++) { /* once no pair is left */
+            again = join_casts(c, i);
+        }
     }
     choose_rooms(c);
     size_t used = 0;
     c->text[0] = 0;
-    for (int i = 0; i < c->nins && used + 16 < sizeof c->text; i++) {
+    for (int i = 0; i < c->nins && used + 24 < sizeof c->text; i++) {
         const size_t n = strlen(NAMES[c->ins[i].code]);
         c->text[used] = ' ';
         used += i > 0;
         memcpy(c->text + used, NAMES[c->ins[i].code], n + 1);
         used += n;
+        if (c->ins[i].narrow) {
+            memcpy(c->text + used, ".bf16", 6);
+            used += 5;
+        }
     }
 }
 

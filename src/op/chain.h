@@ -21,8 +21,11 @@
 #define ADZE_CHAIN_COMPARE(X) X(eq) X(ne) X(lt) X(le) X(gt) X(ge)
 #define ADZE_CHAIN_CAST(X) X(from_bool) X(from_u8) X(from_i32) X(from_i64) X(from_bf16) X(to_bf16)
 /* fma: a b + c, rounded once, which only the compiler's own formulas ask for. The others are two or three of the above in one loop:
- * norm (x, m, a, b): (x - m) a + b; norm_add (.., r): + r; norm_grad (x, m, q, o, p, dy): p dy + ((x - m) q + o). */
-#define ADZE_CHAIN_MORE(X) X(where) X(fma) X(add_relu) X(norm) X(norm_relu) X(norm_add) X(norm_add_relu) X(norm_grad)
+ * norm (x, m, a, b): (x - m) a + b; norm_add (.., r): + r; norm_grad (x, m, q, o, p, dy): p dy + ((x - m) q + o); add_gate (a, b, c): relu_grad(a +
+ * b, c). From fma on lines may read and write bf16; same, plus and gate are x, add and relu_grad as such lines. */
+#define ADZE_CHAIN_MORE(X)                                                                                                                           \
+    X(where)                                                                                                                                         \
+    X(fma) X(add_relu) X(norm) X(norm_relu) X(norm_add) X(norm_add_relu) X(norm_grad) X(add_gate) X(same) X(plus) X(gate)
 #define ADZE_CHAIN_CODES(X) ADZE_CHAIN_UNARY(X) ADZE_CHAIN_BINARY(X) ADZE_CHAIN_COMPARE(X) ADZE_CHAIN_CAST(X) ADZE_CHAIN_MORE(X)
 
 typedef enum adze_chain_code {
@@ -39,7 +42,8 @@ typedef struct adze_chain_ins {
     uint8_t code, dtype, nargs; /* dtype: of the result */
     int8_t room;                /* where the result goes: a buffer, or -1 - k: output k */
     uint8_t arg[ADZE_CHAIN_ARGS];
-    double p, q; /* of scale: a, b; of clip: lo, hi */
+    uint8_t narrow; /* bit k: argument k is bf16 to be widened; bit ADZE_CHAIN_ARGS: the result is rounded to bf16 */
+    double p, q;    /* of scale: a, b; of clip: lo, hi */
 } adze_chain_ins;
 
 typedef struct adze_chain_attrs {
