@@ -124,6 +124,15 @@ static bool may_join(const former *f, int32_t step, int64_t batch) {
     return related;
 }
 
+/* No reader of the step could be in a group with it: it would only break the open one. */
+static bool is_alone(const former *f, int32_t step) {
+    bool alone = true;
+    for (int32_t e = f->s.head[step]; e < f->s.head[step + 1] && alone; e++) {
+        alone = batch_of(f->w, f->s.node[f->s.to[e]]) == 0;
+    }
+    return alone;
+}
+
 static void join(former *f, int32_t step) {
     const adze_work *w = f->w;
     const adze_gnode *n = &w->g->nodes[f->s.node[step]];
@@ -160,10 +169,12 @@ static int form(former *f) {
     for (int32_t t = 0; t < f->s.n; t++) {
         const int32_t step = f->s.step_of[f->s.out[t]];
         const int64_t batch = batch_of(w, f->s.out[t]);
-        if (f->n > 0 && batch > 0 && !may_join(f, step, batch)) {
+        const bool stays_out = f->n > 0 && batch > 0 && !may_join(f, step, batch);
+        const bool alone = stays_out && is_alone(f, step);
+        if (stays_out && !alone) {
             TRY(close_group(f));
         }
-        if (batch > 0) {
+        if (batch > 0 && !alone) {
             f->batch = batch;
             join(f, step);
         }
