@@ -175,14 +175,14 @@ enum { POOL = 40, NTHREADS = 3 };
 
 typedef struct maps { /* a random graph of maps: the same for the same seed */
     adze_graph *g;
-    adze_val pool[POOL], conditions[POOL];
+    adze_val pool[POOL], conditions[POOL], vector;
     int n, nconditions;
 } maps;
 
 static adze_val any_map(maps *m, adze_rng *r) {
     adze_graph *g = m->g;
     const adze_val a = m->pool[adze_rng_below(r, (uint32_t)m->n)], b = m->pool[adze_rng_below(r, (uint32_t)m->n)];
-    switch (adze_rng_below(r, 16)) {
+    switch (adze_rng_below(r, 19)) {
     case 0:
         return adze_add(g, a, b);
     case 1:
@@ -214,6 +214,13 @@ static adze_val any_map(maps *m, adze_rng *r) {
         return m->nconditions ? adze_mul(g, a, adze_cast(g, m->conditions[m->nconditions - 1], adze_val_type(g, a).dtype)) : a;
     case 14: /* something that no chain holds lies between two maps */
         return adze_add(g, a, adze_mean(g, b, (int[]){-1}, 1, true));
+    case 15: {
+        adze_val mean, var;
+        return adze_batchnorm(g, a, m->vector, m->vector, 1e-3, &mean, &var);
+    }
+    case 16:
+    case 17: /* through 16 bits */
+        return adze_val_type(g, a).dtype == ADZE_F32 ? adze_cast(g, adze_cast(g, a, ADZE_BF16), ADZE_F32) : a;
     default:
         return adze_mul(g, a, adze_square(g, b));
     }
@@ -230,7 +237,8 @@ static void build_maps(maps *m, adze_ctx *ctx, uint64_t seed, adze_dtype d, doub
     assert_int_equal(adze_graph_new(ctx, &m->g), ADZE_OK);
     m->pool[m->n++] = adze_input(m->g, "x0", full);
     m->pool[m->n++] = adze_input(m->g, "x1", full);
-    m->pool[m->n++] = adze_broadcast(m->g, adze_input(m->g, "x2", vector), dims, 4);
+    m->vector = adze_input(m->g, "x2", vector);
+    m->pool[m->n++] = adze_broadcast(m->g, m->vector, dims, 4);
     m->pool[m->n++] = adze_broadcast(m->g, adze_input(m->g, "x3", each), dims, 4);
     m->pool[m->n++] = adze_transpose(m->g, adze_input(m->g, "x4", turned), (int[]){0, 2, 1, 3}, 4);
     m->pool[m->n++] = adze_broadcast(m->g, adze_input(m->g, "x5", adze_scalar_type(d)), dims, 4);
@@ -319,6 +327,43 @@ static void chains_give_the_bits_of_the_ops_that_they_stand_for(void **state) {
     assert_true(2 * fused_steps < steps);
 }
 
+/* Every pattern of the upper bits with lower bits about the middle, in runs of any length. */
+static void rounding_to_bf16_is_to_the_nearest_even_at_every_level(void **state) {
+    (void)state;
+    enum { LOWS = 5, N = 65536 * LOWS };
+    static const uint32_t low[LOWS] = {0, 0x7fff, 0x8000, 0x8001, 0xffff};
+    uint32_t *x = malloc(N * sizeof *x);
+    uint16_t *y = malloc(N * sizeof *y);
+    assert_true(x && y);
+    for (uint32_t i = 0; i < N; i++) {
+        x[i] = i / LOWS << 16 | low[i % LOWS];
+    }
+    for (int level = 0; level <= (int)adze_isa_best() && level <= ADZE_ISA_V4; level++) {
+        const adze_kernel *k = NULL;
+        for (int i = 0; i < LISTS[level]->count; i++) {
+            const adze_kernel *one = &LISTS[level]->kernels[i];
+            k = strcmp(one->op, "cast") == 0 && strcmp(one->name, "bf16") == 0 ? one : k;
+        }
+        assert_non_null(k);
+        for (int64_t at = 0, n = 1; at < N; at += n, n = n % 83 + 1) {
+            n = n < N - at ? n : N - at;
+            const adze_type from = adze_type_make(ADZE_F32, 1, &n), to = adze_type_make(ADZE_BF16, 1, &n);
+            const adze_view in = dense(&from, (char *)(x + at)), out = dense(&to, (char *)(y + at));
+            const adze_step step = {.nin = 1, .nout = 1, .in = &in, .out = &out};
+            k->run[0](&step, 0, 1);
+        }
+        for (uint32_t i = 0; i < N; i++) {
+            const uint32_t high = x[i] >> 16;
+            const bool nan = (x[i] & 0x7fffffff) > 0x7f800000, up = low[i % LOWS] > 0x8000 || (low[i % LOWS] == 0x8000 && high % 2);
+            if (nan ? (y[i] & 0x7fff) <= 0x7f80 : y[i] != high + up) {
+                fail_msg("%s: %08x becomes %04x", adze_isa_name((adze_isa)level), (unsigned)x[i], (unsigned)y[i]);
+            }
+        }
+    }
+    free(x);
+    free(y);
+}
+
 /* A residual block with batch normalisation, trained: how many bytes the steps move and how much memory they need. */
 static adze_plan_info plan_block(adze_ctx *ctx, bool fuse) {
     const int64_t dims[4] = {32, 16, 16, 16}, kernel[4] = {3, 3, 16, 16};
@@ -374,6 +419,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_over_a_batch_have_the_same_bits_however_it_is_sliced),
         cmocka_unit_test(chains_give_the_bits_of_the_ops_that_they_stand_for),
+        cmocka_unit_test(rounding_to_bf16_is_to_the_nearest_even_at_every_level),
         cmocka_unit_test(fusing_moves_fewer_bytes_and_needs_no_more_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
