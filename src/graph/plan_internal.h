@@ -12,9 +12,9 @@ enum { ADZE_ALIGN = 64 };
 typedef enum adze_node_kind { ADZE_KIND_DEAD, ADZE_KIND_INPUT, ADZE_KIND_SLOT, ADZE_KIND_CONST, ADZE_KIND_VIEW, ADZE_KIND_STEP } adze_node_kind;
 
 typedef enum adze_kept { /* opts->keep_packed: steps that depend on slots and constants alone run only after something was written */
-    ADZE_KEPT_NOT,
-    ADZE_KEPT_PASSING, /* only others of them and what packs weights read the results, in the same run */
-    ADZE_KEPT_LASTING  /* the results lie there from run to run */
+                         ADZE_KEPT_NOT,
+                         ADZE_KEPT_PASSING, /* only others of them and what packs weights read the results, in the same run */
+                         ADZE_KEPT_LASTING  /* the results lie there from run to run */
 } adze_kept;
 
 typedef struct adze_layout { /* where a value lies, once the kernel pass has decided what is a view */
