@@ -49,10 +49,19 @@ static cast_kind kind_of(const adze_work *w, const adze_gnode *n) {
     static const struct {
         const char *op;
         cast_kind kind;
-    } KINDS[] = {{"conv", CAST_CONV},         {"conv_dx", CAST_CONV},       {"conv_dw", CAST_CONV_DW},
-                 {"matmul", CAST_MATMUL_OP},  {"moments", CAST_MOMENTS},    {"norm_sums", CAST_NORM_SUMS},
-                 {"rnn", CAST_RNN},           {"lstm", CAST_RNN},           {"gru", CAST_RNN},
-                 {"rnn_grad", CAST_RNN_GRAD}, {"lstm_grad", CAST_RNN_GRAD}, {"gru_grad", CAST_RNN_GRAD}};
+    } KINDS[] = {{"conv", CAST_CONV},
+                 {"conv_dx", CAST_CONV},
+                 {"conv_dw", CAST_CONV_DW},
+                 {"matmul", CAST_MATMUL_OP},
+                 {"moments", CAST_MOMENTS},
+                 {"norm_sums", CAST_NORM_SUMS},
+                 {"channel_sums", CAST_MOMENTS},
+                 {"rnn", CAST_RNN},
+                 {"lstm", CAST_RNN},
+                 {"gru", CAST_RNN},
+                 {"rnn_grad", CAST_RNN_GRAD},
+                 {"lstm_grad", CAST_RNN_GRAD},
+                 {"gru_grad", CAST_RNN_GRAD}};
     for (int k = 0; k < n->nin; k++) {
         if (adze_type_of(g, n->in[k])->dtype != ADZE_F32) {
             return CAST_NONE;

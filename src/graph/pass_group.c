@@ -93,11 +93,23 @@ static bool made_inside(const former *f, int32_t v) {
     return maker >= 0 && f->member[maker];
 }
 
-/* A reader of what the step makes reads a member too: both belong here. */
+/* The step depends on a member and on nothing that came after one outside. */
+static bool follows(const former *f, int32_t step) {
+    return step >= 0 && f->touch[step] == TOUCHES_MEMBER;
+}
+
+/* A reader of what the step makes reads a member too, or what another step makes of one: all belong here. */
 static bool serves_reader(const former *f, int32_t step, int64_t batch) {
+    const adze_work *w = f->w;
     bool serves = false;
     for (int32_t e = f->s.head[step]; e < f->s.head[step + 1] && !serves; e++) {
-        serves = f->touch[f->s.to[e]] == TOUCHES_MEMBER && batch_of(f->w, f->s.node[f->s.to[e]]) == batch;
+        const int32_t reader = f->s.to[e];
+        const adze_gnode *n = &w->g->nodes[f->s.node[reader]];
+        serves = follows(f, reader);
+        for (int i = 0; i < n->nin && !serves && f->touch[reader] == 0; i++) {
+            serves = follows(f, adze_sched_maker(&f->s, n->in[i]));
+        }
+        serves = serves && batch_of(w, f->s.node[reader]) == batch;
     }
     return serves;
 }

@@ -1,11 +1,12 @@
 /* Pass "lower", for the device cpu: batchnorm and its gradient become sums over the batch (moments, norm_sums), maps of vectors of channels, and one
- * elementwise chain each, so that the chain can go where it costs no memory: into its neighbours' loops. */
+ * elementwise chain each, so that the chain can go where it costs no memory: into its neighbours' loops. A sum over all axes but the last, such as
+ * the gradient of a bias, becomes channel_sums, which can be a member of a group. */
 #include "plan_internal.h"
 
 #include "adze/ops.h"
 #include "op/chain.h"
 
-extern const adze_op adze_op_batchnorm, adze_op_batchnorm_grad, adze_op_moments, adze_op_norm_sums;
+extern const adze_op adze_op_batchnorm, adze_op_batchnorm_grad, adze_op_moments, adze_op_norm_sums, adze_op_channel_sums, adze_op_sum;
 
 /* -- after values were replaced -------------------------------------------------------------------------------------------------------------------
  */
@@ -123,6 +124,25 @@ static void lower_batchnorm_grad(adze_graph *g, const adze_gnode *n, adze_val *o
     out[0] = normalise(g, x, (adze_val[]){mean, q, o, p}, 4, dy);
 }
 
+/* A sum over all axes but the last. */
+static bool sums_channels(const adze_graph *g, const adze_gnode *n) {
+    const adze_reduce_attrs *a = n->attrs;
+    const adze_type *x = adze_type_of(g, n->in[0]);
+    if (n->op != &adze_op_sum || a->keep || x->rank < 2 || a->axes.n != x->rank - 1 || !adze_dtype_is_float(x->dtype) || adze_type_count(x) == 0) {
+        return false;
+    }
+    for (int64_t k = 0; k < a->axes.n; k++) { /* each is named once: none may be the last */
+        if (a->axes.v[k] == -1 || a->axes.v[k] == x->rank - 1) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void lower_sum(adze_graph *g, const adze_gnode *n, adze_val *out) {
+    adze_apply(g, &adze_op_channel_sums, (adze_val[]){{n->in[0]}}, 1, NULL, out);
+}
+
 int adze_pass_lower(adze_work *w) {
     adze_graph *g = w->g;
     int32_t *now = NULL, nnodes = g->nnodes, nvals = g->nvals;
@@ -131,9 +151,11 @@ int adze_pass_lower(adze_work *w) {
     }
     for (int32_t i = 0; i < nnodes && g->status == ADZE_OK; i++) {
         const adze_gnode n = g->nodes[i];
-        const bool forward = n.op == &adze_op_batchnorm;
+        void (*const lower)(adze_graph *, const adze_gnode *, adze_val *) = n.op == &adze_op_batchnorm        ? lower_batchnorm
+                                                                            : n.op == &adze_op_batchnorm_grad ? lower_batchnorm_grad
+                                                                                                              : lower_sum;
         adze_val out[3] = {{0}, {0}, {0}};
-        if (n.dead || (!forward && n.op != &adze_op_batchnorm_grad)) {
+        if (n.dead || (lower == lower_sum && !sums_channels(g, &n))) {
             continue;
         }
         if (!now) {
@@ -147,10 +169,10 @@ int adze_pass_lower(adze_work *w) {
         }
         g->region = n.region;
         g->name_override = n.name;
-        (forward ? lower_batchnorm : lower_batchnorm_grad)(g, &n, out);
+        lower(g, &n, out);
         g->region = 0;
         g->name_override = NULL;
-        for (int o = 0; o < 3; o++) {
+        for (int o = 0; o < n.nout; o++) {
             now[n.first + o] = out[o].id;
         }
     }

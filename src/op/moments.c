@@ -1,5 +1,5 @@
-/* Sums over all axes but the last, as batch normalisation needs them: mean and variance, and what its gradient sums up. The compiler takes batchnorm
- * apart into these and elementwise ops; 16-bit inputs give f32 results. */
+/* Sums over all axes but the last, as batch normalisation needs them: mean and variance, what its gradient sums up, and the gradient of a bias. The
+ * compiler takes batchnorm apart into these and elementwise ops; 16-bit inputs give f32 results. */
 #include "core/dtype.h"
 #include "op/rules.h"
 
@@ -181,4 +181,39 @@ const adze_op adze_op_norm_sums = {
     .cost = cost_norm_sums,
     .ref = ref_norm_sums,
     .sample = sample_norm_sums,
+};
+
+/* -- channel_sums: x (..., C) -> sum (C) ------------------------------------------------------------------------------------------------------ */
+
+static int infer_channel_sums(adze_sig *s) {
+    TRY(check_rows(s, "the input"));
+    return adze_set_out(s, 0, result_dtype(&s->in[0]), 1, &s->in[0].dims[s->in[0].rank - 1]);
+}
+
+static void ref_channel_sums(const adze_step *s, int ith, int nth) {
+    (void)ith, (void)nth;
+    const int64_t c = s->in[0].dims[s->in[0].rank - 1], n = adze_view_count(&s->in[0]);
+    for (int64_t k = 0; k < c; k++) {
+        double sum = 0;
+        for (int64_t i = k; i < n; i += c) {
+            sum += element(&s->in[0], i);
+        }
+        adze_store_f(s->out[0].data, s->out[0].dtype, k, sum);
+    }
+}
+
+static void expand_channel_sums(adze_adj *a) {
+    a->r[0] = over_rows(a->g, widened(a->g, a->x[0]));
+}
+
+const adze_op adze_op_channel_sums = {
+    .name = "channel_sums",
+    .nin_min = 1,
+    .nin_max = 1,
+    .nout = 1,
+    .doc = "what the gradient of a bias sums up: x (..., C) -> sum over all axes but the last (C); bf16 gives f32.",
+    .infer = infer_channel_sums,
+    .expand = expand_channel_sums,
+    .ref = ref_channel_sums,
+    .sample = sample_moments,
 };
