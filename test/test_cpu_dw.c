@@ -233,7 +233,7 @@ static void for_each(adze_dtype d) {
         for (int isa = 0; isa <= (int)adze_isa_best() && isa < (int)ADZE_COUNT(LISTS); isa++) {
             for (int j = 0; j < LISTS[isa]->count; j++) {
                 const adze_kernel *k = &LISTS[isa]->kernels[j];
-                if (strcmp(k->op, "conv_dw") == 0 && strcmp(k->name, "winograd") != 0 && k->accept(&n.sig)) {
+                if (strcmp(k->op, "conv_dw") == 0 && strcmp(k->name, "direct") == 0 && k->accept(&n.sig)) {
                     check_kernel(&n, k, adze_isa_name((adze_isa)isa), ref, i);
                     taken++;
                 }
@@ -260,7 +260,7 @@ static void sums_that_would_fill_the_memory_are_not_grouped(void **state) {
     static const shape SMALL = {64, 7, 7, 64, 64, 3, 3, 1, 1, 1, 1, 0, 0}, LARGE = {1600, 7, 7, 512, 512, 3, 3, 1, 1, 1, 1, 0, 0};
     for (int j = 0; j < LISTS[0]->count; j++) {
         const adze_kernel *k = &LISTS[0]->kernels[j];
-        if (strcmp(k->op, "conv_dw") == 0 && strcmp(k->name, "winograd") != 0) {
+        if (strcmp(k->op, "conv_dw") == 0 && strcmp(k->name, "direct") == 0) {
             node n;
             node_types(&n, &SMALL, ADZE_F32);
             assert_int_equal(k->partial(&n.sig), n.bytes);

@@ -1,5 +1,5 @@
-/* Winograd's convolutions on every instruction set of this machine: against the reference in f64, with any number of threads, in slices of the batch
- * as groups of steps call them, and through tails. Random cases of the op table have too few channels to reach these kernels. */
+/* Winograd's and Fourier's convolutions on every instruction set of this machine: against the reference in f64, with any number of threads, in slices
+ * of the batch as groups of steps call them, and through tails. Random cases of the op table have too few channels to reach these kernels. */
 #include "graph/device.h"
 
 #include "adze/ops.h"
@@ -19,8 +19,10 @@ static const shape SHAPES[] = {
     {16, 8, 8, 16, 16, 3, 1, 1},   {33, 9, 13, 17, 19, 3, 1, 1},  {18, 11, 9, 33, 40, 3, 0, 2}, {2, 20, 17, 16, 65, 3, 3, 0},
     {20, 7, 7, 70, 16, 3, 1, 1},   {17, 12, 12, 20, 50, 5, 0, 0}, {3, 13, 22, 16, 32, 5, 2, 2}, {18, 6, 5, 24, 18, 5, 4, 4},
     {18, 29, 31, 16, 20, 3, 1, 1}, {1, 64, 50, 16, 16, 3, 1, 1},  {40, 4, 4, 130, 36, 3, 1, 1}, {2, 28, 28, 16, 16, 5, 2, 2},
-    {4, 3, 3, 48, 16, 3, 0, 0},
+    {4, 3, 3, 48, 16, 3, 0, 0},    {19, 8, 8, 50, 20, 5, 4, 4},   {17, 14, 9, 18, 35, 7, 3, 3}, {2, 40, 33, 9, 20, 11, 5, 5},
+    {1, 70, 40, 3, 18, 21, 0, 13},
 };
+enum { ALL_SIZES = 3 }; /* every so many of them are for Fourier's kernels too; those with sizes over 5 are for them alone */
 
 typedef struct node {
     adze_sig sig;
@@ -183,15 +185,15 @@ static double distance(const node *a, const node *b) {
     return sqrt(far / size);
 }
 
-static const adze_kernel *winograd(adze_isa isa, const char *op) {
+static const adze_kernel *named(adze_isa isa, const char *name, const char *op) {
     const adze_device *d = adze_device_find("cpu", isa);
     for (int i = 0; i < d->lists[0]->count; i++) {
         const adze_kernel *k = &d->lists[0]->kernels[i];
-        if (strcmp(k->op, op) == 0 && strcmp(k->name, "winograd") == 0) {
+        if (strcmp(k->op, op) == 0 && strcmp(k->name, name) == 0) {
             return k;
         }
     }
-    fail_msg("%s has no winograd kernel", op);
+    fail_msg("%s has no %s kernel", op, name);
     return NULL;
 }
 
@@ -201,7 +203,12 @@ static void for_every_kernel(check_fn f) {
     static const char *const OPS[] = {"conv", "conv_dx", "conv_dw"};
     for (int isa = ADZE_ISA_REF; isa <= (int)adze_isa_best() && isa <= ADZE_ISA_V4; isa++) {
         for (size_t i = 0; i < ADZE_COUNT(OPS) * ADZE_COUNT(SHAPES); i++) {
-            f(winograd((adze_isa)isa, OPS[i % 3]), &SHAPES[i / 3], (adze_isa)isa);
+            if (SHAPES[i / 3].size <= 5) {
+                f(named((adze_isa)isa, "winograd", OPS[i % 3]), &SHAPES[i / 3], (adze_isa)isa);
+            }
+            if (SHAPES[i / 3].size > 5 || i / 3 % ALL_SIZES == 0) {
+                f(named((adze_isa)isa, "fft", OPS[i % 3]), &SHAPES[i / 3], (adze_isa)isa);
+            }
         }
     }
 }
@@ -216,8 +223,8 @@ static void agree(const adze_kernel *k, const shape *s, adze_isa isa) {
     run_whole(&n, k, 1);
     run_whole(&wide, k, 2);
     const double e32 = distance(&n, &exact), e64 = distance(&wide, &exact);
-    if (!(e32 <= 1e-6) || !(e64 <= 1e-14)) {
-        fail_msg("%s (%s), shape %d: the error is %.3g in f32, %.3g in f64", k->op, adze_isa_name(isa), (int)(s - SHAPES), e32, e64);
+    if (!(e32 <= (strcmp(k->name, "fft") == 0 ? 4e-7 : 1e-6)) || !(e64 <= 1e-14)) {
+        fail_msg("%s %s (%s), shape %d: the error is %.3g in f32, %.3g in f64", k->name, k->op, adze_isa_name(isa), (int)(s - SHAPES), e32, e64);
     }
     node_free(&exact);
     node_free(&n);
@@ -231,7 +238,7 @@ static void results_agree_with_the_reference(void **state) {
 
 static void expect_bits(const adze_kernel *k, const shape *s, const node *a, const node *b, const char *what, int64_t value) {
     if (memcmp(a->v[2].data, b->v[2].data, (size_t)adze_type_bytes(&a->out)) != 0) {
-        fail_msg("%s, shape %d: %s %d change the bits", k->op, (int)(s - SHAPES), what, (int)value);
+        fail_msg("%s %s, shape %d: %s %d change the bits", k->name, k->op, (int)(s - SHAPES), what, (int)value);
     }
 }
 
@@ -249,7 +256,7 @@ static void divide(const adze_kernel *k, const shape *s, adze_isa isa) {
     }
     for (size_t i = 0; i < ADZE_COUNT(SLICES); i++) {
         node_make(&n, k->op, s, ADZE_F32);
-        if (run_sliced(&n, k, SLICES[i])) {
+        if (k->sliced && run_sliced(&n, k, SLICES[i])) {
             expect_bits(k, s, &n, &one, "slices of", SLICES[i]);
         }
         node_free(&n);
@@ -268,8 +275,11 @@ static void some_weight_gradients_can_be_sliced(void **state) {
     int able = 0, unable = 0;
     for (size_t i = 0; i < ADZE_COUNT(SHAPES); i++) {
         node n;
+        if (SHAPES[i].size > 5) {
+            continue;
+        }
         node_make(&n, "conv_dw", &SHAPES[i], ADZE_F32);
-        const size_t bytes = winograd(ADZE_ISA_REF, "conv_dw")->partial(&n.sig);
+        const size_t bytes = named(ADZE_ISA_REF, "winograd", "conv_dw")->partial(&n.sig);
         able += bytes > 0, unable += bytes == 0;
         node_free(&n);
     }
@@ -338,6 +348,45 @@ static void chosen_where_it_pays(void **state) {
     }
 }
 
+/* Large kernels go through Fourier transforms in every pass, small images and small kernels do not. */
+static void fourier_for_large_kernels(void **state) {
+    (void)state;
+    static const shape GOOD[] = {{8, 56, 56, 64, 64, 7, 3, 3}, {8, 56, 56, 64, 64, 11, 5, 5}, {8, 56, 56, 32, 32, 21, 10, 10}},
+                       BAD[] = {{8, 56, 56, 64, 64, 3, 1, 1}, {8, 56, 56, 1, 4, 7, 3, 3}, {1, 7, 7, 64, 64, 7, 0, 0}};
+    static const char *const OPS[] = {"conv", "conv_dx", "conv_dw"};
+    for (size_t i = 0; i < 3 * ADZE_COUNT(GOOD); i++) {
+        assert_string_equal(chosen(OPS[i % 3], &GOOD[i / 3]), "fft");
+        assert_string_not_equal(chosen(OPS[i % 3], &BAD[i / 3]), "fft");
+    }
+}
+
+/* dx of a convolution without padding has fewer tiles as the transposed of the forward pass than as a convolution of dy. */
+static void unpadded_dx_is_transposed(void **state) {
+    (void)state;
+    static const shape VALID = {256, 12, 12, 20, 50, 5, 0, 0};
+    assert_string_equal(chosen("conv_dx", &VALID), "winograd");
+}
+
+/* With fma the numbers are those of every level that has it. */
+static void levels_with_fma_agree(void **state) {
+    (void)state;
+    if (adze_isa_best() < ADZE_ISA_V4) {
+        skip();
+    }
+    static const char *const OPS[] = {"conv", "conv_dx", "conv_dw"};
+    for (size_t i = 0; i < 3 * ADZE_COUNT(SHAPES); i += 2) {
+        node a, b;
+        const shape *s = &SHAPES[i / 3];
+        node_make(&a, OPS[i % 3], s, ADZE_F32);
+        node_make(&b, OPS[i % 3], s, ADZE_F32);
+        run_whole(&a, named(ADZE_ISA_V3, "fft", OPS[i % 3]), 1);
+        run_whole(&b, named(ADZE_ISA_V4, "fft", OPS[i % 3]), 2);
+        expect_bits(named(ADZE_ISA_V4, "fft", OPS[i % 3]), s, &a, &b, "levels", 3);
+        node_free(&a);
+        node_free(&b);
+    }
+}
+
 static int setup(void **state) {
     (void)state;
     const adze_ctx_opts opts = {.size = sizeof opts, .threads = 1};
@@ -357,6 +406,9 @@ int main(void) {
         cmocka_unit_test(some_weight_gradients_can_be_sliced),
         cmocka_unit_test(tails_see_every_output_once),
         cmocka_unit_test(chosen_where_it_pays),
+        cmocka_unit_test(fourier_for_large_kernels),
+        cmocka_unit_test(unpadded_dx_is_transposed),
+        cmocka_unit_test(levels_with_fma_agree),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

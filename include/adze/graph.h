@@ -101,7 +101,7 @@ typedef struct adze_compile_opts {
     size_t size;
     const char *device;    /* "cpu" (default) or "ref" */
     adze_dtype precision;  /* ADZE_BF16: products and stored values in bf16 (cpu, f32 graphs); else as built */
-    const char *conv;      /* "direct", "im2col", "winograd": convolutions' kernel where it takes the shape; NULL: by shape */
+    const char *conv;      /* "direct", "im2col", "winograd", "fft": convolutions' kernel where it takes the shape; NULL: by shape */
     int64_t memory;        /* bytes that the arena may have: values are computed twice so that it fits; ADZE_ENOMEM where it cannot. 0: no limit */
     bool keep_packed;      /* for inference: packed weights stay until the store's version changes */
     bool no_simplify;      /* for tests */

@@ -78,16 +78,26 @@ static int build_gemm(cli *c, const char *problem, const bench_opts *o, bench_wo
 
 const bench_kind BENCH_GEMM = {"gemm", "a product, such as m512n512k512 or m64n500k800tb,bf16,batch8", NULL, build_gemm, fill_pair};
 
-/* -- convolutions: mb128ic16ih32oc16oh32kh3ph1[,dir=fwd|dx|dw][,dtype=bf16] ---------------------------------------------------------------- */
+/* -- convolutions: mb128ic16ih32oc16oh32kh3ph1[,dir=fwd|dx|dw][,alg=fft][,dtype=bf16] -------------------------------------------------------- */
 
 enum { FWD, DX, DW };
 static const char *const OPS[] = {"conv", "conv_dx", "conv_dw"};
+static const char *const ALGS[] = {"direct", "im2col", "winograd", "fft"};
 
 typedef struct conv_shape { /* names as in the problem; 0 means "not given"; dilation 0 is none */
     int64_t g, mb, ic, ih, iw, oc, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw;
     int dir;
+    const char *alg; /* NULL: by shape */
     adze_dtype dtype;
 } conv_shape;
+
+static const char *find_alg(const char *name) {
+    size_t i = 0;
+    while (i < ADZE_COUNT(ALGS) && strcmp(ALGS[i], name) != 0) {
+        i++;
+    }
+    return i < ADZE_COUNT(ALGS) ? ALGS[i] : NULL;
+}
 
 static int conv_options(cli *c, const char *problem, const char *rest, conv_shape *s) {
     char name[32], value[32];
@@ -96,8 +106,12 @@ static int conv_options(cli *c, const char *problem, const char *rest, conv_shap
             TRY(bench_dtype(c, value, &s->dtype));
         } else if (strcmp(name, "dir") == 0 && (strcmp(value, "fwd") == 0 || strcmp(value, "dx") == 0 || strcmp(value, "dw") == 0)) {
             s->dir = value[0] == 'f' ? FWD : value[1] == 'x' ? DX : DW;
+        } else if (strcmp(name, "alg") == 0 && find_alg(value)) {
+            s->alg = find_alg(value);
         } else {
-            return cli_usage_error(c, "'%s': '%s' is no option of a convolution; dir=fwd, dir=dx, dir=dw and dtype=bf16 are", problem, name);
+            return cli_usage_error(
+                c, "'%s': '%s' is no option of a convolution; dir=fwd, dir=dx, dir=dw, alg=direct, im2col, winograd or fft and dtype=bf16 are",
+                problem, name);
         }
     }
     return ADZE_OK;
@@ -155,6 +169,7 @@ static int build_conv(cli *c, const char *problem, const bench_opts *o, bench_wo
         a.size = s.dir == DX ? (adze_ints){2, {s.ih, s.iw}} : (adze_ints){2, {s.kh, s.kw}};
     }
     w->math = bench_math(s.dtype);
+    w->opts.conv = s.alg;
     return two_inputs(c, w, OPS[s.dir], &a, s.dir == DX ? &y : &x, s.dir == DW ? &y : &k);
 }
 

@@ -33,7 +33,7 @@ typedef struct caster {
 } caster;
 
 /* Convolutions that compute in f32 on values that are stored as bf16: those over volumes, which have no other kernel, and those that Winograd's
- * kernel takes, which is faster in f32 than a direct one in bf16, but where tiles multiply matrices. */
+ * kernel or Fourier's takes, which are faster in f32 than a direct one in bf16, but where tiles multiply matrices. */
 static bool stays_wide(const adze_work *w, const adze_gnode *n) {
     adze_type types[ADZE_MAX_IN];
     const adze_sig s = adze_node_sig(w->g, n, types);
@@ -41,7 +41,7 @@ static bool stays_wide(const adze_work *w, const adze_gnode *n) {
         return strncmp(n->op->name, "conv", 4) == 0;
     }
     const adze_kernel *k = strcmp(adze_ctx_isa(w->ctx), "amx") != 0 ? adze_device_kernel_named(w->device, &s, w->opts->conv) : NULL;
-    return k && strcmp(k->name, "winograd") == 0;
+    return k && (strcmp(k->name, "winograd") == 0 || strcmp(k->name, "fft") == 0);
 }
 
 static cast_kind kind_of(const adze_work *w, const adze_gnode *n) {
