@@ -29,7 +29,7 @@ test: all
 	@cd $(BUILD) && ctest --output-on-failure -j $(JOBS) $(CTEST_FLAGS)
 
 bench: all
-	@$(BUILD)/bench/bench_kernels
+	@$(BUILD)/adze bench conv resnet20
 	@$(BUILD)/adze bench train lenet5-caffe --batch 128
 
 check-long: all

@@ -1,11 +1,8 @@
-/* Products and convolutions in bf16 and 8-bit integers on every instruction set of this machine (low_check.h says what is checked). */
+/* Products and convolutions in bf16 and 8-bit integers on every instruction set of this machine (low_check.h says which). */
 #include "low_check.h"
 
-static void check(const char *op, const void *attrs, adze_type a, adze_type b) {
-    for (int isa = 0; isa <= (int)adze_isa_best(); isa++) {
-        const target on = {.name = adze_isa_name((adze_isa)isa), .device = adze_device_find("cpu", (adze_isa)isa)};
-        check_on(&on, op, attrs, a, b);
-    }
+static void check(const kt_problem *p) {
+    assert_true(kt_check_levels(p, -1, NULL) > 0);
 }
 
 int main(void) {
