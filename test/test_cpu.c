@@ -313,7 +313,7 @@ static void sampled_kernel(const adze_kernel *k, adze_isa isa) {
     }
     assert_non_null(op->sample);
     int taken = 0;
-    for (int trial = 0; trial < TRIALS || (taken == 0 && trial < 20 * TRIALS); trial++) { /* some take few of the cases */
+    for (int trial = 0; trial < TRIALS; trial++) {
         union {
             double align;
             char bytes[1024];

@@ -76,7 +76,13 @@ static const kt_conv WINOGRAD[] = {
     {2, 20, 17, 16, 65, 3, 3, 1, 1, 3, 0, 1, 0, 0}, {20, 7, 7, 70, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0},  {17, 12, 12, 20, 50, 5, 5, 1, 1, 0, 0, 1, 0, 0},
     {3, 13, 22, 16, 32, 5, 5, 1, 1, 2, 2, 1, 0, 0}, {18, 6, 5, 24, 18, 5, 5, 1, 1, 4, 4, 1, 0, 0},  {18, 29, 31, 16, 20, 3, 3, 1, 1, 1, 1, 1, 0, 0},
     {1, 64, 50, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {40, 4, 4, 130, 36, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {2, 28, 28, 16, 16, 5, 5, 1, 1, 2, 2, 1, 0, 0},
-    {4, 5, 5, 48, 16, 3, 3, 1, 1, 0, 0, 1, 0, 0},
+    {4, 5, 5, 48, 16, 3, 3, 1, 1, 0, 0, 1, 0, 0},   {19, 8, 8, 50, 20, 5, 5, 1, 1, 4, 4, 1, 0, 0},
+};
+
+/* Fourier transforms: one and many tiles, sides of 16 to 64, padding on one side only. */
+static const kt_conv FOURIER[] = {
+    {16, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0},   {2, 20, 17, 16, 65, 3, 3, 1, 1, 3, 0, 1, 0, 0},   {17, 14, 9, 18, 35, 7, 7, 1, 1, 3, 3, 1, 0, 0},
+    {2, 40, 33, 9, 20, 11, 11, 1, 1, 5, 5, 1, 0, 0}, {1, 70, 40, 3, 18, 21, 21, 1, 1, 0, 13, 1, 0, 0},
 };
 
 /* Each shape in f32, every other one also in f64. kernel: this one only; NULL: all that accept. */
@@ -103,13 +109,20 @@ static void dx(void **state) {
 
 static void dw(void **state) {
     (void)state;
-    check_shapes(WEIGHTS, ADZE_COUNT(WEIGHTS), 2, "taps");
+    check_shapes(WEIGHTS, ADZE_COUNT(WEIGHTS), 2, "direct");
 }
 
 static void winograd(void **state) {
     (void)state;
     for (int pass = 0; pass < 3; pass++) {
         check_shapes(WINOGRAD, ADZE_COUNT(WINOGRAD), pass, "winograd");
+    }
+}
+
+static void fourier(void **state) {
+    (void)state;
+    for (int pass = 0; pass < 3; pass++) {
+        check_shapes(FOURIER, ADZE_COUNT(FOURIER), pass, "fft");
     }
 }
 
@@ -128,8 +141,8 @@ static size_t partial(const char *name, const kt_conv *s) {
 static void sums_that_would_fill_the_memory_are_not_grouped(void **state) {
     (void)state;
     static const kt_conv SMALL = {64, 7, 7, 64, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0}, LARGE = {1600, 7, 7, 512, 512, 3, 3, 1, 1, 1, 1, 1, 0, 0};
-    assert_int_equal(partial("taps", &SMALL), 9 * 64 * 64 * 4);
-    assert_int_equal(partial("taps", &LARGE), 0);
+    assert_int_equal(partial("direct", &SMALL), 9 * 64 * 64 * 4);
+    assert_int_equal(partial("direct", &LARGE), 0);
     int able = 0, unable = 0; /* Winograd's slices must be tried, not refused for every shape */
     for (size_t i = 0; i < ADZE_COUNT(WINOGRAD); i++) {
         const size_t bytes = partial("winograd", &WINOGRAD[i]);
@@ -138,30 +151,42 @@ static void sums_that_would_fill_the_memory_are_not_grouped(void **state) {
     assert_true(able > 2 && unable > 2);
 }
 
-static void expect_winograd(const kt_conv *s, bool expected) {
-    for (int pass = 0; pass < 3; pass++) {
-        adze_conv_attrs at;
-        const kt_problem p = kt_conv_problem(s, pass, ADZE_F32, ADZE_NONE, &at);
-        adze_type out;
-        adze_sig sig = {.ctx = kt_ctx(), .op = adze_op_find(p.op), .attrs = &at, .nin = 2, .nout = 1, .in = p.in, .out = &out};
-        assert_int_equal(sig.op->infer(&sig), ADZE_OK);
-        const char *name = adze_device_kernel(adze_device_find("cpu", adze_isa_best()), &sig)->name;
-        assert_int_equal(strcmp(name, "winograd") == 0, expected);
-    }
+static const char *chosen(const kt_conv *s, int pass) {
+    adze_conv_attrs at;
+    const kt_problem p = kt_conv_problem(s, pass, ADZE_F32, ADZE_NONE, &at);
+    adze_type out;
+    adze_sig sig = {.ctx = kt_ctx(), .op = adze_op_find(p.op), .attrs = &at, .nin = 2, .nout = 1, .in = p.in, .out = &out};
+    assert_int_equal(sig.op->infer(&sig), ADZE_OK);
+    return adze_device_kernel(adze_device_find("cpu", adze_isa_best()), &sig)->name;
 }
 
 /* The layers for which the kernels are there, and some that are better off without. */
-static void winograd_is_chosen_where_it_pays(void **state) {
+static void transforms_are_chosen_where_they_pay(void **state) {
     (void)state;
-    static const kt_conv GOOD[] = {{128, 32, 32, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0},
-                                   {128, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0},
-                                   {8, 28, 28, 128, 128, 3, 3, 1, 1, 1, 1, 1, 0, 0}};
-    static const kt_conv BAD[] = {
-        {8, 32, 32, 3, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {1, 7, 7, 512, 512, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {1, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0}};
-    for (size_t i = 0; i < ADZE_COUNT(GOOD); i++) {
-        expect_winograd(&GOOD[i], true);
-        expect_winograd(&BAD[i], false);
+    static const struct {
+        const char *name;
+        kt_conv good, bad;
+    } CASES[] = {
+        {"winograd", {128, 32, 32, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {8, 32, 32, 3, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0}},
+        {"winograd", {128, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {1, 7, 7, 512, 512, 3, 3, 1, 1, 1, 1, 1, 0, 0}},
+        {"winograd", {8, 28, 28, 128, 128, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {1, 8, 8, 64, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0}},
+        {"fft", {8, 56, 56, 64, 64, 7, 7, 1, 1, 3, 3, 1, 0, 0}, {8, 56, 56, 64, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0}},
+        {"fft", {8, 56, 56, 64, 64, 11, 11, 1, 1, 5, 5, 1, 0, 0}, {8, 56, 56, 1, 4, 7, 7, 1, 1, 3, 3, 1, 0, 0}},
+        {"fft", {8, 56, 56, 32, 32, 21, 21, 1, 1, 10, 10, 1, 0, 0}, {1, 7, 7, 64, 64, 7, 7, 1, 1, 0, 0, 1, 0, 0}},
+    };
+    for (size_t i = 0; i < ADZE_COUNT(CASES); i++) {
+        for (int pass = 0; pass < 3; pass++) {
+            assert_string_equal(chosen(&CASES[i].good, pass), CASES[i].name);
+            assert_string_not_equal(chosen(&CASES[i].bad, pass), CASES[i].name);
+        }
     }
+}
+
+/* dx of a convolution without padding has fewer tiles as the transposed of the forward pass than as a convolution of dy. */
+static void unpadded_dx_is_transposed(void **state) {
+    (void)state;
+    static const kt_conv VALID = {256, 12, 12, 20, 50, 5, 5, 1, 1, 0, 0, 1, 0, 0};
+    assert_string_equal(chosen(&VALID, 1), "winograd");
 }
 
 static int setup(void **state) {
@@ -182,6 +207,8 @@ int main(void) {
                                        cmocka_unit_test(dw),
                                        cmocka_unit_test(winograd),
                                        cmocka_unit_test(sums_that_would_fill_the_memory_are_not_grouped),
-                                       cmocka_unit_test(winograd_is_chosen_where_it_pays)};
+                                       cmocka_unit_test(fourier),
+                                       cmocka_unit_test(transforms_are_chosen_where_they_pay),
+                                       cmocka_unit_test(unpadded_dx_is_transposed)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
