@@ -129,8 +129,68 @@ static void test_small_batches_have_no_groups(void **state) {
     assert_int_equal(groups, 0);
 }
 
+/* More values alive at once than a group keeps account of: the gradients of a deep plain net. */
+static uint64_t deep(const adze_compile_opts *co, int *groups) {
+    enum { DEPTH = 140 };
+    const adze_ctx_opts opts = {.size = sizeof opts, .threads = 2};
+    const adze_conv_attrs same = {.pad_lo = {2, {1, 1}}, .pad_hi = {2, {1, 1}}, .groups = 1};
+    net n;
+    adze_session *s;
+    adze_tensor t;
+    adze_val w[DEPTH + 1], d[DEPTH + 1];
+    char name[8];
+    ok(adze_ctx_new(&opts, &n.ctx));
+    ok(adze_graph_new(n.ctx, &n.g));
+    w[DEPTH] = adze_input(n.g, "x", adze_type_make(ADZE_F32, 4, (int64_t[]){64, 10, 8, 8}));
+    adze_val y = w[DEPTH];
+    for (int i = 0; i < DEPTH; i++) {
+        snprintf(name, sizeof name, "w%d", i);
+        w[i] = adze_input(n.g, name, adze_type_make(ADZE_F32, 4, (int64_t[]){3, 3, 8, 8}));
+        y = adze_tanh(n.g, adze_conv(n.g, y, w[i], &same));
+    }
+    ok(adze_grad(n.g, adze_mean(n.g, adze_square(n.g, y), NULL, 0, false), w, DEPTH + 1, d, 0));
+    for (int i = 0; i <= DEPTH; i++) {
+        snprintf(name, sizeof name, "d%d", i);
+        ok(adze_output(n.g, name, d[i]));
+    }
+    ok(adze_compile(n.g, co, &n.plan));
+    *groups = groups_of(n.plan);
+    ok(adze_session_new(n.ctx, n.plan, NULL, NULL, &s));
+    adze_rng r = adze_rng_make(5, 6);
+    uint64_t hash = 0;
+    for (int i = 0; i <= DEPTH; i++) {
+        snprintf(name, sizeof name, i < DEPTH ? "w%d" : "x", i);
+        ok(adze_session_input(s, name, &t));
+        const adze_type type = adze_tensor_type(&t);
+        for (int64_t k = 0; k < adze_type_count(&type); k++) {
+            adze_tensor_set(&t, k, 0.15 * adze_rng_normal(&r));
+        }
+    }
+    ok(adze_session_run(s));
+    for (int i = 0; i <= DEPTH; i++) {
+        snprintf(name, sizeof name, "d%d", i);
+        ok(adze_session_output(s, name, &t));
+        const adze_type type = adze_tensor_type(&t);
+        hash = adze_hash64(adze_tensor_data(&t), (size_t)adze_type_bytes(&type), hash);
+    }
+    adze_session_free(s);
+    adze_plan_free(n.plan);
+    adze_graph_free(n.g);
+    adze_ctx_free(n.ctx);
+    return hash;
+}
+
+static void test_deep_groups_keep_their_values(void **state) {
+    (void)state;
+    const adze_compile_opts whole = {.size = sizeof whole, .no_group = true}, usual = {.size = sizeof usual};
+    int groups = 0;
+    const uint64_t want = deep(&whole, &groups);
+    assert_true(deep(&usual, &groups) == want);
+    assert_true(groups > 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_groups_change_no_bit), cmocka_unit_test(test_groups_touch_no_freed_memory),
-                                       cmocka_unit_test(test_small_batches_have_no_groups)};
+                                       cmocka_unit_test(test_small_batches_have_no_groups), cmocka_unit_test(test_deep_groups_keep_their_values)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,10 +145,7 @@ int64_t adze_memory_usable(const adze_fs *fs) {
 int adze_memory_check(adze_ctx *ctx, int64_t bytes) {
     enum { LARGE = 64 << 20 };
     const int64_t room = bytes < LARGE ? bytes : adze_memory_usable(&ctx->fs);
-    return bytes <= room
-               ? ADZE_OK
-               : adze_fail(ctx, ADZE_ENOMEM,
-                           "the plan needs %lld MiB of memory, and this machine can give %lld MiB: take a smaller batch, or give a mem_limit, "
-                           "under which values are computed twice",
-                           (long long)(bytes >> 20), (long long)(room >> 20));
+    return bytes <= room ? ADZE_OK
+                         : adze_fail(ctx, ADZE_ENOMEM, "the plan needs %lld MiB of memory, and this machine can give %lld MiB: take a smaller batch",
+                                     (long long)(bytes >> 20), (long long)(room >> 20));
 }

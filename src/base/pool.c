@@ -114,7 +114,7 @@ static void *worker_main(void *arg) {
         if (pool->stop) {
             return NULL;
         }
-        if (atomic_exchange(&w->open, false)) {
+        if (atomic_exchange(&w->open, false) && !pool->stop) { /* an end may be called while this one still looks at its last run */
             leave_caller(pool);
             pool->fn(pool->arg, w->ith, pool->nth);
             if (atomic_fetch_sub(&pool->busy, 1) == 1) {

@@ -6,6 +6,7 @@
 #include "train/trainer.h"
 
 #include <math.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -50,6 +51,8 @@ typedef struct job {
 /* A signal handler can reach the trainer only through a global; the command runs one training. */
 static adze_trainer *volatile signal_trainer;
 
+static volatile sig_atomic_t keyboard_ignored; /* SIGINT was, at the start */
+
 static void on_save(int sig) {
     (void)sig;
     adze_trainer_request_save(signal_trainer);
@@ -57,13 +60,19 @@ static void on_save(int sig) {
 
 static void on_stop(int sig) {
     static const char note[] = "\nstopping after this step (press again to abort without saving)\n";
+    const int error = errno;
     if (write(STDERR_FILENO, note, sizeof(note) - 1) < 0) {
         /* nobody is listening: stop all the same */
     }
     adze_trainer_request_stop(signal_trainer);
-    signal(sig, SIG_DFL); /* the next one of this kind ends the process, and so does one from the keyboard */
-    signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_IGN); /* these two come again and again, and must not cut the save short; the others end the process the next time */
+    signal(SIGXCPU, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
+    if (!keyboard_ignored) {
+        signal(SIGINT, SIG_DFL);
+    }
+    (void)sig;
+    errno = error;
 }
 
 /* SIGHUP: the terminal went; SIGXCPU: the time that a batch system grants is nearly over. nohup stays in force. */
@@ -72,9 +81,12 @@ static void set_signals(bool on) {
     for (size_t i = 0; i < ADZE_COUNT(stops); i++) {
         if (signal(stops[i], on ? on_stop : SIG_DFL) == SIG_IGN) {
             signal(stops[i], SIG_IGN);
+            keyboard_ignored = keyboard_ignored || (on && stops[i] == SIGINT);
         }
     }
-    signal(SIGUSR1, on ? on_save : SIG_DFL);
+    if (signal(SIGUSR1, on ? on_save : SIG_IGN) == SIG_IGN) { /* one that comes too late must not cost the model */
+        signal(SIGUSR1, SIG_IGN);
+    }
 }
 
 /* The first update finds memory cold and is not taken; those after it are, until there are enough to read. */

@@ -58,6 +58,7 @@ static int64_t lay_values(const adze_work *w, int32_t from, int32_t to, int64_t 
     room rooms[ROOMS];
     int n = 0;
     int64_t end = 0;
+    bool full = false;
     for (int32_t t = from; t < to; t++) {
         const adze_gnode *node = &w->g->nodes[w->order[t]];
         for (int o = 0; o < node->nout; o++) {
@@ -67,16 +68,18 @@ static int64_t lay_values(const adze_work *w, int32_t from, int32_t to, int64_t 
             }
             room r = {.size = adze_round_up(slice * example_bytes(w, v, batch)), .to = last_reader(w, v, t, to)};
             int keep = 0, at = 0;
-            for (int i = 0; i < n; i++) { /* sorted by offset; what nobody reads any more leaves, unless there is room for it to stay */
+            for (int i = 0; i < n; i++) { /* sorted by offset; what nobody reads any more leaves */
                 if (rooms[i].to >= t) {
                     rooms[keep++] = rooms[i];
                 }
             }
             n = keep;
-            for (; at < n && rooms[at].at < r.at + r.size; at++) {
+            full = full || n == ROOMS; /* from here on each value gets memory of its own */
+            r.at = full ? end : 0;
+            for (; !full && at < n && rooms[at].at < r.at + r.size; at++) {
                 r.at = rooms[at].at + rooms[at].size > r.at ? rooms[at].at + rooms[at].size : r.at;
             }
-            if (n < ROOMS) {
+            if (!full) {
                 memmove(rooms + at + 1, rooms + at, sizeof *rooms * (size_t)(n - at));
                 rooms[at] = r;
                 n++;

@@ -8,7 +8,8 @@
 #include "op/rnn.h"
 
 enum { CAST_MATMUL = 1 << 20 }; /* bytes in f32 from which a product's result is stored as bf16: less stays in the cache */
-enum { CAST_NEAR = 16 };        /* nodes between readers that share one widened copy: farther apart it would be stored in between */
+enum { CAST_FEW = 32 };  /* rows, columns or depth below which a product is bound by its weights: rounding these each time costs more than it saves */
+enum { CAST_NEAR = 16 }; /* nodes between readers that share one widened copy: farther apart it would be stored in between */
 
 typedef enum cast_kind {
     CAST_NONE,
@@ -44,6 +45,17 @@ static bool stays_wide(const adze_work *w, const adze_gnode *n) {
     return k && (strcmp(k->name, "winograd") == 0 || strcmp(k->name, "fft") == 0);
 }
 
+static bool few_products(const adze_work *w, const adze_gnode *n) {
+    int64_t least = INT64_MAX;
+    for (int k = 0; k < 2; k++) {
+        const adze_type *t = adze_type_of(w->g, n->in[k]);
+        for (int i = t->rank > 1 ? t->rank - 2 : 0; i < t->rank; i++) {
+            least = t->dims[i] < least ? t->dims[i] : least;
+        }
+    }
+    return least < CAST_FEW && !w->opts->keep_packed;
+}
+
 static cast_kind kind_of(const adze_work *w, const adze_gnode *n) {
     const adze_graph *g = w->g;
     static const struct {
@@ -69,6 +81,9 @@ static cast_kind kind_of(const adze_work *w, const adze_gnode *n) {
     }
     for (size_t i = 0; i < ADZE_COUNT(KINDS) && !n->dead; i++) {
         if (strcmp(n->op->name, KINDS[i].op) == 0) {
+            if (KINDS[i].kind == CAST_MATMUL_OP && few_products(w, n)) {
+                return CAST_NONE;
+            }
             return stays_wide(w, n) ? CAST_KEPT : KINDS[i].kind;
         }
     }

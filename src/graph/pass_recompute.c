@@ -47,9 +47,11 @@ static void unlay(again *a) {
     a->g->nregions = a->nregions;
     adze_free(w->ctx, w->order);
     adze_free(w->ctx, w->local);
+    adze_free(w->ctx, w->kept);
     adze_live_free(w->ctx, &w->live);
     w->order = NULL;
     w->local = NULL;
+    w->kept = NULL;
     w->arena = 0;
 }
 

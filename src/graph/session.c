@@ -17,6 +17,7 @@ struct adze_session {
     int64_t *trips;                           /* by region */
     double *times;                            /* by step, of the last run; NULL until switched on */
     bool profile, is_packed, updates;         /* updates: the plan writes slots */
+    bool lent;                                /* the arena: others may write to it between two runs */
     int threads;
     adze_run run;
 };
@@ -117,6 +118,7 @@ int adze_session_new_in(adze_ctx *ctx, const adze_plan *p, adze_store *store, co
     s->p = p;
     s->store = store;
     s->threads = adze_ctx_threads(ctx);
+    s->lent = arena.dtype != ADZE_NONE;
     s->arena = arena.dtype == ADZE_NONE ? arena : adze_tensor_ref(arena);
     int status = bind(s, prefix);
     if (status != ADZE_OK) {
@@ -293,7 +295,7 @@ static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bo
         const adze_pstep *p = &s->p->steps[t];
         double start = s->profile ? adze_now() : 0;
         const bool followed = t + 1 < to && p[1].follows;
-        if ((updates || !p->update) && !(p->kept && s->is_packed) && (apart || !p->follows)) {
+        if ((updates || !p->update) && !(p->kept && s->is_packed && !s->lent) && (apart || !p->follows)) {
             run_step(s, p, followed && !apart ? p + 1 : NULL);
         }
         if (s->profile) {
