@@ -81,8 +81,8 @@ static const kt_conv WINOGRAD[] = {
 
 /* Fourier transforms: one and many tiles, sides of 16 to 64, padding on one side only. */
 static const kt_conv FOURIER[] = {
-    {16, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0},   {2, 20, 17, 16, 65, 3, 3, 1, 1, 3, 0, 1, 0, 0},   {17, 14, 9, 18, 35, 7, 7, 1, 1, 3, 3, 1, 0, 0},
-    {2, 40, 33, 9, 20, 11, 11, 1, 1, 5, 5, 1, 0, 0}, {1, 70, 40, 3, 18, 21, 21, 1, 1, 0, 13, 1, 0, 0},
+    {16, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0},  {2, 20, 17, 9, 65, 3, 3, 1, 1, 3, 0, 1, 0, 0},   {17, 14, 9, 5, 18, 7, 7, 1, 1, 3, 3, 1, 0, 0},
+    {2, 40, 33, 4, 9, 11, 11, 1, 1, 5, 5, 1, 0, 0}, {1, 70, 40, 2, 5, 21, 21, 1, 1, 0, 13, 1, 0, 0},
 };
 
 /* Each shape in f32, every other one also in f64. kernel: this one only; NULL: all that accept. */

@@ -334,29 +334,41 @@ static void ref_conv_dx(const adze_step *s, int ith, int nth) {
     }
 }
 
-/* dw[t, c, k] = sum over examples n and outputs o: x[n, o stride + t dilation - lo, c of the group of k] dy[n, o, k] */
-static double conv_dw_sum(const adze_step *s, const adze_geom *g, const int64_t t[3], int64_t c, int64_t k) {
-    int64_t cg = g->c / g->groups, first = k / (g->k / g->groups) * cg, p[3];
-    double sum = 0;
+enum { SUMS = 8 }; /* outputs that dw sums at a time, so that a position is found once for all of them */
+
+/* dw[t, c, k] = sum over examples n and outputs o: x[n, o stride + t dilation - lo, c of the group of k] dy[n, o, k], for nk <= SUMS outputs from k
+ */
+static void conv_dw_sums(const adze_step *s, const adze_geom *g, const int64_t t[3], int64_t c, int64_t k, int nk, double sum[SUMS]) {
+    int64_t first[SUMS], p[3];
+    for (int i = 0; i < nk; i++) {
+        sum[i] = 0, first[i] = (k + i) / (g->k / g->groups) * (g->c / g->groups);
+    }
     for (int64_t n = 0; n < g->n; n++) {
         int64_t o[3] = {0};
         do {
             if (input_at(g, o, t, p)) {
-                sum += adze_at(&s->in[0], act(g, n, p, true, first + c)) * adze_at(&s->in[1], act(g, n, o, false, k));
+                const int64_t x = act(g, n, p, true, c), dy = act(g, n, o, false, k);
+                for (int i = 0; i < nk; i++) {
+                    sum[i] += adze_at(&s->in[0], x + first[i]) * adze_at(&s->in[1], dy + i);
+                }
             }
         } while (next_out(g, o));
     }
-    return sum;
 }
 
 static void ref_conv_dw(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_geom g = adze_conv_geom(s->attrs, s->in[0].rank, s->in[0].dims, s->out[0].dims, s->in[1].dims);
     int64_t t[3] = {0};
+    double sum[SUMS];
     do {
         for (int64_t c = 0; c < g.c / g.groups; c++) {
-            for (int64_t k = 0; k < g.k; k++) {
-                adze_put(&s->out[0], weight(&g, t, c, k), conv_dw_sum(s, &g, t, c, k));
+            for (int64_t k = 0; k < g.k; k += SUMS) {
+                const int nk = (int)(g.k - k < SUMS ? g.k - k : SUMS);
+                conv_dw_sums(s, &g, t, c, k, nk, sum);
+                for (int i = 0; i < nk; i++) {
+                    adze_put(&s->out[0], weight(&g, t, c, k + i), sum[i]);
+                }
             }
         }
     } while (next_tap(&g, t));
