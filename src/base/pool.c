@@ -39,7 +39,7 @@ struct adze_pool {
     int nth;
     int count; /* workers that exist */
     int spins;
-    int cpu; /* where the caller runs */
+    atomic_int cpu; /* where the caller runs */
     unsigned run;
     atomic_bool stop;
     door door; /* of the caller */
@@ -61,11 +61,12 @@ static void relax(int i) {
  * A worker that finds itself there moves to another processor; whether that is one where nobody works is left to the system. */
 static void leave_caller(const adze_pool *pool) {
     cpu_set_t all, others;
-    if (pool->spins == 0 || sched_getcpu() != pool->cpu || sched_getaffinity(0, sizeof all, &all) != 0) {
+    const int cpu = atomic_load(&pool->cpu);
+    if (pool->spins == 0 || sched_getcpu() != cpu || sched_getaffinity(0, sizeof all, &all) != 0) {
         return;
     }
     others = all;
-    CPU_CLR((size_t)pool->cpu, &others);
+    CPU_CLR((size_t)cpu, &others);
     if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0) {
         (void)sched_setaffinity(0, sizeof all, &all);
     }
@@ -114,8 +115,8 @@ static void *worker_main(void *arg) {
         if (pool->stop) {
             return NULL;
         }
+        leave_caller(pool);                                    /* also when it comes too late: there it would for ever */
         if (atomic_exchange(&w->open, false) && !pool->stop) { /* an end may be called while this one still looks at its last run */
-            leave_caller(pool);
             pool->fn(pool->arg, w->ith, pool->nth);
             if (atomic_fetch_sub(&pool->busy, 1) == 1) {
                 door_knock(&pool->door);
@@ -233,7 +234,7 @@ void adze_pool_run(adze_ctx *ctx, adze_task fn, void *arg, int nth) {
     pool->fn = fn;
     pool->arg = arg;
     pool->nth = nth;
-    pool->cpu = sched_getcpu();
+    atomic_store(&pool->cpu, sched_getcpu());
     call_workers(pool, nth - 1);
     fn(arg, 0, nth);
     help_workers(pool, nth - 1);
