@@ -34,6 +34,11 @@ typedef struct kt { /* a problem with its numbers and what must come out */
     double *want[KT_MAX], *size[KT_MAX]; /* exact results; sums of the absolute values of the terms */
     char text[600];
     void (*after)(void); /* each thread's share of a phase; NULL: nothing */
+    bool fused;          /* the levels checked now round products and sums once: f32 and f64 have the same bits on all of them, kept by kernel */
+    struct {
+        const char *kernel;
+        uint64_t bits;
+    } seen[KT_MAX];
 } kt;
 
 void kt_setup(void); /* before the first problem; the context has 8 threads */
@@ -60,6 +65,8 @@ typedef struct kt_conv {
 kt_problem kt_conv_problem(const kt_conv *s, int pass, adze_dtype d, adze_dtype out, adze_conv_attrs *at);
 /* na, nb: matrices of a and b; 0: rank 2. right: the second input's dtype. */
 kt_problem kt_product(int64_t na, int64_t nb, int64_t m, int64_t n, int64_t k, adze_dtype left, adze_dtype right, const adze_matmul_attrs *at);
+/* A recurrent layer or its gradient, as the op's own samples are: weights under which the state neither saturates nor grows. */
+kt_problem kt_recurrent(adze_rng *r, adze_dtype d, adze_rnn_attrs *at);
 
 /* Every how-manieth case a test takes: 1, with ADZE_QUICK 2. */
 int kt_step(void);

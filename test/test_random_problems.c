@@ -24,6 +24,7 @@ typedef struct problem {
         adze_matmul_attrs product;
         adze_conv_attrs conv;
         adze_pool_attrs pool;
+        adze_rnn_attrs recurrent;
     } at;
 } problem;
 
@@ -114,18 +115,9 @@ static bool draw_pool(adze_rng *r, problem *t) {
     return adze_type_count(&x) * terms <= MOST_TERMS;
 }
 
-/* The op's own samples: weights under which the state neither saturates nor grows. */
 static bool draw_recurrent(adze_rng *r, problem *t) {
-    static const char *const OPS[] = {"rnn", "lstm", "gru", "rnn_grad", "lstm_grad", "gru_grad"};
-    const adze_op *op = adze_op_find(OPS[adze_rng_range(r, 0, 5)]);
-    adze_case c = {.dtype = coin(r, 3) ? ADZE_F64 : ADZE_F32, .attrs = t->at.bytes, .awkward = coin(r, 2)};
-    assert_int_equal(adze_fields_default(op->attrs, t->at.bytes), ADZE_OK);
-    op->sample(r, &c);
-    t->p = (kt_problem){.op = op->name, .attrs = t->at.bytes, .nin = c.nin, .by_norm = true};
-    memcpy(t->p.in, c.in, sizeof t->p.in);
-    memcpy(t->p.dom, c.dom, sizeof t->p.dom);
-    const int64_t *x = c.in[0].dims, h = c.in[2].dims[0]; /* (N, T, I) */
-    t->p.terms = (double)((x[1] + 1) * (x[2] + h + 10) + x[0] * x[1]);
+    static const adze_dtype TYPES[] = {ADZE_F32, ADZE_F64, ADZE_BF16};
+    t->p = kt_recurrent(r, TYPES[adze_rng_range(r, 0, 2)], &t->at.recurrent);
     return true;
 }
 
@@ -156,10 +148,13 @@ static void check_family(const char *family, bool (*draw)(adze_rng *, problem *)
         t.p.seed = (uint64_t)i, t.p.first = coin(&r, 3), t.p.one_pass = !coin(&r, 3);
         const int at = snprintf(current, sizeof current, "\n%s: ", family);
         kt_text(&t.p, current + at, sizeof current - (size_t)at - 1);
-        kernels += kt_check_levels(&t.p, (int)(i % 1000), t.kernel);
+        const int checked = kt_check_levels(&t.p, (int)(i % 1000), t.kernel);
+        if (checked == 0 && !(t.p.in[0].dtype == ADZE_BF16 && t.p.in[0].rank == 5)) { /* volumes in bf16 are left to ref */
+            fail_msg("%s: no kernel takes it on level %d", current, (int)(i % 1000) % ((int)adze_isa_best() + 1));
+        }
+        kernels += checked;
     }
     print_message("%lld problems, %lld kernels\n", (long long)count, (long long)kernels);
-    assert_true(2 * kernels >= count);
 }
 
 static void products(void **state) {
