@@ -431,9 +431,9 @@ static void check_levels_agree(kt *t, const adze_kernel *k, const char *name) {
 
 int kt_check_list(kt *t, const adze_kernel_list *l, const char *name, const char *kernel) {
     int checked = 0;
-    for (int i = 0; i < l->count; i++) {
+    for (int i = 0; i < l->count && !(kernel && checked); i++) { /* a kernel may stand twice, as chosen and as named */
         const adze_kernel *k = &l->kernels[i];
-        if (strcmp(k->op, t->p->op) == 0 && (kernel ? strcmp(k->name, kernel) == 0 : !k->accept || k->accept(&t->sig))) {
+        if (strcmp(k->op, t->p->op) == 0 && (!kernel || strcmp(k->name, kernel) == 0) && (!k->accept || k->accept(&t->sig))) {
             kt_check(t, k, name);
             if (t->fused && adze_dtype_size(t->in[0].dtype) >= 4) {
                 check_levels_agree(t, k, name);
@@ -531,7 +531,7 @@ kt_problem kt_recurrent(adze_rng *r, adze_dtype d, adze_rnn_attrs *at) {
         if (which >= 3) {
             p.in[RNN_G_Y].dtype = p.in[RNN_G_DY].dtype = d;
         }
-        p.terms = (double)(x[1] + 1) / 2;
+        p.terms = (double)(x[1] + 1);
     }
     return p;
 }

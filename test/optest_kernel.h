@@ -48,7 +48,7 @@ void kt_begin(kt *t, const kt_problem *p);                    /* makes the numbe
 void kt_check(kt *t, const adze_kernel *k, const char *name); /* name: whose kernel it is, for messages */
 void kt_run(kt *t, const adze_kernel *k, int nth);            /* the result is in mout */
 void kt_text(const kt_problem *p, char *text, size_t size);   /* attributes and shapes */
-/* Every kernel that accepts; kernel: the one of that name, whether it would be chosen or not. Returns how many there were. */
+/* Every kernel that accepts; kernel: the one of that name. Returns how many there were. */
 int kt_check_list(kt *t, const adze_kernel_list *l, const char *name, const char *kernel);
 /* On every level of this machine, or on the level number `turn` modulo their count. */
 int kt_check_levels(const kt_problem *p, int turn, const char *kernel);

@@ -55,7 +55,7 @@ static bool draw_product(adze_rng *r, problem *t) {
 static bool draw_conv(adze_rng *r, problem *t) {
     static const adze_dtype TYPES[] = {ADZE_F32, ADZE_F64, ADZE_BF16};
     const adze_dtype d = TYPES[adze_rng_range(r, 0, 2)];
-    const bool wino = d != ADZE_BF16 && coin(r, 4);
+    const bool wino = d != ADZE_BF16 && coin(r, 4), fft = d != ADZE_BF16 && !wino && coin(r, 4);
     kt_conv s = {.n = size(r, 18), .h = size(r, 40), .w = size(r, 40), .kh = adze_rng_range(r, 1, 7), .kw = adze_rng_range(r, 1, 7), .groups = 1};
     s.stride = coin(r, 2) ? 1 : adze_rng_range(r, 1, 4), s.dilation = coin(r, 3) ? adze_rng_range(r, 1, 3) : 1;
     s.lo = coin(r, 3) ? 0 : adze_rng_range(r, 0, 4), s.hi = coin(r, 3) ? adze_rng_range(r, 0, 4) : s.lo;
@@ -67,9 +67,15 @@ static bool draw_conv(adze_rng *r, problem *t) {
     }
     if (wino) {
         s.d = s.kd = 0, s.kh = s.kw = coin(r, 2) ? 3 : 5, s.stride = s.dilation = 1, s.n = adze_rng_range(r, 1, 2);
-        s.h = adze_rng_range(r, 8, 20), s.w = adze_rng_range(r, 8, 20); /* whole tiles: its error is stated for layers, not for crumbs */
+        s.h = adze_rng_range(r, 8, 20), s.w = adze_rng_range(r, 8, 20);
         s.c = adze_rng_range(r, 16, 36), s.k = adze_rng_range(r, 16, 36);
         t->kernel = "winograd";
+    }
+    if (fft) {
+        s.d = s.kd = 0, s.stride = s.dilation = s.groups = 1, s.n = adze_rng_range(r, 1, 2);
+        s.kh = adze_rng_range(r, 1, 13), s.kw = adze_rng_range(r, 1, 13), s.h = adze_rng_range(r, 13, 40), s.w = adze_rng_range(r, 13, 40);
+        s.c = adze_rng_range(r, 3, 18), s.k = adze_rng_range(r, 3, 18);
+        t->kernel = "fft";
     }
     if ((s.d > 0 && s.d + s.lo + s.hi <= (s.kd - 1) * s.dilation) || s.h + s.lo + s.hi <= (s.kh - 1) * s.dilation ||
         s.w + s.lo + s.hi <= (s.kw - 1) * s.dilation) {
@@ -78,7 +84,7 @@ static bool draw_conv(adze_rng *r, problem *t) {
     const int pass = (int)adze_rng_range(r, 0, 2);
     t->p = kt_conv_problem(&s, pass, d, d == ADZE_BF16 && coin(r, 2) ? ADZE_F32 : ADZE_NONE, &t->at.conv);
     return (double)adze_type_count(&t->p.in[0]) * (double)((s.d > 0 ? s.kd : 1) * s.kh * s.kw * (pass == 1 ? s.c : s.k)) / (double)s.groups <=
-           (wino ? 6 : 1) * MOST_TERMS;
+           (wino || fft ? 6 : 1) * MOST_TERMS;
 }
 
 static bool draw_pool(adze_rng *r, problem *t) {
