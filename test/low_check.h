@@ -1,5 +1,5 @@
-/* Products, convolutions and recurrent layers in bf16 and products of 8-bit integers, on shapes with many blocks and odd edges. The program that includes this says on which
- * kernels: it defines check(). */
+/* Products, convolutions and recurrent layers in bf16 and products of 8-bit integers, on shapes with many blocks and odd edges. The program that
+ * includes this says on which kernels: it defines check(). */
 #ifndef ADZE_TEST_LOW_CHECK_H
 #define ADZE_TEST_LOW_CHECK_H
 
