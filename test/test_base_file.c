@@ -101,7 +101,7 @@ static void sweep_replace(scene *s, bool for_ever, int error) {
         faulty_fs_arm(&s->fs, 0, false, 0);
         if (!hit) {
             assert_int_equal(status, ADZE_OK);
-            assert_true(n > 7); /* open, reserve, writes, sync, close, rename, sync_dir */
+            assert_true(n > 8); /* stat, open, reserve, writes, sync, close, rename, sync_dir */
             assert_true(for_ever || files_in(s) == 1);
             break;
         }
@@ -127,7 +127,7 @@ static void the_old_file_survives_every_failing_call(void **state) {
 static void a_full_disk_says_how_much_is_needed(void **state) {
     scene *s = *state;
     write_plain(s->path, "old");
-    faulty_fs_arm(&s->fs, 2, false, ENOSPC); /* reserve */
+    faulty_fs_arm(&s->fs, 3, false, ENOSPC); /* stat, open, reserve */
     assert_int_equal(replace(s), ADZE_EIO);
     assert_string_equal(s->fs.failed_call, "reserve");
     assert_non_null(strstr(adze_errmsg(s->ctx), "12 bytes are needed"));
@@ -138,7 +138,7 @@ static void a_full_disk_says_how_much_is_needed(void **state) {
 static void signals_do_not_disturb(void **state) {
     scene *s = *state;
     s->fs.at_most = 5;
-    for (long n = 1; n <= 7; n++) {
+    for (long n = 1; n <= 8; n++) {
         faulty_fs_arm(&s->fs, n, false, EINTR);
         assert_int_equal(replace(s), ADZE_OK);
         assert_non_null(s->fs.failed_call);

@@ -62,6 +62,7 @@ enum { ADZE_OPEN_READ = 0, ADZE_OPEN_CREATE = 1 /* new or truncated */, ADZE_OPE
 
 typedef struct adze_fstat {
     bool exists, is_dir, is_link;
+    bool is_special;  /* a device, a pipe, a socket: neither file nor folder */
     int64_t size;     /* bytes */
     int64_t mtime_ns; /* since 1970 */
 } adze_fstat;

@@ -189,6 +189,15 @@ int adze_replace_file(adze_ctx *ctx, const char *path, const adze_piece *pieces,
             return adze_fail(ctx, ADZE_EARG, "cannot write '%s': a piece has the impossible size %lld", path, (long long)pieces[i].n);
         }
     }
+    adze_fstat old = {0};
+    int err;
+    do {
+        err = fs->stat(fs->user, path, &old);
+    } while (err == -EINTR);
+    if (err < 0 || old.is_special) { /* a new file would take a device's place */
+        return err < 0 ? fail_write(ctx, err, path, total)
+                       : adze_fail(ctx, ADZE_EARG, "cannot write '%s': it is no file but a device or a pipe; name a file", path);
+    }
     TRY(folder_of(ctx, path, folder));
     int len = snprintf(temp, sizeof temp, "%s.tmp-%ld-%u", path, (long)getpid(), atomic_fetch_add(&ctx->temps, 1));
     if (len < 0 || (size_t)len >= sizeof temp) {
@@ -198,7 +207,7 @@ int adze_replace_file(adze_ctx *ctx, const char *path, const adze_piece *pieces,
     if (fd < 0) {
         return fail_write(ctx, fd, path, total);
     }
-    int err = write_temp(ctx, fd, pieces, npieces, total);
+    err = write_temp(ctx, fd, pieces, npieces, total);
     int closed = close_once(fs, fd);
     err = err < 0 ? err : closed;
     err = err < 0 ? err : fs->rename(fs->user, temp, path);

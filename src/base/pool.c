@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     SPINS = 20000, /* some hundred microseconds: more than the steps of a plan that one thread runs alone, less than a time slice */
@@ -39,6 +40,7 @@ struct adze_pool {
     int nth;
     int count; /* workers that exist */
     int spins;
+    pid_t process;  /* whose threads the workers are */
     atomic_int cpu; /* where the caller runs */
     unsigned run;
     atomic_bool stop;
@@ -158,6 +160,7 @@ static adze_pool *pool_new(adze_ctx *ctx) {
     if (pool) {
         memset(pool, 0, bytes);
         pool->spins = ctx->threads <= ctx->cores ? SPINS : 0;
+        pool->process = getpid();
         door_init(&pool->door);
     }
     return pool;
@@ -246,13 +249,15 @@ void adze_pool_free(adze_ctx *ctx) {
     if (!pool) {
         return;
     }
-    pool->stop = true;
-    call_workers(pool, pool->count);
-    for (int i = 0; i < pool->count; i++) {
-        pthread_join(pool->workers[i].thread, NULL);
-        door_free(&pool->workers[i].door);
+    if (pool->process == getpid()) { /* a fork's child has the memory but none of the threads, and nobody to wait for */
+        pool->stop = true;
+        call_workers(pool, pool->count);
+        for (int i = 0; i < pool->count; i++) {
+            pthread_join(pool->workers[i].thread, NULL);
+            door_free(&pool->workers[i].door);
+        }
+        door_free(&pool->door);
     }
-    door_free(&pool->door);
     adze_free(ctx, pool);
     ctx->pool = NULL;
 }

@@ -99,6 +99,7 @@ static int fs_stat(void *user, const char *path, adze_fstat *out) {
     }
     out->exists = true;
     out->is_dir = S_ISDIR(st.st_mode);
+    out->is_special = !out->is_dir && !S_ISREG(st.st_mode);
     out->size = (int64_t)st.st_size;
     out->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + (int64_t)st.st_mtim.tv_nsec;
     return 0;

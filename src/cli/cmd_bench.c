@@ -146,9 +146,15 @@ static void command(cli *c, const bench_kind *k, const bench_opts *o, const char
         if (o->precision != 0 && (size_t)len < n) {
             len += snprintf(out + len, n - (size_t)len, " --precision %s", PRECISIONS[o->precision]);
         }
+        if (o->memory > 0 && (size_t)len < n) {
+            len += snprintf(out + len, n - (size_t)len, " --memory %lld", (long long)o->memory);
+        }
     }
     if (c->global.threads > 0 && len > 0 && (size_t)len < n) {
         len += snprintf(out + len, n - (size_t)len, " --threads %d", adze_ctx_threads(c->ctx));
+    }
+    if (c->global.reproducible && len > 0 && (size_t)len < n) {
+        len += snprintf(out + len, n - (size_t)len, " --reproducible");
     }
     if (c->global.isa[0] && len > 0 && (size_t)len < n) {
         snprintf(out + len, n - (size_t)len, " --isa %s", c->global.isa);
@@ -163,27 +169,41 @@ static void heading(const cli *c, const bench_kind *k) {
     }
 }
 
-static void print_result(cli *c, const bench_kind *k, const bench_opts *o, const bench_work *w, const result *r) {
+static int print_json(cli *c, const bench_kind *k, const bench_opts *o, const bench_work *w, const result *r, const char *repro) {
+    adze_text t = {.ctx = c->ctx};
+    adze_text_add(&t, "{\"schema\":1,\"work\":\"%s\",\"problem\":", k->name);
+    adze_json_string(&t, w->problem);
+    adze_text_add(&t,
+                  ",\"threads\":%d,\"isa\":\"%s\",\"seconds\":%.6g,\"flops\":%.0f,\"bytes\":%.0f,\"gflop_per_s\":%.2f,\"gbyte_per_s\":%.2f,"
+                  "\"peak_gflop_per_s\":%.2f,\"copy_gbyte_per_s\":%.2f,\"peak_share\":%.4f,\"floor_share\":%.4f,\"samples\":%lld,",
+                  adze_ctx_threads(c->ctx), adze_ctx_isa(c->ctx), r->seconds, w->flops, w->bytes, w->flops / r->seconds * 1e-9,
+                  w->bytes / r->seconds * 1e-9, r->peak * 1e-9, r->copy * 1e-9, r->peak_share, r->floor_share, (long long)r->samples);
+    if (w->items > 0) {
+        adze_text_add(&t, "\"batch\":%lld,\"precision\":\"%s\",\"items_per_s\":%.2f,", (long long)o->batch, PRECISIONS[o->precision],
+                      w->items / r->seconds);
+    }
+    adze_text_add(&t, "\"arena_bytes\":%lld,\"recomputed_flops\":%.0f,\"repro\":", (long long)w->info.arena_bytes, w->info.recomputed_flops);
+    adze_json_string(&t, repro);
+    char *s = NULL;
+    TRY(adze_text_finish(&t, &s));
+    printf("%s}\n", s);
+    adze_free(c->ctx, s);
+    return ADZE_OK;
+}
+
+static int print_result(cli *c, const bench_kind *k, const bench_opts *o, const bench_work *w, const result *r) {
     char repro[2 * BENCH_TEXT];
     command(c, k, o, w->problem, repro, sizeof(repro));
-    const double gflops = w->flops / r->seconds * 1e-9, gbytes = w->bytes / r->seconds * 1e-9;
     if (c->global.json) {
-        printf(
-            "{\"schema\":1,\"work\":\"%s\",\"problem\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"seconds\":%.6g,\"flops\":%.0f,\"bytes\":%.0f,\"gflop_per_s\":%.2f,\"gbyte_per_s\":%.2f,"
-            "\"peak_gflop_per_s\":%.2f,\"copy_gbyte_per_s\":%.2f,\"peak_share\":%.4f,\"floor_share\":%.4f,\"samples\":%lld,",
-            k->name, w->problem, adze_ctx_threads(c->ctx), adze_ctx_isa(c->ctx), r->seconds, w->flops, w->bytes, gflops, gbytes, r->peak * 1e-9,
-            r->copy * 1e-9, r->peak_share, r->floor_share, (long long)r->samples);
-        if (w->items > 0) {
-            printf("\"batch\":%lld,\"precision\":\"%s\",\"items_per_s\":%.2f,", (long long)o->batch, PRECISIONS[o->precision], w->items / r->seconds);
-        }
-        printf("\"arena_bytes\":%lld,\"recomputed_flops\":%.0f,\"repro\":\"%s\"}\n", (long long)w->info.arena_bytes, w->info.recomputed_flops, repro);
-        return;
+        return print_json(c, k, o, w, r, repro);
     }
+    const double gflops = w->flops / r->seconds * 1e-9, gbytes = w->bytes / r->seconds * 1e-9;
     printf("%10.4f %8.1f %7.1f %5.1f%% %5.1f%% ", 1000 * r->seconds, gflops, gbytes, 100 * r->peak_share, 100 * r->floor_share);
     if (w->items > 0) {
         printf("%9.1f", w->items / r->seconds);
     }
     printf(" %s\n", repro);
+    return ADZE_OK;
 }
 
 /* Each problem on a line. One that cannot run is told and passed over; the command fails then. */
@@ -201,16 +221,19 @@ static int bench_all(cli *c, const bench_kind *k, const bench_opts *o, const ben
             heading(c, k);
         }
         if (status == ADZE_OK) {
-            print_result(c, k, o, &w, &r);
+            status = print_result(c, k, o, &w, &r);
+        }
+        if (status == ADZE_OK) {
             shares += log(r.floor_share);
             done++;
-        } else if (l->n == 1) {
-            return status;
-        } else {
+        } else if (l->n > 1) {
             fprintf(stderr, "%s: %s\n", l->at[i], adze_errmsg(c->ctx));
-            bad = status;
         }
+        bad = status == ADZE_OK ? bad : status;
         close_work(c, &w);
+        if (status != ADZE_OK && l->n == 1) {
+            return status;
+        }
         TRY(cli_finish_output(c));
     }
     if (done > 1 && !c->global.json) {

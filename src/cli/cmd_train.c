@@ -45,7 +45,8 @@ typedef struct job {
     adze_model *model;
     adze_dataset *data;
     adze_trainer *trainer;
-    int status; /* of a callback that failed */
+    int status;     /* of a callback that failed, */
+    char why[2048]; /* and its sentence */
 } job;
 
 /* A signal handler can reach the trainer only through a global; the command runs one training. */
@@ -106,6 +107,15 @@ static int take_profile(job *j, adze_trainer *t, bool last) {
     return ADZE_OK;
 }
 
+/* Saving the checkpoint may overwrite the sentence of a callback that failed. */
+static int keep_fault(job *j, int status) {
+    if (status != ADZE_OK && j->status == ADZE_OK) {
+        j->status = status;
+        snprintf(j->why, sizeof(j->why), "%s", adze_errmsg(j->c->ctx));
+    }
+    return j->status;
+}
+
 static int end_profile(job *j) {
     adze_text t = {.ctx = j->c->ctx};
     TRY(cli_profile_save(&j->profile, j->trace));
@@ -122,7 +132,7 @@ static int end_profile(job *j) {
 static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
     job *j = user; /* step counts from the start of the training, people from the start of the epoch */
     if (j->trace[0] && j->profile.runs < PROFILED_UPDATES && j->status == ADZE_OK) {
-        j->status = take_profile(j, t, step % steps == 0);
+        keep_fault(j, take_profile(j, t, step % steps == 0));
     }
     cli_progress_step(&j->progress, (step - 1) / steps + 1, (step - 1) % steps + 1, steps, j->o.batch * j->o.accumulate, loss, lr);
     return j->status;
@@ -132,8 +142,7 @@ static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *s) {
     (void)t;
     job *j = user;
     cli_progress_epoch(&j->progress, s);
-    j->status = cli_rundir_epoch(&j->run, s);
-    return j->status;
+    return keep_fault(j, cli_rundir_epoch(&j->run, s));
 }
 
 static void introduce(job *j) {
@@ -258,10 +267,11 @@ static int train(job *j, bool resume) {
     int status = adze_trainer_run(j->trainer, &why);
     set_signals(false);
     if (j->trace[0] && j->status == ADZE_OK) {
-        j->status = end_profile(j);
+        keep_fault(j, end_profile(j));
     }
     if (j->status != ADZE_OK) {
-        return j->status; /* a metrics file could not be written: its message stands */
+        const char *last = adze_trainer_last_checkpoint(j->trainer);
+        return adze_fail(j->c->ctx, j->status, "%s%s%s", j->why, *last ? "; the training was saved as " : "", last);
     }
     if (status == ADZE_ESTOPPED) {
         TRY(save_result(j, why, status, adze_now() - start));
@@ -312,6 +322,9 @@ static int start(job *j, const train_opts *t) {
     adze_store_free(s);
     if (status != ADZE_OK) {
         return status;
+    }
+    if (j->trace[0]) { /* a file that cannot be written is told before the training, not after it */
+        TRY(cli_profile_save(&j->profile, j->trace));
     }
     TRY(find_data(j));
     TRY(adze_dataset_open(j->c->ctx, j->ro.data, "train", &j->data));
@@ -394,6 +407,9 @@ static int run(cli *c, int argc, const char **argv) {
         j.o = given;
         snprintf(j.ro.model, sizeof(j.ro.model), "%s", a.words[0]);
         memcpy(j.ro.data, t.data, sizeof(j.ro.data));
+        j.ro.reproducible = c->global.reproducible;
+        memcpy(j.ro.mem_limit, c->global.mem_limit, sizeof(j.ro.mem_limit));
+        snprintf(j.ro.isa, sizeof(j.ro.isa), "%s", c->global.reproducible ? "" : adze_ctx_isa(c->ctx));
     }
     if (status == ADZE_OK) {
         memcpy(j.trace, t.profile, sizeof(j.trace));

@@ -144,6 +144,39 @@ static void peek_globals(int argc, const char **argv, adze_ctx_opts *o) {
     }
 }
 
+/* What shapes the context of a run that is resumed stands in its folder; the command line wins. `room` holds the text that the options point into. */
+static void peek_run(int argc, const char **argv, adze_ctx_opts *o, char room[256]) {
+    char path[1024] = "", line[1200];
+    for (int i = 2; i < argc && strcmp(argv[1], "train") == 0; i++) {
+        char name[32];
+        const char *value = cli_flag(argv[i], name, sizeof(name));
+        value = value || i + 1 == argc ? value : argv[i + 1];
+        if (value && strcmp(name, "resume") == 0) {
+            snprintf(path, sizeof(path), "%.900s/config.yaml", value);
+        }
+    }
+    FILE *f = path[0] ? fopen(path, "r") : NULL;
+    while (f && fgets(line, sizeof(line), f)) {
+        char key[32], value[128];
+        int64_t v;
+        if (sscanf(line, "%31[a-z_]: %127[^\n]", key, value) != 2) {
+            continue;
+        }
+        char *bare = value[0] == '"' || value[0] == '\'' ? value + 1 : value;
+        bare[strcspn(bare, "\"'")] = 0;
+        if (strcmp(key, "isa") == 0 && !o->isa && bare[0]) {
+            o->isa = strcpy(room, bare);
+        } else if (strcmp(key, "mem_limit") == 0 && o->mem_limit == 0 && cli_parse_bytes(bare, &v) == ADZE_OK) {
+            o->mem_limit = (size_t)v;
+        } else if (strcmp(key, "reproducible") == 0) {
+            o->reproducible = o->reproducible || strcmp(bare, "true") == 0;
+        }
+    }
+    if (f) {
+        fclose(f);
+    }
+}
+
 static int dispatch(cli *c, int argc, const char **argv) {
     const char *verb = argc > 1 ? argv[1] : NULL;
     if (!verb) {
@@ -168,7 +201,9 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN); /* a closed pipe becomes an error of the write, told like any other */
     cli c = {0};
     adze_ctx_opts opts = {.size = sizeof(opts), .log = print_log, .log_user = &c};
+    char room[256];
     peek_globals(argc, args, &opts);
+    peek_run(argc, args, &opts, room);
     int status = adze_ctx_new(&opts, &c.ctx);
     if (!c.ctx) {
         fprintf(stderr, "adze: cannot start: %s\n", status == ADZE_ENOMEM ? "out of memory" : adze_status_name(status));

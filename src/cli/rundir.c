@@ -9,6 +9,10 @@ const adze_field CLI_RUN_FIELDS[] = {
     {"model", ADZE_F_STR, 0, offsetof(cli_run_opts, model), sizeof(((cli_run_opts *)0)->model), "", 0, 0, NULL, "zoo name or model file"},
     {"data", ADZE_F_STR, 0, offsetof(cli_run_opts, data), sizeof(((cli_run_opts *)0)->data), "fashion-mnist", 0, 0, NULL,
      "data set: a name or a folder"},
+    {"isa", ADZE_F_STR, 0, offsetof(cli_run_opts, isa), sizeof(((cli_run_opts *)0)->isa), "", 0, 0, NULL,
+     "instruction set: another one has other bits"},
+    {"mem_limit", ADZE_F_STR, 0, offsetof(cli_run_opts, mem_limit), sizeof(((cli_run_opts *)0)->mem_limit), "", 0, 0, NULL, "memory it may hold"},
+    {"reproducible", ADZE_F_BOOL, 0, offsetof(cli_run_opts, reproducible), 0, "false", 0, 0, NULL, "the same bits at every instruction set"},
     {0}};
 
 enum { LINE = 512 };
@@ -252,7 +256,13 @@ int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {
     snprintf(line, sizeof(line), "epoch %lld: train %.4f/%.4f val %.4f/%.4f lr %.3g, %.1f s%s\n", (long long)s->epoch + 1, s->loss, s->acc,
              s->val_loss, s->val_acc, s->lr, s->seconds, s->best ? ", best" : "");
     TRY(append(r, "log.txt", line));
-    return draw(r);
+    if (draw(r) != ADZE_OK) { /* the numbers are safe: a training goes on without its picture */
+        if (!r->c->global.quiet) {
+            fprintf(stderr, "adze: no curves were drawn: %s\n", adze_errmsg(r->c->ctx));
+        }
+        adze_err_clear(r->c->ctx);
+    }
+    return ADZE_OK;
 }
 
 /* One metrics file from the whole history. */

@@ -6,6 +6,8 @@
 
 typedef struct cli_run_opts { /* with adze_train_opts, all that a resume needs; written to config.yaml */
     char model[512], data[512];
+    char isa[16], mem_limit[32];
+    bool reproducible;
 } cli_run_opts;
 extern const adze_field CLI_RUN_FIELDS[];
 

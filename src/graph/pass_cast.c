@@ -8,8 +8,9 @@
 #include "op/rnn.h"
 
 enum { CAST_MATMUL = 1 << 20 }; /* bytes in f32 from which a product's result is stored as bf16: less stays in the cache */
-enum { CAST_FEW = 32 };  /* rows, columns or depth below which a product is bound by its weights: rounding these each time costs more than it saves */
-enum { CAST_NEAR = 16 }; /* nodes between readers that share one widened copy: farther apart it would be stored in between */
+enum { CAST_FEW = 32 }; /* rows, columns or depth below which a product is bound by its weights: rounding these each time costs more than it saves */
+enum { CAST_GROUP = 16 }; /* channels of a group from which its products gain by bf16 */
+enum { CAST_NEAR = 16 };  /* nodes between readers that share one widened copy: farther apart it would be stored in between */
 
 typedef enum cast_kind {
     CAST_NONE,
@@ -33,13 +34,18 @@ typedef struct caster {
     int32_t nvals;          /* values there were before */
 } caster;
 
-/* Convolutions that compute in f32 on values that are stored as bf16: those over volumes, which have no other kernel, and those that Winograd's
- * kernel or Fourier's takes, which are faster in f32 than a direct one in bf16, but where tiles multiply matrices. */
+/* Convolutions that compute in f32 on values that are stored as bf16: those over volumes, which have no other kernel, those of groups too small for
+ * dot products (depthwise ones above all), and those that Winograd's kernel or Fourier's takes, which are faster in f32 than a direct one in bf16,
+ * but where tiles multiply matrices. */
 static bool stays_wide(const adze_work *w, const adze_gnode *n) {
     adze_type types[ADZE_MAX_IN];
     const adze_sig s = adze_node_sig(w->g, n, types);
     if (strncmp(n->op->name, "conv", 4) != 0 || types[0].rank > 4) {
         return strncmp(n->op->name, "conv", 4) == 0;
+    }
+    const adze_conv_attrs *a = n->attrs;
+    if (a->groups > 1 && types[0].dims[types[0].rank - 1] < CAST_GROUP * a->groups) {
+        return true;
     }
     const adze_kernel *k = strcmp(adze_ctx_isa(w->ctx), "amx") != 0 ? adze_device_kernel_named(w->device, &s, w->opts->conv) : NULL;
     return k && (strcmp(k->name, "winograd") == 0 || strcmp(k->name, "fft") == 0);

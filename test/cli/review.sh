@@ -132,6 +132,33 @@ for s in HUP XCPU TERM; do
     grep -q 'interrupted; saved' sig.txt || fail "SIG$s said: $(cat sig.txt)"
 done
 
+# What another program writes to, and what cannot be written, is refused before a training, and a device stays what it is.
+mkfifo pipe
+expect 2 'a device or a pipe' "$adze" train net.yaml "${train[@]}" --epochs 1 --profile pipe
+expect 4 'nowhere' "$adze" train net.yaml "${train[@]}" --epochs 1 --out profiled --profile nowhere/p.json
+[ -p pipe ] && [ ! -e profiled ] || fail 'a profile that cannot be written cost a pipe or began a training'
+
+# A run goes on with the instruction set, the mode and the limit that it began with.
+for mode in '--isa ref' '--reproducible' '--isa ref --reproducible --mem-limit 1G'; do
+    rm -rf once twice
+    expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 3 --schedule constant --out once $mode
+    expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 1 --schedule constant --out twice $mode
+    expect 0 '' "$adze" train --resume twice --epochs 3 --quiet
+    cmp once/model.safetensors twice/model.safetensors || fail "a run with $mode ended otherwise when it was resumed"
+done
+
+# What a metrics file that cannot be written says is not lost, and a picture that cannot be drawn ends nothing.
+rm -rf once
+expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 1 --out once
+rm -rf once/plots && echo x > once/plots
+expect 0 'no curves were drawn' "$adze" train --resume once --epochs 2
+rm once/metrics.jsonl && mkdir once/metrics.jsonl
+expect 4 'metrics.jsonl' "$adze" train --resume once --epochs 3 --quiet
+
+# JSON stays JSON whatever a file is called.
+cp net.yaml 'a"b.yaml'
+"$adze" bench model 'a"b.yaml' --batch 1 --seconds 0.01 --runs 1 --json | grep -qF '"problem":"a\"b.yaml"' || fail 'a quote in a name broke the JSON'
+
 # A memory limit changes no bit, and says so when it cannot be kept.
 expect 0 '' "$adze" train resnet20 --data pictures --val-count 20 --batch 80 --epochs 1 --out whole --quiet
 expect 0 'computed twice' "$adze" train resnet20 --data pictures --val-count 20 --batch 80 --epochs 1 --out part --mem-limit 110MiB --progress plain
