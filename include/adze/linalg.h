@@ -60,17 +60,6 @@ ADZE_API int adze_la_least_squares(adze_ctx *ctx, adze_la_mat a, adze_la_mat b, 
  */
 ADZE_API int adze_la_nnls(adze_ctx *ctx, adze_la_mat a, const double *b, double *x, double *residual);
 
-typedef struct adze_la_path { /* the corners of a path of solutions, at most path.rows of them */
-    adze_la_mat path;         /* (corners, n): row s holds the coefficients at corner s */
-    double *lambda;           /* (corners): the largest |correlation| there, descending */
-    int64_t corners;          /* written: how many corners there are */
-    bool plain;               /* least angle regression without the lasso's change: no coefficient is dropped when it crosses 0 */
-} adze_la_path;
-
-/* All solutions of min |a x - b|^2 / 2 + lambda |x|_1 for lambda from where x = 0 down to 0: they are linear between the corners. a (m, n), b (m).
- * Stops early when out->path has no more rows. Efron, Hastie, Johnstone, Tibshirani, Annals of Statistics 32(2), 2004, section 3. */
-ADZE_API int adze_la_lasso_path(adze_ctx *ctx, adze_la_mat a, const double *b, adze_la_path *out);
-
 /* -- eigenvalues and singular values --------------------------------------------------------------------------------------------------- */
 
 /* values (n) ascending and, unless vectors.at is NULL, vectors (n, n), one in each column, of the symmetric a (n, n), of which the lower triangle is
@@ -137,7 +126,7 @@ ADZE_API int adze_la_fft_real_inverse(adze_ctx *ctx, int64_t n, int64_t count, c
 
 typedef struct adze_la_clusters {
     adze_la_mat centres; /* (k, d): written; 1 <= k <= n */
-    int64_t *labels;     /* (n): written; the nearest centre, the first of those equally near */
+    int64_t *labels;     /* (n): written; the nearest centre */
     uint64_t seed;
     int64_t at_most; /* rounds */
     int64_t rounds;  /* written: rounds until no label changed, at_most + 1 when some still did */

@@ -207,7 +207,7 @@ int adze_la_matmul(adze_ctx *ctx, adze_la_mat a, bool a_transposed, adze_la_mat 
         return adze_fail(ctx, ADZE_ESHAPE, "a product: a has depth %lld, b %lld", (long long)depth, (long long)(b_transposed ? b.cols : b.rows));
     }
     TRY(la_check_shape(ctx, "c", c, m, n));
-    adze_la_mat packed, plain = {0};
+    adze_la_mat packed = {0}, plain = {0};
     TRY(la_new(ctx, (n + PACKED - 1) / PACKED, depth * PACKED, &packed));
     if (a_transposed && la_new(ctx, m, depth, &plain) != ADZE_OK) {
         adze_free(ctx, packed.at);
