@@ -1,4 +1,5 @@
 /* How slots get their first values: from (seed, slot name, element) alone, so that other layers, threads and dtypes change nothing. */
+#include "adze/linalg.h"
 #include "model/layer.h"
 
 #include <math.h>
@@ -56,58 +57,30 @@ static double draw(adze_rng *r, law l) {
     return l.normal ? l.spread * adze_rng_normal(r) : l.spread * (2 * adze_rng_uniform(r) - 1);
 }
 
-/* Removes from v (n, stride) its parts along the columns before it, twice for accuracy, and scales it to length 1. */
-static void orthonormalise(double *q, int64_t n, int64_t stride, int64_t column, int64_t step) {
-    double *v = q + column * step;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t j = 0; j < column; j++) {
-            const double *u = q + j * step;
-            double dot = 0;
-            for (int64_t i = 0; i < n; i++) {
-                dot += u[i * stride] * v[i * stride];
-            }
-            for (int64_t i = 0; i < n; i++) {
-                v[i * stride] -= dot * u[i * stride];
-            }
-        }
-    }
-    double norm = 0;
-    for (int64_t i = 0; i < n; i++) {
-        norm += v[i * stride] * v[i * stride];
-    }
-    norm = sqrt(norm);
-    for (int64_t i = 0; i < n; i++) {
-        v[i * stride] /= norm > 0 ? norm : 1;
-    }
-}
-
-/* Saxe et al. 2014: normal numbers as a (rows, cols) matrix, the shorter side made orthonormal by Gram-Schmidt. */
+/* Saxe et al. 2014: normal numbers as a (rows, cols) matrix, the shorter side made orthonormal; the signs are those of Gram and Schmidt. */
 static int orthogonal(adze_ctx *ctx, const adze_param *p, adze_tensor t, adze_rng *r) {
     int64_t count = adze_type_count(&p->type), cols = p->type.rank ? p->type.dims[p->type.rank - 1] : 1;
     if (count == 0) {
         return ADZE_OK;
     }
-    int64_t rows = count / cols;
-    double *q = adze_alloc(ctx, count, sizeof *q);
-    if (!q) {
+    const int64_t rows = count / cols, width = rows < cols ? rows : cols, height = count / width;
+    double *room = adze_alloc(ctx, 2 * count + width, sizeof *room);
+    if (!room) {
         return ADZE_ENOMEM;
     }
+    adze_la_mat qr = adze_la_dense(room, height, width), q = adze_la_dense(room + count, height, width);
+    double *tau = room + 2 * count;
     for (int64_t i = 0; i < count; i++) {
-        q[i] = adze_rng_normal(r);
+        qr.at[rows < cols ? i % height * width + i / height : i] = adze_rng_normal(r);
     }
-    int64_t short_side = rows < cols ? rows : cols;
-    for (int64_t j = 0; j < short_side; j++) {
-        if (rows < cols) {
-            orthonormalise(q, cols, 1, j, cols);
-        } else {
-            orthonormalise(q, rows, cols, j, 1);
-        }
+    int status = adze_la_qr(ctx, qr, tau, NULL);
+    status = status == ADZE_OK ? adze_la_qr_q(ctx, qr, tau, q) : status;
+    for (int64_t i = 0; i < count && status == ADZE_OK; i++) {
+        const int64_t row = rows < cols ? i % height : i / width, j = rows < cols ? i / height : i % width;
+        adze_tensor_set(&t, i, copysign(p->init.gain, qr.at[j * width + j] * p->init.gain) * q.at[row * width + j]);
     }
-    for (int64_t i = 0; i < count; i++) {
-        adze_tensor_set(&t, i, p->init.gain * q[i]);
-    }
-    adze_free(ctx, q);
-    return ADZE_OK;
+    adze_free(ctx, room);
+    return status;
 }
 
 /* Absent connections are 0, and a map's fan-in is the number of connections that it has. */
