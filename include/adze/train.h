@@ -30,8 +30,19 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int64_t pad;                    /* border of the images; -1: what the model's input needs */
     int32_t precision;              /* of arithmetic and of what lies between layers: full (the dtype), bf16 (mixed) */
     int64_t workers;                /* threads that prepare batches; results never depend on it */
+    bool bias_correction, centered; /* adam and its kin; rmsprop */
+    double grow, shrink, trust;     /* rprop and delta_bar_delta; lars */
+    double clip_tensor, clip_agc;   /* gradients cut tensor by tensor; 0: off */
+    int64_t lookahead_k;            /* steps between two moves of the slow weights; 0: off */
+    double lookahead_alpha, sam;    /* sam: radius; 0: off */
+    adze_ints milestones;           /* schedules: epochs of the cuts */
+    double power, cycle_factor, rise_share, start_div;
+    int64_t cycle_epochs, plateau_patience;
+    char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR;... */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
+/* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
+ADZE_API int adze_optimizer_known(int i, const char **name, const char **formula, char *out, size_t n);
 /* Checks every option against its table row: API structs are no more trusted than command lines. */
 ADZE_API int adze_train_check(adze_ctx *ctx, const adze_train_opts *o);
 ADZE_API adze_dtype adze_train_precision(const adze_train_opts *o); /* for adze_compile_opts.precision */

@@ -99,7 +99,7 @@ static int take_profile(job *j, adze_trainer *t, bool last) {
     adze_steps *s = &t->steps;
     if (p->nparts == 0) {
         TRY(cli_profile_watch(p, "grad", s->grad[0].plan, s->grad[0].session));
-        TRY(cli_profile_watch(p, "update", s->update_plan, s->update));
+        TRY(cli_profile_watch(p, "update", s->update[ADZE_UPDATE_STEP].plan, s->update[ADZE_UPDATE_STEP].session));
     } else if (!last) { /* the last update of an epoch may have run the plan of a smaller batch */
         TRY(cli_profile_take(p, j->step_began, now));
     }

@@ -1,9 +1,15 @@
 /* The options of a training: one table for the command line, the configuration file, the checkpoint's metadata and the help. */
 #include "adze/train.h"
-#include "train/options.h"
+#include "train/optimizer.h"
 
-static const char *const optimizers[] = {"sgd", "momentum", "nesterov", "adam", "adamw", NULL};
-static const char *const schedules[] = {"constant", "step", "exponential", "inverse", "cosine", NULL};
+static const char *const optimizers[] = {"sgd",     "momentum",   "nesterov",       "adam",
+                                         "adamw",   "heavy_ball", "nesterov_ahead", "nesterov_shifted",
+                                         "adagrad", "adadelta",   "rmsprop",        "amsgrad",
+                                         "adamax",  "nadam",      "radam",          "lion",
+                                         "lars",    "lamb",       "rprop",          "delta_bar_delta",
+                                         NULL};
+static const char *const schedules[] = {"constant",   "step",     "exponential", "inverse", "cosine", "milestones",
+                                        "polynomial", "restarts", "one_cycle",   "plateau", "range",  NULL};
 static const char *const losses[] = {"auto", "softmax_xent", "mse", "huber", NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
@@ -19,22 +25,41 @@ static const adze_field train_fields[] = {
     {"val_count", ADZE_F_I64, 0, AT(val_count), 0, "-1", -1, MANY, NULL, "training examples held out for validation; -1: a tenth, at most 5000"},
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "seed of weights, split, order, augmentation and dropout"},
     {"optimizer", ADZE_F_ENUM, 0, AT(optimizer), 0, "momentum", 0, 0, optimizers, "update rule"},
-    {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL,
-     "learning rate; 0: the optimizer's usual one (sgd 0.1, momentum and nesterov 0.02, adam and adamw 0.001)"},
-    {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "0.9", 0, 1, NULL, "of momentum and nesterov"},
+    {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL, "learning rate; 0: the optimizer's usual one (adze list optimizers)"},
+    {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "-1", -1, 1, NULL, "share of the old velocity; -1: the optimizer's usual one"},
     {"l2", ADZE_F_F64, 0, AT(l2), 0, "-1", -1, 1e6, NULL,
-     "l2 times the weight is added to its gradient (not to biases and scales); -1: 0.0005, with adam and adamw 0"},
-    {"weight_decay", ADZE_F_F64, 0, AT(weight_decay), 0, "0", 0, 1e6, NULL, "decoupled decay of adamw: weights shrink by lr times this"},
-    {"beta1", ADZE_F_F64, 0, AT(beta1), 0, "0.9", 0, 0.9999999, NULL, "adam: decay of the first moment"},
-    {"beta2", ADZE_F_F64, 0, AT(beta2), 0, "0.999", 0, 0.9999999, NULL, "adam: decay of the second moment"},
-    {"eps", ADZE_F_F64, 0, AT(eps), 0, "1e-08", 1e-300, 1, NULL, "adam: added to the divisor"},
+     "l2 times the weight is added to its gradient (not to biases and scales); -1: 0.0005, with adam and its kin 0"},
+    {"weight_decay", ADZE_F_F64, 0, AT(weight_decay), 0, "0", 0, 1e6, NULL,
+     "decoupled decay (adamw, lion, lamb, ...): weights shrink by lr times this"},
+    {"beta1", ADZE_F_F64, 0, AT(beta1), 0, "-1", -1, 0.9999999, NULL, "decay of the gradient's mean; -1: the optimizer's usual one"},
+    {"beta2", ADZE_F_F64, 0, AT(beta2), 0, "-1", -1, 0.9999999, NULL, "decay of its square's mean; -1: the optimizer's usual one"},
+    {"eps", ADZE_F_F64, 0, AT(eps), 0, "-1", -1, 1, NULL, "added to the divisor; -1: the optimizer's usual one"},
+    {"bias_correction", ADZE_F_BOOL, 0, AT(bias_correction), 0, "true", 0, 0, NULL, "adam and its kin: means are freed of their start at 0"},
+    {"centered", ADZE_F_BOOL, 0, AT(centered), 0, "false", 0, 0, NULL, "rmsprop: the variance in place of the mean square"},
+    {"grow", ADZE_F_F64, 0, AT(grow), 0, "-1", -1, 1e6, NULL, "rprop, delta_bar_delta: of rates whose gradient keeps its sign; -1: usual"},
+    {"shrink", ADZE_F_F64, 0, AT(shrink), 0, "-1", -1, 1, NULL, "rprop, delta_bar_delta: of rates whose gradient turns; -1: usual"},
+    {"trust", ADZE_F_F64, 0, AT(trust), 0, "-1", -1, 1e6, NULL, "lars: step over weights, as norms; -1: usual"},
+    {"groups", ADZE_F_STR, 0, AT(groups), sizeof(((adze_train_opts *)0)->groups), "", 0, 0, NULL,
+     "factors by a pattern on parameter names: '*:b:lr=2,decay=0;conv*:lr=0.1'; the first that fits counts"},
+    {"lookahead_k", ADZE_F_I64, 0, AT(lookahead_k), 0, "0", 0, 1e9, NULL, "updates between two moves of lookahead's slow weights; 0: off"},
+    {"lookahead_alpha", ADZE_F_F64, 0, AT(lookahead_alpha), 0, "0.5", 0, 1, NULL, "lookahead: share of the way that the slow weights go"},
+    {"sam", ADZE_F_F64, 0, AT(sam), 0, "0", 0, 1e6, NULL, "gradients are taken so far up the slope (two passes a step); 0: off"},
     {"schedule", ADZE_F_ENUM, 0, AT(schedule), 0, "cosine", 0, 0, schedules, "how the learning rate changes"},
     {"warmup_epochs", ADZE_F_F64, 0, AT(warmup_epochs), 0, "0", 0, 1e9, NULL, "epochs over which the learning rate rises from 0"},
     {"min_lr", ADZE_F_F64, 0, AT(min_lr), 0, "0", 0, 1e300, NULL, "the schedule goes no lower"},
-    {"gamma", ADZE_F_F64, 0, AT(gamma), 0, "0.1", 0, 1e6, NULL, "step and exponential: factor; inverse: rate of decay"},
+    {"gamma", ADZE_F_F64, 0, AT(gamma), 0, "0.1", 0, 1e6, NULL, "step, milestones, exponential, plateau: factor; inverse: rate of decay"},
     {"step_epochs", ADZE_F_I64, 0, AT(step_epochs), 0, "10", 1, 1e9, NULL, "step: epochs between two cuts"},
+    {"milestones", ADZE_F_INTS, 0, AT(milestones), 0, "80,120", 0, 1e9, NULL, "milestones: epochs of the cuts"},
+    {"power", ADZE_F_F64, 0, AT(power), 0, "1", 0, 1e3, NULL, "polynomial: (1 - share of the steps) to this power"},
+    {"cycle_epochs", ADZE_F_I64, 0, AT(cycle_epochs), 0, "10", 1, 1e9, NULL, "restarts: epochs of the first cycle"},
+    {"cycle_factor", ADZE_F_F64, 0, AT(cycle_factor), 0, "1", 1, 1e3, NULL, "restarts: each cycle is so many times as long as the one before"},
+    {"rise_share", ADZE_F_F64, 0, AT(rise_share), 0, "0.3", 0, 0.99, NULL, "one_cycle: share of the steps in which the rate rises"},
+    {"start_div", ADZE_F_F64, 0, AT(start_div), 0, "25", 1, 1e12, NULL, "one_cycle: it begins with lr over this"},
+    {"plateau_patience", ADZE_F_I64, 0, AT(plateau_patience), 0, "5", 1, 1e9, NULL, "plateau: epochs without improvement before a cut"},
     {"clip_value", ADZE_F_F64, 0, AT(clip_value), 0, "0", 0, 1e300, NULL, "gradients are cut to plus or minus this; 0: off"},
     {"clip_norm", ADZE_F_F64, 0, AT(clip_norm), 0, "0", 0, 1e300, NULL, "gradients are scaled to at most this norm; 0: off"},
+    {"clip_tensor", ADZE_F_F64, 0, AT(clip_tensor), 0, "0", 0, 1e300, NULL, "the same for each tensor by itself; 0: off"},
+    {"clip_agc", ADZE_F_F64, 0, AT(clip_agc), 0, "0", 0, 1e300, NULL, "each unit's gradient to this share of its weights' norm; 0: off"},
     {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, losses, "loss; auto: what the model's last layer asks for"},
     {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL, "softmax_xent: share of the target spread over all classes"},
     {"huber_delta", ADZE_F_F64, 0, AT(huber_delta), 0, "1", 1e-300, 1e300, NULL, "huber: errors beyond this count linearly"},
@@ -62,7 +87,7 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     adze_train_opts scratch;
     adze_fields_default(train_fields, &scratch);
     for (const adze_field *f = train_fields; f->name != NULL; f++) {
-        char text[64], where[64] = "option ";
+        char text[256], where[64] = "option ";
         strcat(where, f->name);
         if (f->kind == ADZE_F_ENUM) {
             int32_t v = *(const int32_t *)((const char *)o + f->offset), n = 0;
@@ -79,9 +104,20 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
         }
         TRY(adze_field_parse(ctx, f, &scratch, text, where));
     }
-    if (o->weight_decay > 0 && o->optimizer != ADZE_ADAMW) {
-        return adze_fail(ctx, ADZE_EARG, "option weight_decay is the decoupled decay of adamw; with optimizer %s use l2", optimizers[o->optimizer]);
+    if (o->weight_decay > 0 && !(adze_optimizer_of(o)->reads & ADZE_OPT_DECOUPLES)) {
+        return adze_fail(ctx, ADZE_EARG, "option weight_decay is the decoupled decay of adamw and some others; with optimizer %s use l2",
+                         optimizers[o->optimizer]);
     }
+    if ((o->clip_norm > 0) + (o->clip_tensor > 0) + (o->clip_agc > 0) > 1) {
+        return adze_fail(ctx, ADZE_EARG, "options clip_norm, clip_tensor and clip_agc bound the same: give one of them");
+    }
+    if (o->milestones.n == 0) {
+        return adze_fail(ctx, ADZE_EARG, "option milestones needs at least one epoch, such as 80,120");
+    }
+    if (o->sam > 0 && o->accumulate > 1) {
+        return adze_fail(ctx, ADZE_EARG, "option sam goes over the same batch twice, so accumulate must be 1");
+    }
+    TRY(adze_groups_check(ctx, o->groups, NULL, 0));
     if (o->precision == ADZE_PRECISION_BF16 && adze_train_dtype(o) != ADZE_F32) {
         return adze_fail(ctx, ADZE_EARG, "option precision bf16 needs dtype f32, not %s", dtypes[o->dtype]);
     }
@@ -98,22 +134,12 @@ adze_dtype adze_train_precision(const adze_train_opts *o) {
     return o->precision == ADZE_PRECISION_BF16 ? ADZE_BF16 : ADZE_NONE;
 }
 
-double adze_train_lr(const adze_train_opts *o) {
-    static const double usual[] = {[ADZE_SGD] = 0.1, [ADZE_MOMENTUM] = 0.02, [ADZE_NESTEROV] = 0.02, [ADZE_ADAM] = 0.001, [ADZE_ADAMW] = 0.001};
-    return o->lr > 0 ? o->lr : usual[o->optimizer];
-}
-
-double adze_train_l2(const adze_train_opts *o) {
-    bool adaptive = o->optimizer == ADZE_ADAM || o->optimizer == ADZE_ADAMW; /* which would rescale the penalty's gradient with the loss's */
-    return o->l2 >= 0 ? o->l2 : adaptive ? 0 : 0.0005;
-}
-
 /* -- tables as JSON ---------------------------------------------------------------------------------------------------------------------------- */
 
 void adze_fields_json(const adze_field *table, const void *obj, adze_text *out) {
     adze_text_add(out, "{");
     for (const adze_field *f = table; f->name != NULL; f++) {
-        char text[128];
+        char text[256];
         if (adze_field_print(f, obj, text, sizeof text) < 0) {
             out->failed = true;
             return;

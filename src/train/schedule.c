@@ -1,31 +1,98 @@
-/* Learning-rate schedules: pure functions of the step, so that a resume needs no state. */
+/* Learning-rate schedules: pure functions of the step, so that a resume needs no state. Only `plateau` looks at results: its cuts are the progress's.
+ */
 #include "train/options.h"
 
 #include <math.h>
 
-static double schedule_factor(const adze_train_opts *o, double epochs, double share) {
+static double half_cosine(double share) { /* 1 at 0, 0 at 1 */
+    return (1 + cos(acos(-1.0) * share)) / 2;
+}
+
+static int64_t milestones_passed(const adze_train_opts *o, double epochs) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < o->milestones.n; i++) {
+        n += epochs >= (double)o->milestones.v[i];
+    }
+    return n;
+}
+
+/* How far the cycle has gone that lasts at `epochs`; each is cycle_factor times as long as the one before. */
+static double cycle_share(const adze_train_opts *o, double epochs) {
+    double length = (double)o->cycle_epochs;
+    if (o->cycle_factor <= 1) {
+        return fmod(epochs, length) / length;
+    }
+    while (epochs >= length) {
+        epochs -= length;
+        length *= o->cycle_factor;
+    }
+    return epochs / length;
+}
+
+/* Of the rate alone, at `epochs` from the start. */
+static double decay_factor(const adze_train_opts *o, double epochs) {
     switch (o->schedule) {
     case ADZE_STEP:
         return pow(o->gamma, floor(epochs / (double)o->step_epochs));
+    case ADZE_MILESTONES:
+        return pow(o->gamma, (double)milestones_passed(o, epochs));
     case ADZE_EXPONENTIAL:
         return pow(o->gamma, epochs);
     case ADZE_INVERSE:
         return 1 / (1 + o->gamma * epochs);
     default:
-        return o->schedule == ADZE_COSINE ? (1 + cos(acos(-1.0) * share)) / 2 : 1;
+        return 1;
     }
+}
+
+/* Of the way from min_lr to the rate, at `share` of all steps and `epochs` after the warm-up. */
+static double way_factor(const adze_train_opts *o, double share, double epochs) {
+    switch (o->schedule) {
+    case ADZE_POLYNOMIAL:
+        return pow(1 - share, o->power);
+    case ADZE_RESTARTS:
+        return half_cosine(cycle_share(o, epochs));
+    default:
+        return half_cosine(share);
+    }
+}
+
+/* Up from lr / start_div over rise_share of the steps, then down to min_lr, both along a half cosine. */
+static double one_cycle(const adze_train_opts *o, double lr, double share) {
+    const bool rises = share < o->rise_share;
+    const double from = rises ? lr / o->start_div : fmin(o->min_lr, lr);
+    const double at = rises ? 1 - share / o->rise_share : (share - o->rise_share) / (1 - o->rise_share);
+    return from + (lr - from) * half_cosine(at);
+}
+
+static double range_start(const adze_train_opts *o, double lr) {
+    return o->min_lr > 0 ? o->min_lr : lr * 1e-6;
+}
+
+/* What a warm-up rises to: the schedule's own beginning. */
+static double top(const adze_train_opts *o, double lr) {
+    return o->schedule == ADZE_ONE_CYCLE ? one_cycle(o, lr, 0) : o->schedule == ADZE_RANGE ? range_start(o, lr) : lr;
 }
 
 double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total) {
     double lr = adze_train_lr(o), per_epoch = (double)(steps_per_epoch > 0 ? steps_per_epoch : 1);
     double warm = floor(o->warmup_epochs * per_epoch), at = (double)step;
     if (at < warm) {
-        return lr * (at + 1) / warm;
+        return top(o, lr) * (at + 1) / warm;
     }
-    double left = (double)total - warm, share = left > 0 ? (at - warm) / left : 0;
-    double f = schedule_factor(o, at / per_epoch, share < 1 ? share : 1);
-    if (o->schedule == ADZE_COSINE) {
-        return o->min_lr < lr ? o->min_lr + (lr - o->min_lr) * f : lr;
+    double left = (double)total - warm, share = left > 0 ? fmin((at - warm) / left, 1) : 0;
+    switch (o->schedule) {
+    case ADZE_COSINE:
+    case ADZE_RESTARTS:
+    case ADZE_POLYNOMIAL:
+        return o->min_lr < lr ? o->min_lr + (lr - o->min_lr) * way_factor(o, share, (at - warm) / per_epoch) : lr;
+    case ADZE_ONE_CYCLE:
+        return one_cycle(o, lr, share);
+    case ADZE_RANGE: {
+        const double lo = range_start(o, lr);
+        return lo * pow(lr / lo, left > 1 ? (at - warm) / (left - 1) : 1);
     }
-    return fmax(lr * f, fmin(o->min_lr, lr));
+    default:
+        return fmax(lr * decay_factor(o, at / per_epoch), fmin(o->min_lr, lr));
+    }
 }

@@ -16,6 +16,8 @@ static const adze_field progress_fields[] = {
     {"best_step", ADZE_F_I64, 0, AT(best_step), 0, "-1", -1, 1e15, NULL, "the best epoch's last step"},
     {"waited", ADZE_F_I64, 0, AT(waited), 0, "0", 0, 1e15, NULL, "epochs without improvement"},
     {"patience_over", ADZE_F_BOOL, 0, AT(patience_over), 0, "false", 0, 0, NULL, "stopped early"},
+    {"cuts", ADZE_F_I64, 0, AT(cuts), 0, "0", 0, 1e15, NULL, "cuts of the rate by the schedule plateau"},
+    {"flat", ADZE_F_I64, 0, AT(flat), 0, "0", 0, 1e15, NULL, "epochs without improvement since the last cut"},
     {0},
 };
 #undef AT
@@ -129,7 +131,7 @@ static bool may_differ(const adze_field *f, const adze_train_opts *then, const a
 
 static int compare_options(adze_ctx *ctx, const char *file, const adze_train_opts *then, const adze_train_opts *now) {
     for (const adze_field *f = adze_train_fields(); f->name != NULL; f++) {
-        char a[128] = "", b[128] = "";
+        char a[256] = "", b[256] = "";
         if (adze_field_print(f, then, a, sizeof a) < 0 || adze_field_print(f, now, b, sizeof b) < 0) {
             return adze_fail(ctx, ADZE_EBUG, "option %s cannot be printed", f->name);
         }

@@ -6,44 +6,10 @@
 #include "adze/ops.h"
 
 #include <math.h>
-#include <stdio.h>
 
-enum { NORM_CHUNK = 1 << 15, SLOT_NAME = 192 };
+enum { NORM_CHUNK = 1 << 15 };
 
 /* -- slots ------------------------------------------------------------------------------------------------------------------------------------ */
-
-static int slot_name(adze_ctx *ctx, char *out, size_t n, const char *name, const char *role) {
-    int len = snprintf(out, n, "%s:%s", name, role);
-    return len > 0 && (size_t)len < n ? ADZE_OK : adze_fail(ctx, ADZE_EARG, "the parameter name '%s' is too long", name);
-}
-
-static bool wants_m(const adze_train_opts *o) {
-    return o->optimizer != ADZE_SGD;
-}
-
-static bool wants_v(const adze_train_opts *o) {
-    return o->optimizer == ADZE_ADAM || o->optimizer == ADZE_ADAMW;
-}
-
-static int add_role(adze_steps *s, int param, const char *role, uint32_t flags, int *slot) {
-    char name[SLOT_NAME];
-    TRY(slot_name(s->ctx, name, sizeof name, adze_store_name(s->store, param), role));
-    return adze_store_add(s->store, name, adze_store_type(s->store, param), flags, slot);
-}
-
-static int add_slots(adze_steps *s) {
-    int slot;
-    for (int i = 0; i < s->nparams && wants_m(s->o); i++) {
-        TRY(add_role(s, s->params[i], "m", ADZE_SLOT_STATE, &slot));
-    }
-    for (int i = 0; i < s->nparams && wants_v(s->o); i++) {
-        TRY(add_role(s, s->params[i], "v", ADZE_SLOT_STATE, &slot));
-    }
-    for (int i = 0; i < s->nparams; i++) {
-        TRY(add_role(s, s->params[i], "g", ADZE_SLOT_TEMP, &s->grads[i]));
-    }
-    return ADZE_OK;
-}
 
 /* Sorts the model's slots into parameters and state, before any slot of ours is added. */
 static int find_slots(adze_steps *s) {
@@ -71,86 +37,14 @@ static int find_slots(adze_steps *s) {
     return s->partial != NULL && s->backup != NULL ? ADZE_OK : ADZE_ENOMEM;
 }
 
-/* -- the update plan -------------------------------------------------------------------------------------------------------------------------- */
-
-typedef struct update_inputs {
-    adze_val lr, t, clip;
-} update_inputs;
-
-static adze_val role_val(adze_steps *s, adze_graph *g, int param, const char *role) {
-    char name[SLOT_NAME];
-    if (slot_name(s->ctx, name, sizeof name, adze_store_name(s->store, param), role) != ADZE_OK) {
-        return (adze_val){0};
-    }
-    return adze_slot(g, name, adze_store_type(s->store, param));
-}
-
-static adze_val update_apply(adze_steps *s, adze_graph *g, int param, adze_val w, adze_val grad, const update_inputs *in) {
-    const adze_train_opts *o = s->o;
-    bool decay = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
-    double l2 = decay ? adze_train_l2(o) : 0;
-    if (o->optimizer == ADZE_ADAM || o->optimizer == ADZE_ADAMW) {
-        bool decoupled = o->optimizer == ADZE_ADAMW;
-        if (decoupled && l2 > 0) {
-            grad = adze_add(g, grad, adze_scale(g, w, l2, 0));
-        }
-        adze_adam_attrs a = {.beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .decoupled = decoupled};
-        a.weight_decay = decoupled ? (decay ? o->weight_decay : 0) : l2;
-        return adze_adam(g, w, role_val(s, g, param, "m"), role_val(s, g, param, "v"), grad, in->lr, in->t, &a);
-    }
-    adze_sgd_attrs a = {.weight_decay = l2, .nesterov = o->optimizer == ADZE_NESTEROV};
-    a.momentum = o->optimizer == ADZE_SGD ? 0 : o->momentum;
-    adze_val m = o->optimizer == ADZE_SGD ? (adze_val){0} : role_val(s, g, param, "m");
-    return adze_sgd(g, w, m, grad, in->lr, &a);
-}
-
-static int update_build(adze_steps *s, adze_graph *g) {
-    const adze_train_opts *o = s->o;
-    update_inputs in = {.lr = adze_input(g, "lr", adze_scalar_type(ADZE_F64))};
-    if (wants_v(o)) {
-        in.t = adze_input(g, "t", adze_scalar_type(ADZE_F64));
-    }
-    if (o->clip_norm > 0) {
-        in.clip = adze_input(g, "clip", adze_scalar_type(s->dtype));
-    }
-    for (int i = 0; i < s->nparams; i++) {
-        adze_val w = adze_slot(g, adze_store_name(s->store, s->params[i]), adze_store_type(s->store, s->params[i]));
-        adze_val grad = adze_slot(g, adze_store_name(s->store, s->grads[i]), adze_store_type(s->store, s->grads[i]));
-        if (o->clip_value > 0) {
-            grad = adze_clip(g, grad, -o->clip_value, o->clip_value);
-        }
-        if (o->clip_norm > 0) {
-            grad = adze_mul(g, grad, in.clip);
-        }
-        update_apply(s, g, s->params[i], w, grad, &in);
-    }
-    return adze_graph_status(g);
-}
-
-static int update_bind(adze_steps *s) {
-    TRY(adze_session_new_in(s->ctx, s->update_plan, s->store, "", s->arena, &s->update));
-    TRY(adze_session_input(s->update, "lr", &s->lr));
-    if (wants_v(s->o)) {
-        TRY(adze_session_input(s->update, "t", &s->t));
-    }
-    return s->o->clip_norm > 0 ? adze_session_input(s->update, "clip", &s->clip) : ADZE_OK;
-}
-
 int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o) {
     *s = (adze_steps){.ctx = ctx, .model = m, .store = store, .o = o, .dtype = adze_train_dtype(o)};
     TRY(find_slots(s));
     if (s->nparams == 0) {
         return adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
     }
-    TRY(add_slots(s));
-    adze_graph *g = NULL;
-    TRY(adze_graph_new(ctx, &g));
-    int st = update_build(s, g);
-    if (st == ADZE_OK) {
-        st = adze_compile(g, NULL, &s->update_plan);
-    }
-    adze_graph_free(g);
-    return st;
+    TRY(adze_update_slots(s));
+    return adze_update_compile(s);
 }
 
 void adze_steps_close(adze_steps *s) {
@@ -158,8 +52,7 @@ void adze_steps_close(adze_steps *s) {
         adze_session_free(s->grad[i].session);
         adze_plan_free(s->grad[i].plan);
     }
-    adze_session_free(s->update);
-    adze_plan_free(s->update_plan);
+    adze_update_close(s);
     adze_tensor_free(&s->arena);
     adze_free(s->ctx, s->params);
     adze_free(s->ctx, s->grads);
@@ -267,8 +160,10 @@ int adze_steps_shrink(adze_steps *s, int64_t memory) {
 }
 
 int adze_steps_bind(adze_steps *s, int64_t arena) {
-    const int64_t update = adze_plan_describe(s->update_plan).arena_bytes;
-    arena = update > arena ? update : arena;
+    for (int i = 0; i < ADZE_UPDATES; i++) {
+        const int64_t bytes = s->update[i].plan ? adze_plan_describe(s->update[i].plan).arena_bytes : 0;
+        arena = bytes > arena ? bytes : arena;
+    }
     for (int i = 0; i < s->ngrad; i++) {
         const int64_t bytes = adze_plan_describe(s->grad[i].plan).arena_bytes;
         arena = bytes > arena ? bytes : arena;
@@ -279,7 +174,7 @@ int adze_steps_bind(adze_steps *s, int64_t arena) {
     for (int i = 0; i < s->ngrad; i++) {
         TRY(grad_bind(s, &s->grad[i]));
     }
-    return update_bind(s);
+    return adze_update_bind(s);
 }
 
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out) {
@@ -336,17 +231,6 @@ int adze_steps_norm(adze_steps *s, double *norm) {
     return ADZE_OK;
 }
 
-int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm) {
-    adze_tensor_set(&s->lr, 0, lr);
-    if (s->t.dtype != ADZE_NONE) {
-        adze_tensor_set(&s->t, 0, (double)t);
-    }
-    if (s->clip.dtype != ADZE_NONE) {
-        adze_tensor_set(&s->clip, 0, norm > s->o->clip_norm ? s->o->clip_norm / norm : 1);
-    }
-    return adze_session_run(s->update);
-}
-
 /* -- undoing a failed step ------------------------------------------------------------------------------------------------------------------------
  */
 
@@ -387,7 +271,10 @@ static int64_t beside_arena(const adze_steps *s, const adze_plan *p) {
 }
 
 int64_t adze_steps_memory(const adze_steps *s) {
-    int64_t sum = beside_arena(s, s->update_plan);
+    int64_t sum = 0;
+    for (int i = 0; i < ADZE_UPDATES; i++) {
+        sum += s->update[i].plan ? beside_arena(s, s->update[i].plan) : 0;
+    }
     for (int i = 0; i < s->ngrad; i++) {
         sum += beside_arena(s, s->grad[i].plan);
     }

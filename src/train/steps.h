@@ -2,7 +2,7 @@
 #ifndef ADZE_SRC_STEPS_H
 #define ADZE_SRC_STEPS_H
 
-#include "train/options.h"
+#include "train/optimizer.h"
 
 enum { ADZE_STEPS_MAX = 6 }; /* plans kept: (batch, remainder) x (first, later), and room */
 
@@ -14,6 +14,14 @@ typedef struct adze_grad_plan {
     adze_tensor x, label, weight, loss, y; /* weight: 1 / examples of the update; loss, y: per example */
 } adze_grad_plan;
 
+/* The update, and what wraps it: moving the slow weights of lookahead; climbing to where sam takes its gradients, and coming back. */
+enum { ADZE_UPDATE_STEP, ADZE_UPDATE_SLOW, ADZE_UPDATE_CLIMB, ADZE_UPDATE_RETURN, ADZE_UPDATES };
+
+typedef struct adze_update_plan {
+    adze_plan *plan; /* NULL: not asked for */
+    adze_session *session;
+} adze_update_plan;
+
 typedef struct adze_steps {
     adze_ctx *ctx;
     const adze_model *model;
@@ -24,11 +32,11 @@ typedef struct adze_steps {
     int *params, *grads; /* slots of each trainable parameter and of its gradient */
     adze_grad_plan grad[ADZE_STEPS_MAX];
     int ngrad;
-    adze_plan *update_plan;
-    adze_session *update;
-    adze_tensor arena;       /* of all sessions: they run in turn */
-    adze_tensor lr, t, clip; /* inputs of update; zeroed when it has none of that name */
-    double *partial;         /* of the gradient norm: one sum for each chunk */
+    adze_train_opts rule; /* the options with the optimiser's usual settings filled in */
+    adze_update_plan update[ADZE_UPDATES];
+    adze_tensor arena;                                     /* of all sessions: they run in turn */
+    adze_tensor lr, clip, factor[ADZE_OPT_FACTORS], climb; /* inputs of updates; zeroed when there is none of that name */
+    double *partial;                                       /* of the gradient norm: one sum for each chunk */
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
@@ -45,10 +53,18 @@ int adze_steps_bind(adze_steps *s, int64_t arena);    /* arena: bytes that someb
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* one that was compiled */
 int adze_steps_norm(adze_steps *s, double *norm); /* of the gradients, after clip_value; not finite when any of them is not */
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
-int adze_steps_keep(adze_steps *s);             /* remembers the slots that a grad run changes */
-int adze_steps_restore(adze_steps *s);          /* puts them back: a failed step changes nothing */
-int adze_steps_forget(adze_steps *s);           /* zeroes the gradients */
-int64_t adze_steps_memory(const adze_steps *s); /* bytes of the sessions beside the arena */
+int adze_steps_climb(adze_steps *s, double norm); /* sam: the weights move up the gradient of this norm, */
+int adze_steps_return(adze_steps *s);             /* and back to their very bits */
+int adze_steps_keep(adze_steps *s);               /* remembers the slots that a grad run changes */
+int adze_steps_restore(adze_steps *s);            /* puts them back: a failed step changes nothing */
+int adze_steps_forget(adze_steps *s);             /* zeroes the gradients */
+int64_t adze_steps_memory(const adze_steps *s);   /* bytes of the sessions beside the arena */
+
+/* -- update.c: for steps.c -- */
+int adze_update_slots(adze_steps *s); /* those of the optimiser and of the gradients */
+int adze_update_compile(adze_steps *s);
+int adze_update_bind(adze_steps *s);
+void adze_update_close(adze_steps *s);
 
 /* The loss per example (N) that the options ask for: y (N, C), label i64 (N). */
 int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val label, adze_val *loss);

@@ -278,6 +278,12 @@ static int64_t steps_per_epoch(const adze_trainer *t) {
     return (batches_per_epoch(t) + t->o.accumulate - 1) / t->o.accumulate;
 }
 
+/* The schedule's rate, with the cuts that a plateau made. */
+static double rate_at(const adze_trainer *t, int64_t step) {
+    const double lr = adze_schedule_lr(&t->o, step, steps_per_epoch(t), steps_per_epoch(t) * t->o.epochs);
+    return t->p.cuts > 0 ? fmax(lr * pow(t->o.gamma, (double)t->p.cuts), fmin(t->o.min_lr, lr)) : lr;
+}
+
 /* Examples of the update that begins with this batch of the epoch. */
 static int64_t update_examples(const adze_trainer *t) {
     int64_t left = t->ntrain - t->p.batch * t->o.batch, whole = t->o.batch * t->o.accumulate;
@@ -337,9 +343,23 @@ static int step_batch(adze_trainer *t, int64_t examples, step_sums *s, adze_grad
     return isfinite(s->loss) ? ADZE_OK : diverged(t, g, "loss");
 }
 
+/* Sam's second pass over the batch that the plan still holds, from weights up the slope. Statistics are those of this pass alone. */
+static int sharp_gradient(adze_trainer *t, adze_grad_plan *g, double *norm) {
+    TRY(adze_steps_restore(&t->steps));
+    TRY(adze_steps_climb(&t->steps, *norm));
+    int st = adze_session_run(g->session);
+    TRY(adze_steps_return(&t->steps));
+    if (st != ADZE_OK) {
+        (void)adze_steps_restore(&t->steps);
+        return st;
+    }
+    TRY(adze_steps_norm(&t->steps, norm));
+    return isfinite(*norm) ? ADZE_OK : diverged(t, g, "gradient");
+}
+
 /* One update. Nothing of store and progress changes unless all of it succeeds. */
 static int trainer_step(adze_trainer *t, double *loss, double *lr) {
-    int64_t examples = update_examples(t), spe = steps_per_epoch(t);
+    int64_t examples = update_examples(t);
     step_sums s = {0};
     double norm = 0;
     adze_grad_plan *g = NULL;
@@ -355,7 +375,10 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
     if (!isfinite(norm)) {
         return diverged(t, g, "gradient");
     }
-    *lr = adze_schedule_lr(&t->o, t->p.step, spe, spe * t->o.epochs);
+    if (t->o.sam > 0) {
+        TRY(sharp_gradient(t, g, &norm));
+    }
+    *lr = rate_at(t, t->p.step);
     TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
     *loss = s.loss / (double)s.n;
     t->p.step++;
@@ -419,6 +442,11 @@ static void judge(adze_trainer *t, adze_epoch_stats *s) {
     } else {
         t->p.waited++;
     }
+    t->p.flat = s->best ? 0 : t->p.flat + 1;
+    if (t->o.schedule == ADZE_PLATEAU && t->p.flat >= t->o.plateau_patience) {
+        t->p.cuts++;
+        t->p.flat = 0;
+    }
     t->p.patience_over = t->o.patience > 0 && t->p.waited >= t->o.patience;
 }
 
@@ -445,8 +473,8 @@ static int finish_epoch(adze_trainer *t, double start, double lr, int64_t seen_b
 }
 
 static int run_epoch(adze_trainer *t) {
-    int64_t spe = steps_per_epoch(t), seen = t->p.seen;
-    double start = adze_now(), loss = 0, lr = adze_schedule_lr(&t->o, t->p.step > 0 ? t->p.step - 1 : 0, spe, spe * t->o.epochs);
+    int64_t seen = t->p.seen;
+    double start = adze_now(), loss = 0, lr = rate_at(t, t->p.step > 0 ? t->p.step - 1 : 0);
     t->wait_before = adze_loader_wait(t->loader);
     while (t->p.batch < batches_per_epoch(t)) {
         TRY(trainer_step(t, &loss, &lr));

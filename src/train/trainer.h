@@ -16,6 +16,7 @@ typedef struct adze_progress {     /* all state that is no tensor: with the stor
     int64_t best_epoch, best_step; /* -1: none yet */
     int64_t waited;                /* epochs without improvement */
     bool patience_over;
+    int64_t cuts, flat; /* schedule plateau: cuts of the rate so far; epochs without improvement since the last */
 } adze_progress;
 
 struct adze_trainer {

@@ -1,0 +1,447 @@
+/* The table of optimisers. Those of the ops sgd, momentum and adam are one pass by themselves; the others are maps, which the compiler fuses. */
+#include "train/optimizer.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#define NO (-1.0)
+#define WHEN(member) offsetof(adze_train_opts, member)
+
+/* -- pieces -------------------------------------------------------------------------------------------------------------------------------------- */
+
+/* A number of the step in the parameter's type. */
+static adze_val number(const adze_opt_param *p, adze_val v) {
+    const adze_dtype d = adze_val_type(p->g, p->w).dtype;
+    return d == ADZE_F64 ? v : adze_cast(p->g, v, d);
+}
+static adze_val constant(const adze_opt_param *p, double v) {
+    return adze_scalar(p->g, adze_val_type(p->g, p->w).dtype, v);
+}
+static adze_val mix(const adze_opt_param *p, double share, adze_val old, adze_val now) { /* share old + (1 - share) now */
+    return adze_add(p->g, adze_scale(p->g, old, share, 0), adze_scale(p->g, now, 1 - share, 0));
+}
+static adze_val penalised(const adze_opt_param *p) { /* the gradient with that of the L2 penalty */
+    return p->l2 > 0 ? adze_add(p->g, p->grad, adze_scale(p->g, p->w, p->l2, 0)) : p->grad;
+}
+static void keep(const adze_opt_param *p, int slot, adze_val v) {
+    adze_assign(p->g, p->slot[slot], v);
+}
+/* w -= lr (step + decay w) */
+static void descend(const adze_opt_param *p, adze_val step) {
+    if (p->decay > 0) {
+        step = adze_add(p->g, step, adze_scale(p->g, p->w, p->decay, 0));
+    }
+    adze_assign(p->g, p->w, adze_sub(p->g, p->w, adze_mul(p->g, number(p, p->lr), step)));
+}
+static adze_val norm(const adze_opt_param *p, adze_val x) {
+    return adze_sqrt(p->g, adze_sum(p->g, adze_square(p->g, x), NULL, 0, false));
+}
+/* a / b where both are positive, else `otherwise` */
+static adze_val ratio(const adze_opt_param *p, adze_val a, adze_val b, double otherwise) {
+    const adze_val zero = constant(p, 0);
+    return adze_where(p->g, adze_gt(p->g, adze_mul(p->g, a, b), zero), adze_div(p->g, a, b), constant(p, otherwise));
+}
+
+/* -- descent and momentum ------------------------------------------------------------------------------------------------------------------------ */
+
+static void build_sgd(const adze_opt_param *p) {
+    const adze_sgd_attrs a = {.weight_decay = p->l2};
+    adze_sgd(p->g, p->w, (adze_val){0}, p->grad, p->lr, &a);
+}
+
+static void build_momentum(const adze_opt_param *p) {
+    const adze_sgd_attrs a = {.weight_decay = p->l2, .momentum = p->o->momentum, .nesterov = p->o->optimizer == ADZE_NESTEROV};
+    adze_sgd(p->g, p->w, p->slot[0], p->grad, p->lr, &a);
+}
+
+static adze_val velocity(const adze_opt_param *p) { /* rho v - lr g */
+    const adze_val step = adze_mul(p->g, number(p, p->lr), penalised(p));
+    return adze_sub(p->g, adze_scale(p->g, p->slot[0], p->o->momentum, 0), step);
+}
+
+static void build_heavy_ball(const adze_opt_param *p) {
+    const adze_val v = velocity(p);
+    keep(p, 0, v);
+    adze_assign(p->g, p->w, adze_add(p->g, p->w, v));
+}
+
+static void build_nesterov_ahead(const adze_opt_param *p) {
+    const double rho = p->o->momentum;
+    const adze_val v = velocity(p), x = adze_sub(p->g, p->w, adze_scale(p->g, p->slot[0], rho, 0)), next = adze_add(p->g, x, v);
+    keep(p, 0, v);
+    adze_assign(p->g, p->w, adze_add(p->g, next, adze_scale(p->g, v, rho, 0)));
+}
+
+static void build_nesterov_shifted(const adze_opt_param *p) {
+    const double rho = p->o->momentum;
+    const adze_val v = velocity(p);
+    const adze_val step = adze_sub(p->g, adze_scale(p->g, v, 1 + rho, 0), adze_scale(p->g, p->slot[0], rho, 0));
+    keep(p, 0, v);
+    adze_assign(p->g, p->w, adze_add(p->g, p->w, step));
+}
+
+/* -- a rate for each element --------------------------------------------------------------------------------------------------------------------- */
+
+static void build_adagrad(const adze_opt_param *p) {
+    const adze_val g = penalised(p), s = adze_add(p->g, p->slot[0], adze_square(p->g, g));
+    keep(p, 0, s);
+    descend(p, adze_div(p->g, g, adze_scale(p->g, adze_sqrt(p->g, s), 1, p->o->eps)));
+}
+
+static void build_adadelta(const adze_opt_param *p) {
+    const double eps = p->o->eps;
+    const adze_val g = penalised(p), s = mix(p, p->o->beta2, p->slot[0], adze_square(p->g, g));
+    const adze_val up = adze_sqrt(p->g, adze_scale(p->g, p->slot[1], 1, eps)), down = adze_sqrt(p->g, adze_scale(p->g, s, 1, eps));
+    const adze_val step = adze_mul(p->g, adze_div(p->g, up, down), g);
+    keep(p, 0, s);
+    keep(p, 1, mix(p, p->o->beta2, p->slot[1], adze_square(p->g, step)));
+    descend(p, step);
+}
+
+static void build_rmsprop(const adze_opt_param *p) {
+    const adze_val g = penalised(p), s = mix(p, p->o->beta2, p->slot[0], adze_square(p->g, g));
+    adze_val variance = s;
+    keep(p, 0, s);
+    if (p->o->centered) {
+        const adze_val mean = mix(p, p->o->beta2, p->slot[1], g);
+        keep(p, 1, mean);
+        variance = adze_relu(p->g, adze_sub(p->g, s, adze_square(p->g, mean))); /* rounding may take it below 0 */
+    }
+    adze_val step = adze_div(p->g, g, adze_scale(p->g, adze_sqrt(p->g, variance), 1, p->o->eps));
+    if (p->o->momentum > 0) {
+        step = adze_add(p->g, adze_scale(p->g, p->slot[2], p->o->momentum, 0), step);
+        keep(p, 2, step);
+    }
+    descend(p, step);
+}
+
+static void build_rprop(const adze_opt_param *p) {
+    enum { LEAST = 1, MOST = 50 }; /* of a step: in millionths, and whole */
+    const double rate = adze_train_lr(p->o);
+    const adze_val zero = constant(p, 0), g = penalised(p), sign = adze_mul(p->g, g, p->slot[1]);
+    const adze_val turned = adze_lt(p->g, sign, zero), goes_on = adze_gt(p->g, sign, zero);
+    adze_val f = adze_where(p->g, turned, constant(p, p->o->shrink), constant(p, 1));
+    f = adze_mul(p->g, p->slot[0], adze_where(p->g, goes_on, constant(p, p->o->grow), f));
+    f = adze_clip(p->g, f, LEAST * 1e-6 / rate, MOST / rate);
+    const adze_val kept = adze_where(p->g, turned, adze_scale(p->g, g, 0, 0), g);
+    keep(p, 0, f);
+    keep(p, 1, kept);
+    descend(p, adze_mul(p->g, adze_sign(p->g, kept), f));
+}
+
+static void build_delta_bar_delta(const adze_opt_param *p) {
+    const adze_val zero = constant(p, 0), g = penalised(p), sign = adze_mul(p->g, g, p->slot[1]), f = p->slot[0];
+    const adze_val more = adze_scale(p->g, f, 1, p->o->grow), less = adze_scale(p->g, f, p->o->shrink, 0);
+    const adze_val next = adze_where(p->g, adze_gt(p->g, sign, zero), more, adze_where(p->g, adze_lt(p->g, sign, zero), less, f));
+    keep(p, 0, next);
+    keep(p, 1, mix(p, p->o->beta1, p->slot[1], g));
+    descend(p, adze_mul(p->g, next, g));
+}
+
+/* -- adam and its kin ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void factors_adam(const adze_train_opts *o, double t, double *c) {
+    c[0] = o->bias_correction ? t : 1e300; /* beta to this power is 0, so both divisors are 1 */
+}
+
+static void build_adam(const adze_opt_param *p) {
+    const bool decoupled = p->o->optimizer == ADZE_ADAMW;
+    const adze_adam_attrs a = {
+        .beta1 = p->o->beta1, .beta2 = p->o->beta2, .eps = p->o->eps, .decoupled = decoupled, .weight_decay = decoupled ? p->decay : p->l2};
+    adze_adam(p->g, p->w, p->slot[0], p->slot[1], decoupled ? penalised(p) : p->grad, p->lr, p->factor[0], &a);
+}
+
+static void factors_corrections(const adze_train_opts *o, double t, double *c) {
+    c[0] = o->bias_correction ? 1 / (1 - pow(o->beta1, t)) : 1;
+    c[1] = o->bias_correction ? 1 / (1 - pow(o->beta2, t)) : 1;
+}
+
+typedef struct moments {
+    adze_val g, m, v;
+} moments;
+
+static moments moments_of(const adze_opt_param *p) {
+    moments a = {.g = penalised(p)};
+    a.m = mix(p, p->o->beta1, p->slot[0], a.g);
+    a.v = mix(p, p->o->beta2, p->slot[1], adze_square(p->g, a.g));
+    keep(p, 0, a.m);
+    keep(p, 1, a.v);
+    return a;
+}
+
+static adze_val times(const adze_opt_param *p, adze_val x, int factor) {
+    return adze_mul(p->g, x, number(p, p->factor[factor]));
+}
+
+/* sqrt(v c) + eps, where c is the factor */
+static adze_val divisor(const adze_opt_param *p, adze_val v, int factor) {
+    return adze_scale(p->g, adze_sqrt(p->g, times(p, v, factor)), 1, p->o->eps);
+}
+
+static void build_amsgrad(const adze_opt_param *p) {
+    const moments a = moments_of(p);
+    const adze_val most = adze_max(p->g, p->slot[2], a.v);
+    keep(p, 2, most);
+    descend(p, adze_div(p->g, times(p, a.m, 0), divisor(p, most, 1)));
+}
+
+static void build_adamax(const adze_opt_param *p) {
+    const adze_val g = penalised(p), m = mix(p, p->o->beta1, p->slot[0], g);
+    const adze_val u = adze_max(p->g, adze_scale(p->g, p->slot[1], p->o->beta2, 0), adze_scale(p->g, adze_abs(p->g, g), 1, p->o->eps));
+    keep(p, 0, m);
+    keep(p, 1, u);
+    descend(p, adze_div(p->g, times(p, m, 0), u));
+}
+
+/* log of the product of 1 - q^i / 2 for i from 1 to t: the logarithm's series, summed over i first, so that it costs the same for any t. */
+static double log_product(double q, double t) {
+    double sum = 0;
+    for (int k = 1; k <= 60; k++) {
+        const double r = k * log(q);
+        sum -= pow(0.5, k) / k * exp(r) * expm1(r * t) / expm1(r);
+    }
+    return sum;
+}
+
+static void factors_nadam(const adze_train_opts *o, double t, double *c) {
+    const double q = pow(0.96, 0.004), now = o->beta1 * (1 - pow(q, t) / 2), next = o->beta1 * (1 - pow(q, t + 1) / 2);
+    c[0] = (1 - now) / (1 - pow(o->beta1, t) * exp(log_product(q, t)));
+    c[1] = 1 / (1 - pow(o->beta2, t));
+    c[2] = next / (1 - pow(o->beta1, t + 1) * exp(log_product(q, t + 1)));
+}
+
+static void build_nadam(const adze_opt_param *p) {
+    const moments a = moments_of(p);
+    descend(p, adze_div(p->g, adze_add(p->g, times(p, a.g, 0), times(p, a.m, 2)), divisor(p, a.v, 1)));
+}
+
+static void factors_radam(const adze_train_opts *o, double t, double *c) {
+    const double b = pow(o->beta2, t), whole = 2 / (1 - o->beta2) - 1, rho = whole - 2 * t * b / (1 - b);
+    const bool tame = rho > 5; /* the variance of the divisor is finite */
+    c[0] = 1 / (1 - pow(o->beta1, t));
+    c[1] = tame ? sqrt((rho - 4) * (rho - 2) * whole / ((whole - 4) * (whole - 2) * rho) * (1 - b)) : 0;
+    c[2] = tame ? 0 : 1;
+}
+
+static void build_radam(const adze_opt_param *p) {
+    const moments a = moments_of(p);
+    const adze_val root = adze_scale(p->g, adze_sqrt(p->g, a.v), 1, p->o->eps);
+    const adze_val scale = adze_add(p->g, adze_div(p->g, number(p, p->factor[1]), root), number(p, p->factor[2]));
+    descend(p, adze_mul(p->g, times(p, a.m, 0), scale));
+}
+
+static void build_lion(const adze_opt_param *p) {
+    const adze_val g = penalised(p);
+    keep(p, 0, mix(p, p->o->beta2, p->slot[0], g));
+    descend(p, adze_sign(p->g, mix(p, p->o->beta1, p->slot[0], g)));
+}
+
+/* -- a rate for each tensor ---------------------------------------------------------------------------------------------------------------------- */
+
+static void build_lars(const adze_opt_param *p) {
+    adze_val local = constant(p, p->o->trust);
+    if (p->scaled) {
+        const adze_val w = norm(p, p->w), g = norm(p, p->grad);
+        const adze_val q = ratio(p, w, adze_add(p->g, g, adze_scale(p->g, w, p->l2, 0)), 1);
+        local = adze_scale(p->g, q, p->o->trust, 0);
+    }
+    const adze_val rate = adze_mul(p->g, number(p, p->lr), local);
+    const adze_val v = adze_add(p->g, adze_scale(p->g, p->slot[0], p->o->momentum, 0), adze_mul(p->g, rate, penalised(p)));
+    keep(p, 0, v);
+    adze_assign(p->g, p->w, adze_sub(p->g, p->w, v));
+}
+
+static void build_lamb(const adze_opt_param *p) {
+    const moments a = moments_of(p);
+    adze_val step = adze_div(p->g, times(p, a.m, 0), divisor(p, a.v, 1));
+    if (p->decay > 0) {
+        step = adze_add(p->g, step, adze_scale(p->g, p->w, p->decay, 0));
+    }
+    if (p->scaled) {
+        step = adze_mul(p->g, step, ratio(p, norm(p, p->w), norm(p, step), 1));
+    }
+    adze_assign(p->g, p->w, adze_sub(p->g, p->w, adze_mul(p->g, number(p, p->lr), step)));
+}
+
+/* -- the table ----------------------------------------------------------------------------------------------------------------------------------- */
+
+/* Kept by hand: the formatter would give every member a line. The order of usual settings: lr, momentum, beta1, beta2, eps, grow, shrink, trust. */
+/* clang-format off */
+static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
+    [ADZE_SGD] = {
+        .formula = "w -= lr g",
+        .paper = "Robbins and Monro, A stochastic approximation method, 1951",
+        .usual = {0.1, NO, NO, NO, NO, NO, NO, NO}, .build = build_sgd},
+    [ADZE_MOMENTUM] = {
+        .formula = "m = rho m + g; w -= lr m",
+        .paper = "Polyak, Some methods of speeding up the convergence of iteration methods, 1964; rate outside the velocity",
+        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
+    [ADZE_NESTEROV] = {
+        .formula = "m = rho m + g; w -= lr (g + rho m)",
+        .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 3 and 4; weights ahead, rate outside the velocity",
+        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
+    [ADZE_ADAM] = {
+        .formula = "m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)",
+        .paper = "Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 1",
+        .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_CORRECTS,
+        .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 1, .factors = factors_adam, .build = build_adam},
+    [ADZE_ADAMW] = {
+        .formula = "as adam, and w -= lr weight_decay w",
+        .paper = "Loshchilov and Hutter, Decoupled weight decay regularization, 2019, algorithm 2",
+        .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
+        .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 1, .factors = factors_adam, .build = build_adam},
+    [ADZE_HEAVY_BALL] = {
+        .formula = "v = rho v - lr g; w += v",
+        .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 1 and 2",
+        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_heavy_ball},
+    [ADZE_NESTEROV_AHEAD] = {
+        .formula = "x = w - rho v; v = rho v - lr g; x += v; w = x + rho v: gradients are taken ahead",
+        .paper = "Nesterov, A method of solving a convex programming problem with convergence rate O(1/k^2), 1983; Sutskever et al. 2013, eq. 3 and 4",
+        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_ahead},
+    [ADZE_NESTEROV_SHIFTED] = {
+        .formula = "u = rho v - lr g; w += (1 + rho) u - rho v; v = u",
+        .paper = "Bengio, Boulanger-Lewandowski, Pascanu, Advances in optimizing recurrent networks, 2012, section 3.5",
+        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_shifted},
+    [ADZE_ADAGRAD] = {
+        .formula = "s += g^2; w -= lr g / (sqrt(s) + eps)",
+        .paper = "Duchi, Hazan, Singer, Adaptive subgradient methods, 2011, figure 1, diagonal",
+        .usual = {0.01, NO, NO, NO, 1e-10, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .slots = {{.role = "s"}}, .build = build_adagrad},
+    [ADZE_ADADELTA] = {
+        .formula = "s = b2 s + (1 - b2) g^2; d = sqrt(u + eps) / sqrt(s + eps) g; u = b2 u + (1 - b2) d^2; w -= lr d",
+        .paper = "Zeiler, ADADELTA: an adaptive learning rate method, 2012, algorithm 1",
+        .usual = {1, NO, NO, 0.95, 1e-06, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .slots = {{.role = "s"}, {.role = "u"}}, .build = build_adadelta},
+    [ADZE_RMSPROP] = {
+        .formula = "s = b2 s + (1 - b2) g^2; centered: a = b2 a + (1 - b2) g, else a = 0; m = rho m + g / (sqrt(s - a^2) + eps); w -= lr m",
+        .paper = "Tieleman and Hinton, Lecture 6.5, 2012; centered: Graves, Generating sequences with recurrent neural networks, 2013, eq. 38 to 41",
+        .usual = {0.001, 0, NO, 0.9, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_CENTERS,
+        .slots = {{.role = "s"}, {.role = "a", .when = WHEN(centered)}, {.role = "m", .when = WHEN(momentum)}}, .build = build_rmsprop},
+    [ADZE_AMSGRAD] = {
+        .formula = "as adam with the largest v so far in place of v",
+        .paper = "Reddi, Kale, Kumar, On the convergence of Adam and beyond, 2018, algorithm 2, which has no bias_correction",
+        .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
+        .slots = {{.role = "m"}, {.role = "v"}, {.role = "most"}}, .nfactors = 2, .factors = factors_corrections, .build = build_amsgrad},
+    [ADZE_ADAMAX] = {
+        .formula = "m = b1 m + (1 - b1) g; u = max(b2 u, |g| + eps); w -= lr m / ((1 - b1^t) u)",
+        .paper = "Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 2",
+        .usual = {0.002, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
+        .slots = {{.role = "m"}, {.role = "u"}}, .nfactors = 1, .factors = factors_corrections, .build = build_adamax},
+    [ADZE_NADAM] = {
+        .formula = "m, v as adam; k(t) = b1 (1 - 0.96^(0.004 t) / 2), K(t) = k(1) .. k(t); w -= lr ((1 - k(t)) / (1 - K(t)) g + k(t+1) / (1 - K(t+1)) m) / (sqrt(v / (1 - b2^t)) + eps)",
+        .paper = "Dozat, Incorporating Nesterov momentum into Adam, 2016, algorithm 2",
+        .usual = {0.002, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
+        .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 3, .factors = factors_nadam, .build = build_nadam},
+    [ADZE_RADAM] = {
+        .formula = "m, v as adam; q = 2 / (1 - b2) - 1, p = q - 2 t b2^t / (1 - b2^t); p > 5: w -= lr m / (1 - b1^t) sqrt((p - 4) (p - 2) q / ((q - 4) (q - 2) p)) sqrt(1 - b2^t) / (sqrt(v) + eps), else w -= lr m / (1 - b1^t)",
+        .paper = "Liu, Jiang, He et al., On the variance of the adaptive learning rate and beyond, 2020, algorithm 2",
+        .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
+        .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 3, .factors = factors_radam, .build = build_radam},
+    [ADZE_LION] = {
+        .formula = "w -= lr (sign(b1 m + (1 - b1) g) + weight_decay w); m = b2 m + (1 - b2) g",
+        .paper = "Chen, Liang, Huang et al., Symbolic discovery of optimization algorithms, 2023, algorithm 2",
+        .usual = {0.0001, NO, 0.9, 0.99, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
+        .slots = {{.role = "m"}}, .build = build_lion},
+    [ADZE_LARS] = {
+        .formula = "r = trust |w| / (|g| + l2 |w|), trust for biases and scales; m = rho m + lr r (g + l2 w); w -= m",
+        .paper = "You, Gitman, Ginsburg, Large batch training of convolutional networks, 2017, algorithm 1",
+        .usual = {10, 0.9, NO, NO, NO, NO, NO, 0.001}, .slots = {{.role = "m"}}, .build = build_lars},
+    [ADZE_LAMB] = {
+        .formula = "d = adam's direction + weight_decay w; w -= lr |w| / |d| d, without the ratio for biases and scales",
+        .paper = "You, Li, Reddi et al., Large batch optimization for deep learning, 2020, algorithm 2",
+        .usual = {0.002, NO, 0.9, 0.999, 1e-06, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
+        .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 2, .factors = factors_corrections, .build = build_lamb},
+    [ADZE_RPROP] = {
+        .formula = "f = grow f where g has its last sign, shrink f where not, there g = 0 for this step; w -= lr f sign(g); whole batches only",
+        .paper = "Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993, eq. 4 and 5; without backtracking: Igel and Huesken, 2003",
+        .usual = {0.01, NO, NO, NO, NO, 1.2, 0.5, NO}, .reads = ADZE_OPT_ADAPTIVE,
+        .slots = {{.role = "f", .init = 1}, {.role = "last"}}, .build = build_rprop},
+    [ADZE_DELTA_BAR_DELTA] = {
+        .formula = "f += grow where g has the sign of d, f *= shrink where not; d = b1 d + (1 - b1) g; w -= lr f g",
+        .paper = "Jacobs, Increased rates of convergence through learning rate adaptation, 1988",
+        .usual = {0.02, NO, 0.7, NO, NO, 0.05, 0.9, NO}, .slots = {{.role = "f", .init = 1}, {.role = "d"}}, .build = build_delta_bar_delta},
+};
+/* clang-format on */
+
+const adze_optimizer *adze_optimizer_of(const adze_train_opts *o) {
+    return &table[o->optimizer];
+}
+
+static double settled(double given, double usual) {
+    return given >= 0 ? given : fmax(usual, 0);
+}
+
+adze_train_opts adze_optimizer_settle(const adze_train_opts *o) {
+    const adze_optimizer *row = adze_optimizer_of(o);
+    adze_train_opts s = *o;
+    s.lr = o->lr > 0 ? o->lr : row->usual.lr;
+    s.l2 = o->l2 >= 0 ? o->l2 : row->reads & ADZE_OPT_ADAPTIVE ? 0 : 0.0005;
+    s.momentum = settled(o->momentum, row->usual.momentum);
+    s.beta1 = settled(o->beta1, row->usual.beta1);
+    s.beta2 = settled(o->beta2, row->usual.beta2);
+    s.eps = settled(o->eps, row->usual.eps);
+    s.grow = settled(o->grow, row->usual.grow);
+    s.shrink = settled(o->shrink, row->usual.shrink);
+    s.trust = settled(o->trust, row->usual.trust);
+    return s;
+}
+
+double adze_train_lr(const adze_train_opts *o) {
+    return adze_optimizer_settle(o).lr;
+}
+
+double adze_train_l2(const adze_train_opts *o) {
+    return adze_optimizer_settle(o).l2;
+}
+
+bool adze_optimizer_has(const adze_train_opts *o, int slot) {
+    const adze_opt_slot *s = &adze_optimizer_of(o)->slots[slot];
+    return s->role != NULL && (s->when == 0 || (s->when == WHEN(centered) ? o->centered : o->momentum > 0));
+}
+
+void adze_optimizer_factors(const adze_train_opts *o, int64_t t, double *c) {
+    const adze_optimizer *row = adze_optimizer_of(o);
+    if (row->factors != NULL) {
+        row->factors(o, (double)t, c);
+    }
+}
+
+/* -- for people ---------------------------------------------------------------------------------------------------------------------------------- */
+
+int adze_optimizer_known(int i, const char **name, const char **formula, char *out, size_t n) {
+    if (i < 0 || i >= ADZE_NOPTIMIZERS) {
+        return ADZE_EARG;
+    }
+    const adze_optimizer *row = &table[i];
+    const struct {
+        const char *name;
+        double usual;
+    } reads[] = {{"lr", row->usual.lr},
+                 {"momentum", row->usual.momentum},
+                 {"beta1", row->usual.beta1},
+                 {"beta2", row->usual.beta2},
+                 {"eps", row->usual.eps},
+                 {"grow", row->usual.grow},
+                 {"shrink", row->usual.shrink},
+                 {"trust", row->usual.trust},
+                 {"l2", row->reads & ADZE_OPT_ADAPTIVE ? 0 : 0.0005},
+                 {"weight_decay", row->reads & ADZE_OPT_DECOUPLES ? 0 : NO},
+                 {"bias_correction", row->reads & ADZE_OPT_CORRECTS ? 1 : NO},
+                 {"centered", row->reads & ADZE_OPT_CENTERS ? 0 : NO}};
+    adze_train_opts all = {.optimizer = i, .centered = true, .momentum = 1};
+    size_t at = 0;
+    for (size_t k = 0; k < ADZE_COUNT(reads); k++) {
+        if (reads[k].usual >= 0 && at < n) {
+            at += (size_t)snprintf(out + at, n - at, "%s%s %.4g", at > 0 ? ", " : "", reads[k].name, reads[k].usual);
+        }
+    }
+    for (int k = 0; k < ADZE_OPT_SLOTS; k++) {
+        if (adze_optimizer_has(&all, k) && at < n) {
+            at += (size_t)snprintf(out + at, n - at, "%s %s", k > 0 ? "," : "; slots", row->slots[k].role);
+        }
+    }
+    if (at < n) {
+        snprintf(out + at, n - at, " (%s)", row->paper);
+    }
+    *name = adze_field_find(adze_train_fields(), "optimizer")->names[i];
+    *formula = row->formula;
+    return ADZE_OK;
+}

@@ -1,0 +1,49 @@
+#!/bin/bash
+# adze schedule: tables and pictures of every schedule, and the range test's verdict. Usage: schedule.sh ADZE TEST_DIR
+set -u
+adze=$1
+bad=0
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+
+fail() {
+    echo "FAIL: $1"
+    bad=1
+}
+
+for name in $("$adze" list schedules); do
+    "$adze" schedule plot --schedule "$name" --epochs 12 --milestones 4,8 --out "$dir/$name.png" > "$dir/$name.txt" || fail "plot of $name"
+    [ "$(wc -l < "$dir/$name.txt")" -eq 21 ] || fail "the table of $name has $(wc -l < "$dir/$name.txt") lines"
+    [ "$(head -c 4 "$dir/$name.png" | tail -c 3)" = PNG ] || fail "no picture of $name"
+done
+"$adze" schedule plot --schedule milestones --milestones 4,8 --epochs 12 --lr 1 --json | grep -q '"points":\[\[0,1\],' || fail "points as JSON"
+"$adze" schedule plot --schedule cosine --epochs 0 2> /dev/null
+[ $? -eq 2 ] || fail "no epochs are a wrong use"
+"$adze" schedule range mlp --lo 1 --hi 0.1 2> /dev/null
+[ $? -eq 2 ] || fail "lo above hi is a wrong use"
+
+# Two kinds of pictures of 4x4 pixels, dark and bright, as IDX files: every large enough rate learns them, and the verdict says which.
+for part in train t10k; do
+    printf '\0\0\10\3\0\0\0\50\0\0\0\4\0\0\0\4' > "$dir/$part-images-idx3-ubyte"
+    printf '\0\0\10\1\0\0\0\50' > "$dir/$part-labels-idx1-ubyte"
+    for i in $(seq 40); do
+        for p in $(seq 16); do
+            printf '%b' "\\0$(printf '%o' $((i % 2 * 100 + (i * 7 + p * 3) % 90)))" >> "$dir/$part-images-idx3-ubyte"
+        done
+        printf '%b' "\\0$((i % 2))" >> "$dir/$part-labels-idx1-ubyte"
+    done
+done
+cat > "$dir/net.yaml" << 'NET'
+name: net
+input: [4, 4, 1]
+layers:
+  - {type: flatten, name: f}
+  - {type: dense, name: fc, units: 2}
+NET
+"$adze" schedule range "$dir/net.yaml" --data "$dir" --batch 40 --lo 1e-4 --hi 1000 --out "$dir/range.svg" > "$dir/range.txt" || fail "the range test"
+grep -q 'the loss falls fastest near .* is least at .* begin with about' "$dir/range.txt" || fail "no verdict: $(cat "$dir/range.txt")"
+"$adze" schedule range "$dir/net.yaml" --data "$dir" --batch 40 --lo 1e-12 --hi 1e-11 --json | grep -q '"steepest":null' || fail "rates that are too small"
+grep -q '<svg' "$dir/range.svg" || fail "no picture of the range test"
+"$adze" schedule 2> /dev/null
+[ $? -eq 2 ] || fail "a verb is needed"
+exit $bad
