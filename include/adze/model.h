@@ -77,6 +77,15 @@ ADZE_API const char *adze_layer_name(int i);
 ADZE_API const char *adze_layer_doc(int i);
 ADZE_API const adze_field *adze_layer_fields(int i);
 
+typedef struct adze_about { /* a row of a table, for people */
+    const char *name, *formula;
+    const char *derivative; /* of an activation, else NULL */
+    const char *paper;
+    const char *cost; /* of an activation, per element; else NULL */
+} adze_about;
+ADZE_API bool adze_activation_about(int i, adze_about *out); /* false past the end */
+ADZE_API bool adze_init_about(int i, adze_about *out);
+
 /* -- files
  * ---------------------------------------------------------------------------------------------------------------------------------------------- */
 

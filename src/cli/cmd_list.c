@@ -3,20 +3,21 @@
 
 typedef struct item {
     const char *name, *doc;
+    char text[512]; /* of a row that is put together */
 } item;
 
 static int get_model(int i, item *out) {
     if (i >= adze_zoo_count()) {
         return ADZE_EARG;
     }
-    *out = (item){adze_zoo_name(i), adze_zoo_doc(i)};
+    *out = (item){.name = adze_zoo_name(i), .doc = adze_zoo_doc(i)};
     return ADZE_OK;
 }
 static int get_layer(int i, item *out) {
     if (i >= adze_layer_count()) {
         return ADZE_EARG;
     }
-    *out = (item){adze_layer_name(i), adze_layer_doc(i)};
+    *out = (item){.name = adze_layer_name(i), .doc = adze_layer_doc(i)};
     return ADZE_OK;
 }
 static int get_op(int i, item *out) {
@@ -24,8 +25,27 @@ static int get_op(int i, item *out) {
     if (!op) {
         return ADZE_EARG;
     }
-    *out = (item){op->name, op->doc};
+    *out = (item){.name = op->name, .doc = op->doc};
     return ADZE_OK;
+}
+/* A row in words: formula; derivative; cost; paper. */
+static int describe(bool there, const adze_about *a, item *out) {
+    if (!there) {
+        return ADZE_EARG;
+    }
+    snprintf(out->text, sizeof(out->text), "%s%s%s%s%s%s%s", a->formula, a->derivative ? "; derivative " : "", a->derivative ? a->derivative : "",
+             a->cost ? "; costs " : "", a->cost ? a->cost : "", a->paper ? "; " : "", a->paper ? a->paper : "");
+    out->name = a->name;
+    out->doc = out->text;
+    return ADZE_OK;
+}
+static int get_activation(int i, item *out) {
+    adze_about a;
+    return describe(adze_activation_about(i, &a), &a, out);
+}
+static int get_initializer(int i, item *out) {
+    adze_about a;
+    return describe(adze_init_about(i, &a), &a, out);
 }
 static int get_dataset(int i, item *out) {
     return adze_dataset_known(i, &out->name, &out->doc);
@@ -34,7 +54,7 @@ static int get_enum(const char *field, int i, item *out) {
     const adze_field *f = adze_field_find(adze_train_fields(), field);
     for (int k = 0; f && f->names[k]; k++) {
         if (k == i) {
-            *out = (item){f->names[k], ""};
+            *out = (item){.name = f->names[k], .doc = ""};
             return ADZE_OK;
         }
     }
@@ -53,7 +73,7 @@ static int get_option(int i, item *out) {
     const adze_field *f = &adze_train_fields()[0];
     for (int k = 0; f[k].name; k++) {
         if (k == i) {
-            *out = (item){f[k].name, f[k].help};
+            *out = (item){.name = f[k].name, .doc = f[k].help};
             return ADZE_OK;
         }
     }
@@ -63,8 +83,9 @@ static int get_option(int i, item *out) {
 static const struct {
     const char *name;
     int (*get)(int i, item *out);
-} LISTS[] = {{"models", get_model},         {"layers", get_layer},       {"ops", get_op},      {"datasets", get_dataset},
-             {"optimizers", get_optimizer}, {"schedules", get_schedule}, {"losses", get_loss}, {"options", get_option}};
+} LISTS[] = {{"models", get_model}, {"layers", get_layer},     {"activations", get_activation}, {"initializers", get_initializer},
+             {"ops", get_op},       {"datasets", get_dataset}, {"optimizers", get_optimizer},   {"schedules", get_schedule},
+             {"losses", get_loss},  {"options", get_option}};
 
 static int print_list(cli *c, int which) {
     adze_text t = {.ctx = c->ctx};
@@ -146,7 +167,7 @@ static int run_zoo(cli *c, int argc, const char **argv) {
 
 const cli_cmd CLI_LIST = {"list",
                           "what there is: models, layers, ops, datasets, optimizers, options",
-                          "list models|layers|ops|datasets|optimizers|schedules|losses|options",
+                          "list models|layers|activations|initializers|ops|datasets|optimizers|schedules|losses|options",
                           "  adze list models\n  adze list ops --json\n  adze list options\n",
                           NULL,
                           run_list};

@@ -33,6 +33,8 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
         b->x[k] = l->from[k] < 0 ? x : ys[l->from[k]];
     }
     int depth = push_path(b->g, l->path);
+    b->mirror_in = l->nfrom && l->from[0] >= 0 ? b->m->layers[l->from[0]].mirror : 0;
+    b->mirror = 0;
     *y = l->spec->kind->build(b, l->spec->fields);
     for (; depth > 0; depth--) {
         adze_scope_pop(b->g);
@@ -49,6 +51,7 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
             return adze_fail(b->m->ctx, b->failed, "%s", b->message);
         }
         b->probe->layers[i].out = t;
+        b->probe->layers[i].mirror = l->spec->kind->keeps_mirror ? b->mirror_in : b->mirror;
     }
     return ADZE_OK;
 }
