@@ -72,6 +72,10 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
 }
 
 int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y) {
+    return adze_model_build_sums(m, g, x, opts, y, NULL);
+}
+
+int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums) {
     adze_build_opts o = {0};
     *y = (adze_val){0};
     if (opts) {
@@ -89,7 +93,7 @@ int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_
         return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, adze_type_print(&want, one, sizeof one),
                          adze_type_print(&t, two, sizeof two));
     }
-    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype};
+    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype, .sums = sums};
     return build_all(&b, x, y);
 }
 

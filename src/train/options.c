@@ -50,6 +50,8 @@ static const adze_field train_fields[] = {
     {"limit_train", ADZE_F_I64, 0, AT(limit_train), 0, "0", 0, MANY, NULL, "training examples used; 0: all"},
     {"limit_val", ADZE_F_I64, 0, AT(limit_val), 0, "0", 0, MANY, NULL, "validation examples used; 0: all"},
     {"save_every", ADZE_F_I64, 0, AT(save_every), 0, "0", 0, MANY, NULL, "steps between checkpoints within an epoch; 0: at its end only"},
+    {"lsuv", ADZE_F_BOOL, 0, AT(lsuv), 0, "false", 0, 0, NULL,
+     "layer-sequential unit variance: before the first step each layer's weights are scaled until its sums on a batch have variance 1"},
     {"workers", ADZE_F_I64, 0, AT(workers), 0, "1", 0, 64, NULL, "threads that prepare batches; never changes the result"},
     {0},
 };

@@ -167,6 +167,9 @@ static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(prepare_model(t));
     TRY(adze_store_new(t->ctx, &t->store));
     TRY(adze_model_init(t->model, t->store, adze_train_dtype(&t->o), t->o.seed));
+    if (t->o.lsuv) {
+        TRY(adze_trainer_lsuv(t));
+    }
     TRY(open_loader(t));
     TRY(open_plans(t));
     if (dir == NULL) {
