@@ -47,6 +47,10 @@ static int get_initializer(int i, item *out) {
     adze_about a;
     return describe(adze_init_about(i, &a), &a, out);
 }
+static int get_norm(int i, item *out) {
+    adze_about a;
+    return describe(adze_norm_about(i, &a), &a, out);
+}
 static int get_dataset(int i, item *out) {
     return adze_dataset_known(i, &out->name, &out->doc);
 }
@@ -83,9 +87,9 @@ static int get_option(int i, item *out) {
 static const struct {
     const char *name;
     int (*get)(int i, item *out);
-} LISTS[] = {{"models", get_model}, {"layers", get_layer},     {"activations", get_activation}, {"initializers", get_initializer},
-             {"ops", get_op},       {"datasets", get_dataset}, {"optimizers", get_optimizer},   {"schedules", get_schedule},
-             {"losses", get_loss},  {"options", get_option}};
+} LISTS[] = {{"models", get_model},       {"layers", get_layer}, {"activations", get_activation}, {"initializers", get_initializer},
+             {"norms", get_norm},         {"ops", get_op},       {"datasets", get_dataset},       {"optimizers", get_optimizer},
+             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option}};
 
 static int print_list(cli *c, int which) {
     adze_text t = {.ctx = c->ctx};
@@ -167,7 +171,7 @@ static int run_zoo(cli *c, int argc, const char **argv) {
 
 const cli_cmd CLI_LIST = {"list",
                           "what there is: models, layers, ops, datasets, optimizers, options",
-                          "list models|layers|activations|initializers|ops|datasets|optimizers|schedules|losses|options",
+                          "list models|layers|activations|initializers|norms|ops|datasets|optimizers|schedules|losses|options",
                           "  adze list models\n  adze list ops --json\n  adze list options\n",
                           NULL,
                           run_list};

@@ -44,7 +44,14 @@ typedef struct adze_init { /* how a slot gets its first values */
     double value;          /* constant: the value; normal: the deviation; uniform: the limit; sparse: connections of a unit */
 } adze_init;
 
-extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[];
+extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[], *const adze_norm_names[];
+
+static inline bool adze_norm_per_feature(const adze_preprocess *p) {
+    return p->norm >= ADZE_NORM_ZSCORE_FEATURE && p->norm <= ADZE_NORM_MINMAX_FEATURE;
+}
+static inline bool adze_norm_per_channel(const adze_preprocess *p) {
+    return p->norm < ADZE_NORM_ZSCORE_FEATURE;
+}
 
 #define ADZE_INIT_FIELDS(S, def_kind)                                                                                                                \
     {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                   \

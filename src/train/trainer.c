@@ -61,7 +61,12 @@ static int choose_pad(adze_trainer *t, int64_t *pad) {
 static int prepare_model(adze_trainer *t) {
     adze_preprocess p = *adze_model_preprocess(t->model);
     TRY(choose_pad(t, &p.pad));
+    if (p.fixed && t->o.norm > 0) {
+        return adze_fail(t->ctx, ADZE_EARG, "option norm: the preprocessing of model '%s' is fixed; take 'fixed: true' out of its file",
+                         adze_model_name(t->model));
+    }
     if (!p.fixed) {
+        p.norm = t->o.norm > 0 ? t->o.norm - 1 : p.norm;
         TRY(adze_preprocess_fit(t->ctx, t->data, t->ids, t->ntrain, &p));
     }
     adze_model_set_preprocess(t->model, &p);
