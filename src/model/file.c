@@ -4,8 +4,6 @@
 
 #include <math.h>
 
-static const char FITTED[] = "preprocess:feature"; /* (2, features): means and deviations */
-
 /* -- saving -- */
 
 /* The model's slots under `prefix`, named as the model names them. */
@@ -37,7 +35,7 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
     TRY(gather(m, s, prefix, named));
     const bool fitted = m->pre.feature != NULL;
     if (fitted) {
-        named[m->nparams].name = FITTED;
+        named[m->nparams].name = ADZE_FITTED_SLOT;
         TRY(adze_tensor_wrap(m->ctx, adze_type_make(ADZE_F64, 2, (int64_t[]){2, m->pre.nfeature}), m->pre.feature, &named[m->nparams].t));
     }
     TRY(adze_model_print(m, ADZE_PRINT_NET, &text[0]));
@@ -113,26 +111,26 @@ static int read_features(adze_model *m, const adze_safetensors *f, const char *p
         return ADZE_OK;
     }
     adze_tensor t;
-    const int at = adze_safetensors_find(f, FITTED);
+    const int at = adze_safetensors_find(f, ADZE_FITTED_SLOT);
     int64_t n = 1;
     for (int i = 0; i < (int)m->input.n; i++) {
         n *= m->input.v[i] - (i + 1 < (int)m->input.n ? 2 * m->pre.pad : 0);
     }
     if (at < 0) {
-        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its preprocessing needs", path, FITTED);
+        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its preprocessing needs", path, ADZE_FITTED_SLOT);
     }
     TRY(adze_safetensors_tensor(f, at, &t));
     const adze_type have = adze_tensor_type(&t), want = adze_type_make(ADZE_F64, 2, (int64_t[]){2, n});
     if (n < 1 || !adze_type_equal(&have, &want)) {
         char one[128];
-        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs f64 (2, %lld)", path, FITTED,
+        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs f64 (2, %lld)", path, ADZE_FITTED_SLOT,
                          adze_type_print(&have, one, sizeof one), (long long)n);
     }
     for (int64_t i = 0; i < 2 * n; i++) {
         const double v = adze_tensor_get(&t, i);
         if (!isfinite(v) || (i >= n && v < 1e-30)) {
             return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': number %lld of tensor '%s' is %g, which is no mean or deviation", path, (long long)i,
-                             FITTED, v);
+                             ADZE_FITTED_SLOT, v);
         }
     }
     m->pre.feature = adze_alloc(m->ctx, 2 * n, sizeof *m->pre.feature);

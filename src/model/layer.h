@@ -46,6 +46,7 @@ typedef struct adze_init { /* how a slot gets its first values */
 
 extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[], *const adze_norm_names[];
 
+#define ADZE_FITTED_SLOT "preprocess:feature" /* in files: (2, features) means and deviations, f64 */
 static inline bool adze_norm_per_feature(const adze_preprocess *p) {
     return p->norm >= ADZE_NORM_ZSCORE_FEATURE && p->norm <= ADZE_NORM_MINMAX_FEATURE;
 }

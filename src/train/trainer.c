@@ -86,6 +86,20 @@ static int prepare_model(adze_trainer *t) {
     return ADZE_OK;
 }
 
+/* What was fitted for each feature is saved with the weights, so that a checkpoint is a whole model. */
+static int keep_features(adze_trainer *t) {
+    const adze_preprocess *p = adze_model_preprocess(t->model);
+    int slot;
+    adze_tensor to;
+    if (p->feature == NULL) {
+        return ADZE_OK;
+    }
+    TRY(adze_store_add(t->store, ADZE_FITTED_SLOT, adze_type_make(ADZE_F64, 2, (int64_t[]){2, p->nfeature}), ADZE_SLOT_STATE, &slot));
+    TRY(adze_store_tensor(t->store, slot, &to));
+    memcpy(adze_tensor_data(&to), p->feature, (size_t)(2 * p->nfeature) * sizeof *p->feature);
+    return ADZE_OK;
+}
+
 static int open_loader(adze_trainer *t) {
     adze_loader_opts lo = {.size = sizeof lo,
                            .batch = t->o.batch,
@@ -172,6 +186,7 @@ static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(prepare_model(t));
     TRY(adze_store_new(t->ctx, &t->store));
     TRY(adze_model_init(t->model, t->store, adze_train_dtype(&t->o), t->o.seed));
+    TRY(keep_features(t));
     if (t->o.lsuv) {
         TRY(adze_trainer_lsuv(t));
     }
