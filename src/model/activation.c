@@ -10,18 +10,8 @@ const char *const adze_activation_names[] = {"none", "relu",      "leaky_relu", 
                                              "gelu", "gelu_tanh", "silu",       "hard_swish", "softplus", "sigmoid",   "hard_sigmoid",
                                              "tanh", "hard_tanh", "lecun_tanh", "crelu",      "maxout",   "k_winners", NULL};
 
-static adze_val identity(adze_builder *b, adze_val x, const adze_act *a) {
-    (void)b, (void)a;
-    return x;
-}
-
 static adze_val below(adze_graph *g, adze_val x) { /* min(x, 0), of derivative 1 at 0 */
     return adze_clip(g, x, -(double)INFINITY, 0);
-}
-
-static adze_val relu(adze_builder *b, adze_val x, const adze_act *a) {
-    (void)a;
-    return adze_relu(b->g, x);
 }
 
 static adze_val leaky_relu(adze_builder *b, adze_val x, const adze_act *a) {
@@ -81,21 +71,6 @@ static adze_val hard_swish(adze_builder *b, adze_val x, const adze_act *a) {
     return adze_mul(b->g, x, hard_sigmoid(b, x, a));
 }
 
-static adze_val softplus(adze_builder *b, adze_val x, const adze_act *a) {
-    (void)a;
-    return adze_softplus(b->g, x);
-}
-
-static adze_val sigmoid(adze_builder *b, adze_val x, const adze_act *a) {
-    (void)a;
-    return adze_sigmoid(b->g, x);
-}
-
-static adze_val hyperbolic(adze_builder *b, adze_val x, const adze_act *a) {
-    (void)a;
-    return adze_tanh(b->g, x);
-}
-
 static adze_val hard_tanh(adze_builder *b, adze_val x, const adze_act *a) {
     (void)a;
     return adze_clip(b->g, x, -1, 1);
@@ -143,9 +118,10 @@ static adze_val k_winners(adze_builder *b, adze_val x, const adze_act *a) {
 /* -- the table ---------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct kind {
-    adze_val (*build)(adze_builder *b, adze_val x, const adze_act *a);
+    adze_val (*build)(adze_builder *b, adze_val x, const adze_act *a); /* NULL: `map`, or nothing */
+    adze_val (*map)(adze_graph *g, adze_val x);
     adze_init_kind init; /* what "auto" stands for before it */
-    adze_about about;    /* its name comes from adze_activation_names */
+    const char *formula, *derivative, *paper, *cost;
 } kind;
 
 #define HE ADZE_INIT_HE_NORMAL
@@ -153,60 +129,38 @@ typedef struct kind {
 #define LECUN ADZE_INIT_LECUN_NORMAL
 
 static const kind KINDS[] = {
-    [ADZE_ACT_NONE] = {identity, GLOROT, {NULL, "x", "1", "-", "nothing"}},
-    [ADZE_ACT_RELU] = {relu, HE, {NULL, "max(x, 0)", "1 if x > 0, else 0", "Nair and Hinton 2010; Glorot, Bordes and Bengio 2011", "1 operation"}},
-    [ADZE_ACT_LEAKY_RELU] = {leaky_relu,
-                             HE,
-                             {NULL, "x if x > 0, else slope x", "1 if x > 0, else slope", "Maas, Hannun and Ng 2013", "4 operations"}},
-    [ADZE_ACT_PRELU] = {prelu,
-                        HE,
-                        {NULL, "x if x > 0, else a x; a is learnt, per channel or (slope_shared) one", "1 if x > 0, else a; in a: min(x, 0)",
-                         "He, Zhang, Ren and Sun 2015", "4 operations"}},
-    [ADZE_ACT_RELU6] = {relu6, HE, {NULL, "min(max(x, 0), 6)", "1 if 0 <= x <= 6, else 0", "Krizhevsky 2010", "1 operation"}},
-    [ADZE_ACT_ELU] = {elu,
-                      HE,
-                      {NULL, "x if x > 0, else alpha (e^x - 1)", "1 if x > 0, else alpha e^x", "Clevert, Unterthiner and Hochreiter 2016",
-                       "expm1 + 4 operations"}},
-    [ADZE_ACT_SELU] = {selu,
-                       LECUN,
-                       {NULL, "1.0507 (x if x > 0, else 1.6733 (e^x - 1))", "1.0507 (1 if x > 0, else 1.6733 e^x)",
-                        "Klambauer, Unterthiner, Mayr and Hochreiter 2017", "expm1 + 5 operations"}},
-    [ADZE_ACT_GELU] = {gelu,
-                       HE,
-                       {NULL, "x Phi(x) = x (1 + erf(x / sqrt 2)) / 2", "Phi(x) + x phi(x)", "Hendrycks and Gimpel 2016", "erf + 4 operations"}},
-    [ADZE_ACT_GELU_TANH] = {gelu_tanh,
-                            HE,
-                            {NULL, "x (1 + t) / 2, t = tanh u, u = sqrt(2 / pi) (x + 0.044715 x^3)", "(1 + t) / 2 + x (1 - t^2) u' / 2",
-                             "Hendrycks and Gimpel 2016", "tanh + 6 operations"}},
-    [ADZE_ACT_SILU] = {silu,
-                       HE,
-                       {NULL, "x s, s = 1 / (1 + e^-x)", "s + x s (1 - s)", "Elfwing, Uchibe and Doya 2018; Ramachandran et al. 2017 (swish)",
-                        "sigmoid + 1 operation"}},
-    [ADZE_ACT_HARD_SWISH] =
-        {hard_swish, HE, {NULL, "x min(max(x / 6 + 1/2, 0), 1)", "0 below -3, 1 above 3, else x / 3 + 1/2", "Howard et al. 2019", "3 operations"}},
-    [ADZE_ACT_SOFTPLUS] = {softplus, GLOROT, {NULL, "ln(1 + e^x)", "1 / (1 + e^-x)", "Dugas et al. 2001", "softplus"}},
-    [ADZE_ACT_SIGMOID] = {sigmoid, GLOROT, {NULL, "s = 1 / (1 + e^-x)", "s (1 - s)", "Rumelhart, Hinton and Williams 1986", "sigmoid"}},
-    [ADZE_ACT_HARD_SIGMOID] = {hard_sigmoid,
-                               GLOROT,
-                               {NULL, "min(max(x / 6 + 1/2, 0), 1)", "1/6 if |x| <= 3, else 0", "Howard et al. 2019", "2 operations"}},
-    [ADZE_ACT_TANH] = {hyperbolic, GLOROT, {NULL, "t = tanh x", "1 - t^2", "LeCun, Bottou, Orr and Mueller 1998", "tanh"}},
-    [ADZE_ACT_HARD_TANH] = {hard_tanh, GLOROT, {NULL, "min(max(x, -1), 1)", "1 if |x| <= 1, else 0", "Collobert 2004", "1 operation"}},
-    [ADZE_ACT_LECUN_TANH] = {lecun_tanh,
-                             GLOROT,
-                             {NULL, "1.7159 tanh(2 x / 3)", "1.1439 (1 - tanh(2 x / 3)^2)", "LeCun, Bottou, Orr and Mueller 1998",
-                              "tanh + 2 operations"}},
-    [ADZE_ACT_CRELU] = {crelu,
-                        HE,
-                        {NULL, "max(x, 0) beside max(-x, 0): twice the channels", "1 if x > 0, else 0; -1 if x < 0, else 0",
-                         "Shang, Sohn, Almeida and Lee 2016", "3 operations and a copy"}},
-    [ADZE_ACT_MAXOUT] = {maxout,
-                         GLOROT,
-                         {NULL, "the largest of each 'pieces' channels; dense and conv compute that many more sums", "1 for the largest, else 0",
-                          "Goodfellow et al. 2013", "1 comparison"}},
-    [ADZE_ACT_K_WINNERS] = {k_winners,
-                            GLOROT,
-                            {NULL, "x if it is among the 'winners' largest of its example, else 0", "1 for winners, else 0", "Makhzani and Frey 2014",
-                             "a selection"}},
+    [ADZE_ACT_NONE] = {NULL, NULL, GLOROT, "x", "1", "-", "nothing"},
+    [ADZE_ACT_RELU] = {NULL, adze_relu, HE, "max(x, 0)", "1 if x > 0, else 0", "Nair and Hinton 2010; Glorot, Bordes and Bengio 2011", "1 operation"},
+    [ADZE_ACT_LEAKY_RELU] = {leaky_relu, NULL, HE, "x if x > 0, else slope x", "1 if x > 0, else slope", "Maas, Hannun and Ng 2013", "4 operations"},
+    [ADZE_ACT_PRELU] = {prelu, NULL, HE, "x if x > 0, else a x; a is learnt, per channel or (slope_shared) one",
+                        "1 if x > 0, else a; in a: min(x, 0)", "He, Zhang, Ren and Sun 2015", "4 operations"},
+    [ADZE_ACT_RELU6] = {relu6, NULL, HE, "min(max(x, 0), 6)", "1 if 0 <= x <= 6, else 0", "Krizhevsky 2010", "1 operation"},
+    [ADZE_ACT_ELU] = {elu, NULL, HE, "x if x > 0, else alpha (e^x - 1)", "1 if x > 0, else alpha e^x", "Clevert, Unterthiner and Hochreiter 2016",
+                      "expm1 + 4 operations"},
+    [ADZE_ACT_SELU] = {selu, NULL, LECUN, "1.0507 (x if x > 0, else 1.6733 (e^x - 1))", "1.0507 (1 if x > 0, else 1.6733 e^x)",
+                       "Klambauer, Unterthiner, Mayr and Hochreiter 2017", "expm1 + 5 operations"},
+    [ADZE_ACT_GELU] = {gelu, NULL, HE, "x Phi(x) = x (1 + erf(x / sqrt 2)) / 2", "Phi(x) + x phi(x)", "Hendrycks and Gimpel 2016",
+                       "erf + 4 operations"},
+    [ADZE_ACT_GELU_TANH] = {gelu_tanh, NULL, HE, "x (1 + t) / 2, t = tanh u, u = sqrt(2 / pi) (x + 0.044715 x^3)", "(1 + t) / 2 + x (1 - t^2) u' / 2",
+                            "Hendrycks and Gimpel 2016", "tanh + 6 operations"},
+    [ADZE_ACT_SILU] = {silu, NULL, HE, "x s, s = 1 / (1 + e^-x)", "s + x s (1 - s)",
+                       "Elfwing, Uchibe and Doya 2018; Ramachandran et al. 2017 (swish)", "sigmoid + 1 operation"},
+    [ADZE_ACT_HARD_SWISH] = {hard_swish, NULL, HE, "x min(max(x / 6 + 1/2, 0), 1)", "0 below -3, 1 above 3, else x / 3 + 1/2", "Howard et al. 2019",
+                             "3 operations"},
+    [ADZE_ACT_SOFTPLUS] = {NULL, adze_softplus, GLOROT, "ln(1 + e^x)", "1 / (1 + e^-x)", "Dugas et al. 2001", "softplus"},
+    [ADZE_ACT_SIGMOID] = {NULL, adze_sigmoid, GLOROT, "s = 1 / (1 + e^-x)", "s (1 - s)", "Rumelhart, Hinton and Williams 1986", "sigmoid"},
+    [ADZE_ACT_HARD_SIGMOID] = {hard_sigmoid, NULL, GLOROT, "min(max(x / 6 + 1/2, 0), 1)", "1/6 if |x| <= 3, else 0", "Howard et al. 2019",
+                               "2 operations"},
+    [ADZE_ACT_TANH] = {NULL, adze_tanh, GLOROT, "t = tanh x", "1 - t^2", "LeCun, Bottou, Orr and Mueller 1998", "tanh"},
+    [ADZE_ACT_HARD_TANH] = {hard_tanh, NULL, GLOROT, "min(max(x, -1), 1)", "1 if |x| <= 1, else 0", "Collobert 2004", "1 operation"},
+    [ADZE_ACT_LECUN_TANH] = {lecun_tanh, NULL, GLOROT, "1.7159 tanh(2 x / 3)", "1.1439 (1 - tanh(2 x / 3)^2)", "LeCun, Bottou, Orr and Mueller 1998",
+                             "tanh + 2 operations"},
+    [ADZE_ACT_CRELU] = {crelu, NULL, HE, "max(x, 0) beside max(-x, 0): twice the channels", "1 if x > 0, else 0; -1 if x < 0, else 0",
+                        "Shang, Sohn, Almeida and Lee 2016", "3 operations and a copy"},
+    [ADZE_ACT_MAXOUT] = {maxout, NULL, GLOROT, "the largest of each 'pieces' channels; dense and conv compute that many more sums",
+                         "1 for the largest, else 0", "Goodfellow et al. 2013", "1 comparison"},
+    [ADZE_ACT_K_WINNERS] = {k_winners, NULL, GLOROT, "x if it is among the 'winners' largest of its example, else 0", "1 for winners, else 0",
+                            "Makhzani and Frey 2014", "a selection"},
 };
 _Static_assert(ADZE_COUNT(KINDS) + 1 == ADZE_COUNT(adze_activation_names), "every activation has a name and a row");
 
@@ -214,8 +168,8 @@ bool adze_activation_about(int i, adze_about *out) {
     if (i < 0 || i >= (int)ADZE_COUNT(KINDS)) {
         return false;
     }
-    *out = KINDS[i].about;
-    out->name = adze_activation_names[i];
+    const kind *k = &KINDS[i];
+    *out = (adze_about){adze_activation_names[i], k->formula, k->derivative, k->paper, k->cost};
     return true;
 }
 
@@ -249,7 +203,8 @@ adze_val adze_layer_activate(adze_builder *b, adze_val x, const adze_act *a) {
     if (b->sums) {
         b->sums[b->layer] = x;
     }
-    return KINDS[a->fn].build(b, x, a);
+    const kind *k = &KINDS[a->fn];
+    return k->build ? k->build(b, x, a) : k->map ? k->map(b->g, x) : x;
 }
 
 /* -- the layer ---------------------------------------------------------------------------------------------------------------------------------- */
