@@ -38,7 +38,7 @@ static adze_val elu(adze_builder *b, adze_val x, const adze_act *a) {
     return exponential(b->g, x, a->alpha);
 }
 
-static adze_val selu(adze_builder *b, adze_val x, const adze_act *a) { /* mean 0 and variance 1 are its fixed point (Klambauer et al. 2017, eq. 14) */
+static adze_val selu(adze_builder *b, adze_val x, const adze_act *a) { /* mean 0 and variance 1 are its fixed point (Klambauer et al. 2017) */
     (void)a;
     return adze_scale(b->g, exponential(b->g, x, 1.6732632423543772), 1.0507009873554805, 0);
 }

@@ -36,12 +36,12 @@ static const adze_about ABOUT[] = {
     [ADZE_INIT_HE_UNIFORM] = {.formula = "U(sqrt(6 / fan_in))", .paper = "He, Zhang, Ren and Sun 2015, eq. 10"},
     [ADZE_INIT_ORTHOGONAL] = {.formula = "the shorter side of the (fan_in, outputs) matrix orthonormal",
                               .paper = "Saxe, McClelland and Ganguli 2014"},
-    [ADZE_INIT_DELTA_ORTHOGONAL] = {.formula = "orthogonal at the window's centre, else 0", .paper = "Xiao et al. 2018, algorithm 1"},
+    [ADZE_INIT_DELTA_ORTHOGONAL] = {.formula = "orthogonal at the window's centre, else 0", .paper = "Xiao et al. 2018"},
     [ADZE_INIT_LOOKS_LINEAR] = {.formula =
                                     "delta_orthogonal A, mirrored: [A; -A] behind crelu, [A, -A] before relu, so that the net is linear at first",
                                 .paper = "Balduzzi et al. 2017, section 4"},
     [ADZE_INIT_IDENTITY] = {.formula = "1 from channel i to channel i at the window's centre, else 0", .paper = "Le, Jaitly and Hinton 2015"},
-    [ADZE_INIT_SPARSE] = {.formula = "N(0, 1) for 15 (init_value) random connections of each unit, else 0", .paper = "Martens 2010, section 5"},
+    [ADZE_INIT_SPARSE] = {.formula = "N(0, 1) for 15 (init_value) random connections of each unit, else 0", .paper = "Martens 2010"},
     [ADZE_INIT_LECUN98] = {.formula = "U(2.4 / fan_in)", .paper = "LeCun, Bottou, Bengio and Haffner 1998, appendix A"},
 };
 _Static_assert(ADZE_COUNT(ABOUT) + 1 == ADZE_COUNT(adze_init_names), "every initialiser has a name and a row");
