@@ -120,7 +120,7 @@ static adze_val k_winners(adze_builder *b, adze_val x, const adze_act *a) {
 typedef struct kind {
     adze_val (*build)(adze_builder *b, adze_val x, const adze_act *a); /* NULL: `map`, or nothing */
     adze_val (*map)(adze_graph *g, adze_val x);
-    adze_init_kind init; /* what "auto" stands for before it */
+    int32_t init; /* what "auto" stands for before it */
     const char *formula, *derivative, *paper, *cost;
 } kind;
 
@@ -173,7 +173,7 @@ bool adze_activation_about(int i, adze_about *out) {
     return true;
 }
 
-adze_init_kind adze_activation_init(const adze_act *a) {
+int32_t adze_activation_init(const adze_act *a) {
     return KINDS[a->fn].init;
 }
 

@@ -221,7 +221,7 @@ void adze_layer_macs(adze_builder *b, double macs);
 adze_type adze_layer_in(const adze_builder *b, int i); /* type of input i */
 adze_val adze_layer_activate(adze_builder *b, adze_val x, const adze_act *a);
 adze_init adze_layer_init(adze_init given, const adze_act *a);             /* AUTO made definite */
-adze_init_kind adze_activation_init(const adze_act *a);                    /* what AUTO stands for before it */
+int32_t adze_activation_init(const adze_act *a);                           /* what AUTO stands for before it */
 int64_t adze_activation_sums(const adze_act *a, int64_t outputs);          /* how many sums dense and conv compute for so many outputs */
 const char *adze_activation_check(const adze_act *a, char *buf, size_t n); /* like adze_layer_kind.check */
 
