@@ -91,13 +91,20 @@ static adze_val crelu(adze_builder *b, adze_val x, const adze_act *a) {
 
 static adze_val maxout(adze_builder *b, adze_val x, const adze_act *a) {
     adze_type t = adze_val_type(b->g, x);
-    if (t.rank < 1 || t.rank == ADZE_MAX_RANK || t.dims[t.rank - 1] % a->pieces) {
+    if (t.rank < 1 || t.dims[t.rank - 1] % a->pieces) {
         return adze_layer_fail(b, ADZE_ESHAPE, "maxout takes the largest of each %lld channels, and %lld is no multiple of that; change 'pieces'",
                                (long long)a->pieces, (long long)(t.rank > 0 ? t.dims[t.rank - 1] : 1));
     }
-    t.dims[t.rank - 1] /= a->pieces;
-    t.dims[t.rank] = a->pieces;
-    return adze_reduce_max(b->g, adze_reshape(b->g, x, t.dims, t.rank + 1), (int[]){-1}, 1, false);
+    int64_t from[ADZE_MAX_RANK] = {0}, step[ADZE_MAX_RANK];
+    adze_val y = {0};
+    for (int i = 0; i < t.rank; i++) {
+        step[i] = i == t.rank - 1 ? a->pieces : 1;
+    }
+    for (; from[t.rank - 1] < a->pieces; from[t.rank - 1]++) { /* maps of strided views: many times the speed of a reduction so short */
+        adze_val piece = adze_slice(b->g, x, from, t.dims, step);
+        y = y.id ? adze_max(b->g, y, piece) : piece;
+    }
+    return y;
 }
 
 static adze_val k_winners(adze_builder *b, adze_val x, const adze_act *a) {
