@@ -171,8 +171,9 @@ static int run_zoo(cli *c, int argc, const char **argv) {
 
 const cli_cmd CLI_LIST = {"list",
                           "what there is: models, layers, ops, datasets, optimizers, options",
-                          "list models|layers|activations|initializers|norms|ops|datasets|optimizers|schedules|losses|options",
-                          "  adze list models\n  adze list ops --json\n  adze list options\n",
+                          "list WHAT",
+                          "  WHAT: models layers activations initializers norms ops datasets\n        optimizers schedules losses options\n"
+                          "  adze list models\n  adze list ops --json\n",
                           NULL,
                           run_list};
 const cli_cmd CLI_ZOO = {"zoo",
