@@ -37,7 +37,9 @@ ADZE_API int adze_idx_parse(adze_ctx *ctx, const void *bytes, size_t n, const ch
 
 /* A random split by seed: writes the shuffled example ids of both parts; ids has room for count. */
 ADZE_API int adze_split_ids(adze_ctx *ctx, int64_t count, int64_t nval, uint64_t seed, int64_t *ids); /* the last nval are the validation part */
-ADZE_API int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, adze_preprocess *p); /* keeps p->pad */
+/* Fits p->norm, keeps p->pad. A norm per feature makes a new p->feature: adze_model_set_preprocess takes it, or adze_preprocess_drop frees it. */
+ADZE_API int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, adze_preprocess *p);
+ADZE_API void adze_preprocess_drop(adze_ctx *ctx, adze_preprocess *p);
 ADZE_API int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, const uint8_t *x, adze_dtype d, void *out);
 
 typedef struct adze_loader adze_loader;

@@ -14,6 +14,13 @@ extern "C" {
 
 typedef struct adze_model adze_model;
 
+typedef struct adze_about { /* a row of a table, for people */
+    const char *name, *formula;
+    const char *derivative; /* of an activation, else NULL */
+    const char *paper;
+    const char *cost; /* of an activation, per element; else NULL */
+} adze_about;
+
 /* -- making models ---------------------------------------------------------------------------------------------------------------------------------
  */
 
@@ -32,13 +39,28 @@ ADZE_API int adze_model_classes(const adze_model *m);                   /* 0 whe
 ADZE_API const char *adze_model_class_name(const adze_model *m, int i); /* "3" when none were given */
 ADZE_API int adze_model_set_class_names(adze_model *m, const char *const *names, int n);
 
+typedef enum adze_norm { /* what mean and sd are; the first four per channel */
+                         ADZE_NORM_ZSCORE,
+                         ADZE_NORM_NONE,
+                         ADZE_NORM_CENTER,
+                         ADZE_NORM_MINMAX,
+                         ADZE_NORM_ZSCORE_FEATURE, /* per pixel and channel: `feature` */
+                         ADZE_NORM_CENTER_FEATURE,
+                         ADZE_NORM_MINMAX_FEATURE,
+                         ADZE_NORM_GCN /* each example's own */
+} adze_norm;
+
 typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitted on the training part only */
     double scale;
     int channels;
     double mean[16], sd[16];
-    int64_t pad; /* pixels of border added on every side before (28 -> 32 for lenet5) */
-    bool fixed;  /* mean and sd come from the model file: training does not fit them */
+    int64_t pad;  /* pixels of border added on every side before (28 -> 32 for lenet5) */
+    bool fixed;   /* mean and sd come from the model file: training does not fit them */
+    int32_t norm; /* adze_norm */
+    int64_t nfeature;
+    double *feature; /* nfeature means, then as many deviations; NULL: not fitted. Belongs to the model once it is set */
 } adze_preprocess;
+ADZE_API bool adze_norm_about(int i, adze_about *out);
 ADZE_API const adze_preprocess *adze_model_preprocess(const adze_model *m);
 ADZE_API void adze_model_set_preprocess(adze_model *m, const adze_preprocess *p);
 
@@ -76,6 +98,9 @@ ADZE_API int adze_layer_count(void); /* the table of layer types */
 ADZE_API const char *adze_layer_name(int i);
 ADZE_API const char *adze_layer_doc(int i);
 ADZE_API const adze_field *adze_layer_fields(int i);
+
+ADZE_API bool adze_activation_about(int i, adze_about *out); /* false past the end */
+ADZE_API bool adze_init_about(int i, adze_about *out);
 
 /* -- files
  * ---------------------------------------------------------------------------------------------------------------------------------------------- */

@@ -29,6 +29,8 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int64_t limit_train, limit_val; /* examples; 0: all */
     int64_t pad;                    /* border of the images; -1: what the model's input needs */
     int32_t precision;              /* of arithmetic and of what lies between layers: full (the dtype), bf16 (mixed) */
+    int32_t norm;                   /* 0: as the model says, else 1 + adze_norm */
+    bool lsuv;                      /* first weights are scaled on a batch of data (Mishkin and Matas 2016) */
     int64_t workers;                /* threads that prepare batches; results never depend on it */
     bool bias_correction, centered; /* adam and its kin; rmsprop */
     double grow, shrink, trust;     /* rprop and delta_bar_delta; lars */

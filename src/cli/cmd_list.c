@@ -3,6 +3,7 @@
 
 typedef struct item {
     const char *name, *doc;
+    char text[512]; /* of a row that is put together */
     char more[512]; /* a second line; "": none */
 } item;
 
@@ -27,6 +28,29 @@ static int get_op(int i, item *out) {
     }
     *out = (item){.name = op->name, .doc = op->doc};
     return ADZE_OK;
+}
+/* A row in words: formula; derivative; cost; paper. */
+static int describe(bool there, const adze_about *a, item *out) {
+    if (!there) {
+        return ADZE_EARG;
+    }
+    snprintf(out->text, sizeof(out->text), "%s%s%s%s%s%s%s", a->formula, a->derivative ? "; derivative " : "", a->derivative ? a->derivative : "",
+             a->cost ? "; costs " : "", a->cost ? a->cost : "", a->paper ? "; " : "", a->paper ? a->paper : "");
+    out->name = a->name;
+    out->doc = out->text;
+    return ADZE_OK;
+}
+static int get_activation(int i, item *out) {
+    adze_about a;
+    return describe(adze_activation_about(i, &a), &a, out);
+}
+static int get_initializer(int i, item *out) {
+    adze_about a;
+    return describe(adze_init_about(i, &a), &a, out);
+}
+static int get_norm(int i, item *out) {
+    adze_about a;
+    return describe(adze_norm_about(i, &a), &a, out);
 }
 static int get_dataset(int i, item *out) {
     return adze_dataset_known(i, &out->name, &out->doc);
@@ -64,8 +88,9 @@ static int get_option(int i, item *out) {
 static const struct {
     const char *name;
     int (*get)(int i, item *out);
-} LISTS[] = {{"models", get_model},         {"layers", get_layer},       {"ops", get_op},      {"datasets", get_dataset},
-             {"optimizers", get_optimizer}, {"schedules", get_schedule}, {"losses", get_loss}, {"options", get_option}};
+} LISTS[] = {{"models", get_model},       {"layers", get_layer}, {"activations", get_activation}, {"initializers", get_initializer},
+             {"norms", get_norm},         {"ops", get_op},       {"datasets", get_dataset},       {"optimizers", get_optimizer},
+             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option}};
 
 static int print_list(cli *c, int which) {
     adze_text t = {.ctx = c->ctx};
@@ -154,8 +179,9 @@ static int run_zoo(cli *c, int argc, const char **argv) {
 
 const cli_cmd CLI_LIST = {"list",
                           "what there is: models, layers, ops, datasets, optimizers, options",
-                          "list models|layers|ops|datasets|optimizers|schedules|losses|options",
-                          "  adze list models\n  adze list ops --json\n  adze list options\n",
+                          "list WHAT",
+                          "  WHAT: models layers activations initializers norms ops datasets\n        optimizers schedules losses options\n"
+                          "  adze list models\n  adze list ops --json\n",
                           NULL,
                           run_list};
 const cli_cmd CLI_ZOO = {"zoo",

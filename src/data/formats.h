@@ -35,14 +35,16 @@ int adze_optdigits_open(adze_ctx *ctx, const char *path, const char *name, adze_
 /* CIFAR-10's binary form: data_batch_1.bin to data_batch_5.bin, or test_batch.bin. */
 int adze_cifar_open(adze_ctx *ctx, const char *dir, const char *name, bool train, adze_dataset **out);
 
-/* Preprocessing as a table: value of pixel v in channel c is lut[c * 256 + v]; filled for `channels` channels. The same bits as
+/* Preprocessing per channel as a table: value of pixel v in channel c is lut[c * 256 + v]; filled for `channels` channels. The same bits as
  * adze_preprocess_apply. */
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut);
-/* x (H, W, C) moved by (dy, dx) and mirrored when flip, bordered by p->pad, through the table, into out of dtype d. What is moved in is pixel 0. */
+/* x (H, W, C) moved by (dy, dx) and mirrored when flip, bordered by p->pad, through the table (other norms: NULL), into out of dtype d. What is moved
+ * in is pixel 0; with a norm per feature, whose numbers move with the pixels, it is the result 0. */
 typedef struct adze_warp {
     int64_t dy, dx;
     bool flip;
 } adze_warp;
-void adze_preprocess_image(const double *lut, int64_t pad, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d, void *out);
+void adze_preprocess_image(const adze_preprocess *p, const double *lut, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d,
+                           void *out);
 
 #endif

@@ -4,6 +4,8 @@
  * neither the context's error nor its memory: a failure is a status in the slot, reported when the consumer reaches that batch. */
 #include "data/formats.h"
 
+#include "model/layer.h"
+
 #include <pthread.h>
 #include <stdio.h>
 
@@ -26,10 +28,11 @@ struct adze_loader {
     adze_loader_opts o;
     int64_t *ids, *order; /* n: the examples; the permutation of order_epoch */
     int64_t n, order_epoch;
-    int64_t pad, row_bytes; /* of one prepared example */
-    double *lut;
-    uint32_t key[2]; /* of the augmentation */
-    uint8_t *raw;    /* one example for each worker, and one for the caller */
+    adze_preprocess pre;
+    int64_t row_bytes; /* of one prepared example */
+    double *lut;       /* NULL: pre is no norm per channel */
+    uint32_t key[2];   /* of the augmentation */
+    uint8_t *raw;      /* one example for each worker, and one for the caller */
     int64_t raw_stride;
     loader_slot *slots;
     int nslots;
@@ -109,7 +112,7 @@ static void loader_fill(const adze_loader *l, loader_slot *s, uint8_t *raw) {
             s->bad_id = id;
             return;
         }
-        adze_preprocess_image(l->lut, l->pad, &l->data->example, loader_warp(l, s->epoch, id), raw, l->o.dtype, s->x + i * l->row_bytes);
+        adze_preprocess_image(&l->pre, l->lut, &l->data->example, loader_warp(l, s->epoch, id), raw, l->o.dtype, s->x + i * l->row_bytes);
     }
 }
 
@@ -193,6 +196,10 @@ static int loader_check(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids
             return adze_fail(ctx, ADZE_EARG, "example %lld is outside data set '%s' of %lld", (long long)ids[i], d->name, (long long)d->count);
         }
     }
+    if (adze_norm_per_feature(p) && (p->feature == NULL || p->nfeature != adze_type_count(&d->example))) {
+        return adze_fail(ctx, ADZE_EARG, "the preprocessing %s is fitted to %lld numbers, an example of '%s' has %lld", adze_norm_names[p->norm],
+                         (long long)(p->feature ? p->nfeature : 0), d->name, (long long)adze_type_count(&d->example));
+    }
     return !(ids == NULL && n > d->count)
                ? ADZE_OK
                : adze_fail(ctx, ADZE_EARG, "data set '%s' has %lld examples, not %lld", d->name, (long long)d->count, (long long)n);
@@ -224,10 +231,11 @@ static int loader_alloc(adze_loader *l, const int64_t *ids, const adze_preproces
     l->raw_stride = (example + 63) / 64 * 64;
     l->ids = adze_alloc(ctx, l->n, sizeof *l->ids);
     l->order = adze_alloc(ctx, l->n, sizeof *l->order);
-    l->lut = adze_alloc(ctx, channels, LEVELS * sizeof *l->lut);
+    const bool table = adze_norm_per_channel(p);
+    l->lut = table ? adze_alloc(ctx, channels, LEVELS * sizeof *l->lut) : NULL;
     l->raw = adze_alloc(ctx, l->raw_stride, (size_t)(l->o.workers + 1));
     l->slots = adze_alloc(ctx, l->nslots, sizeof *l->slots);
-    if (l->ids == NULL || l->order == NULL || l->lut == NULL || l->raw == NULL || l->slots == NULL) {
+    if (l->ids == NULL || l->order == NULL || (table && l->lut == NULL) || l->raw == NULL || l->slots == NULL) {
         return ADZE_ENOMEM;
     }
     for (int i = 0; i < l->nslots; i++) {
@@ -242,7 +250,9 @@ static int loader_alloc(adze_loader *l, const int64_t *ids, const adze_preproces
     for (int64_t i = 0; i < l->n; i++) {
         l->ids[i] = ids != NULL ? ids[i] : i;
     }
-    adze_preprocess_table(p, channels, l->lut);
+    if (table) {
+        adze_preprocess_table(p, channels, l->lut);
+    }
     return ADZE_OK;
 }
 
@@ -283,7 +293,7 @@ int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, in
     l->data = d;
     l->o = *o;
     l->n = n;
-    l->pad = p->pad;
+    l->pre = *p;
     l->order_epoch = -1;
     l->nslots = o->workers == 0 ? 1 : (o->ahead > 0 ? o->ahead : DEFAULT_AHEAD) + 1;
     uint64_t stream = adze_hash_str("data/augment"), key = adze_hash64(&stream, sizeof stream, o->seed);

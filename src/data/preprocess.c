@@ -1,6 +1,8 @@
 /* Splits and preprocessing: which examples validate, and how pixels become numbers. Both are pure functions of data and seed. */
 #include "data/formats.h"
 
+#include "model/layer.h"
+
 #include <math.h>
 
 enum { LEVELS = 256, MAX_CHANNELS = (int)ADZE_COUNT(((adze_preprocess *)0)->mean) };
@@ -22,32 +24,39 @@ static int64_t example_channels(const adze_type *t) {
 }
 
 /* Pixels are whole numbers, so the sums are exact and the fit has the same bits whatever the order of the examples. */
-typedef struct channel_sums {
-    uint64_t sum[MAX_CHANNELS], square[MAX_CHANNELS];
-} channel_sums;
+typedef struct pixel_sums { /* of a channel or a feature */
+    uint64_t sum, square;
+    uint8_t lo, hi;
+} pixel_sums;
 
-static void sum_pixels(const uint8_t *x, int64_t pixels, int64_t channels, channel_sums *s) {
-    for (int64_t i = 0; i < pixels; i++) {
-        for (int64_t c = 0; c < channels; c++) {
-            uint64_t v = x[i * channels + c];
-            s->sum[c] += v;
-            s->square[c] += v * v;
+/* Element i of the example belongs to sum i % n. */
+static void sum_pixels(const uint8_t *x, int64_t count, int64_t n, pixel_sums *s) {
+    for (int64_t i = 0; i < count; i += n) {
+        for (int64_t c = 0; c < n; c++) {
+            const uint8_t v = x[i + c];
+            s[c].sum += v;
+            s[c].square += (uint64_t)v * v;
+            s[c].lo = v < s[c].lo ? v : s[c].lo;
+            s[c].hi = v > s[c].hi ? v : s[c].hi;
         }
     }
 }
 
-static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, channel_sums *s) {
-    int64_t bytes = adze_type_bytes(&d->example), channels = example_channels(&d->example), label;
+static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, int64_t nsums, pixel_sums *s) {
+    int64_t bytes = adze_type_bytes(&d->example), label;
     uint8_t *x = adze_alloc(ctx, bytes, 1);
     if (x == NULL) {
         return ADZE_ENOMEM;
+    }
+    for (int64_t c = 0; c < nsums; c++) {
+        s[c] = (pixel_sums){.lo = LEVELS - 1};
     }
     int st = ADZE_OK;
     for (int64_t i = 0; i < n && st == ADZE_OK; i++) {
         int64_t id = ids != NULL ? ids[i] : i;
         st = d->read(d, id, x, &label);
         if (st == ADZE_OK) {
-            sum_pixels(x, bytes / channels, channels, s);
+            sum_pixels(x, bytes, nsums, s);
         } else {
             st = adze_fail(ctx, st, "example %lld of data set '%s' cannot be read", (long long)id, d->name);
         }
@@ -56,25 +65,59 @@ static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids
     return st;
 }
 
+/* What is subtracted and divided by; a constant channel or feature stays 0. */
+static void finish(const adze_preprocess *p, const pixel_sums *s, double count, double *mean, double *sd) {
+    const double m = (double)s->sum / count, var = (double)s->square / count - m * m;
+    const bool range = p->norm == ADZE_NORM_MINMAX || p->norm == ADZE_NORM_MINMAX_FEATURE;
+    const bool shift_only = p->norm == ADZE_NORM_CENTER || p->norm == ADZE_NORM_CENTER_FEATURE;
+    *mean = (range ? s->lo : m) * p->scale;
+    *sd = (range ? s->hi - s->lo : var > 0 ? sqrt(var) : 0) * p->scale;
+    *sd = shift_only || !(*sd > 0) ? 1 : *sd;
+}
+
+static int fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, adze_preprocess *p, int64_t nsums) {
+    const bool features = adze_norm_per_feature(p);
+    double *made = features ? adze_alloc(ctx, 2 * nsums, sizeof *made) : NULL;
+    pixel_sums *s = adze_alloc(ctx, nsums, sizeof *s);
+    int st = s != NULL && (made != NULL || !features) ? sum_examples(ctx, d, ids, n, nsums, s) : ADZE_ENOMEM;
+    const double count = (double)n * (double)(adze_type_count(&d->example) / nsums);
+    for (int64_t c = 0; c < nsums && st == ADZE_OK; c++) {
+        finish(p, &s[c], count, features ? &made[c] : &p->mean[c], features ? &made[nsums + c] : &p->sd[c]);
+    }
+    adze_free(ctx, s);
+    if (st != ADZE_OK) {
+        adze_free(ctx, made);
+        return st;
+    }
+    p->feature = made;
+    p->nfeature = features ? nsums : 0;
+    return ADZE_OK;
+}
+
 int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, adze_preprocess *p) {
-    int64_t channels = example_channels(&d->example);
-    if (channels < 1 || channels > MAX_CHANNELS) {
-        return adze_fail(ctx, ADZE_ENOSUP, "data set '%s' has %lld channels; 1 to %d are supported", d->name, (long long)channels, MAX_CHANNELS);
+    const int64_t channels = example_channels(&d->example);
+    const bool fitted = p->norm != ADZE_NORM_NONE && p->norm != ADZE_NORM_GCN, by_channel = fitted && adze_norm_per_channel(p);
+    if (channels < 1 || (by_channel && channels > MAX_CHANNELS)) {
+        return adze_fail(ctx, ADZE_ENOSUP, "data set '%s' has %lld channels; 1 to %d are supported with the norm %s; take %s", d->name,
+                         (long long)channels, MAX_CHANNELS, adze_norm_names[p->norm], "zscore_feature or none");
     }
     if (n < 1) {
         return adze_fail(ctx, ADZE_EARG, "data set '%s': no training example is left to fit the preprocessing on", d->name);
     }
-    channel_sums s = {{0}, {0}};
-    TRY(sum_examples(ctx, d, ids, n, &s));
-    double count = (double)n * (double)(adze_type_count(&d->example) / channels);
     p->scale = 1.0 / (LEVELS - 1);
-    p->channels = (int)channels;
-    for (int64_t c = 0; c < channels; c++) {
-        double mean = (double)s.sum[c] / count, var = (double)s.square[c] / count - mean * mean;
-        p->mean[c] = mean * p->scale;
-        p->sd[c] = var > 0 ? sqrt(var) * p->scale : 1; /* a constant channel stays 0 */
+    p->channels = channels <= MAX_CHANNELS ? (int)channels : 1;
+    for (int c = 0; c < MAX_CHANNELS; c++) {
+        p->mean[c] = 0;
+        p->sd[c] = 1;
     }
-    return ADZE_OK;
+    p->feature = NULL;
+    p->nfeature = 0;
+    return fitted ? fit(ctx, d, ids, n, p, by_channel ? channels : adze_type_count(&d->example)) : ADZE_OK;
+}
+
+void adze_preprocess_drop(adze_ctx *ctx, adze_preprocess *p) {
+    adze_free(ctx, p->feature);
+    p->feature = NULL;
 }
 
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut) {
@@ -105,18 +148,40 @@ static image_dims image_of(const adze_type *t) {
     return d;
 }
 
-void adze_preprocess_image(const double *lut, int64_t pad, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d, void *out) {
+/* An example's own mean and deviation (global contrast); of a blank one the deviation is 1. */
+static void contrast(const uint8_t *x, int64_t n, double scale, double *mean, double *sd) {
+    pixel_sums s = {.lo = LEVELS - 1};
+    sum_pixels(x, n, 1, &s);
+    finish(&(adze_preprocess){.norm = ADZE_NORM_GCN, .scale = scale}, &s, (double)n, mean, sd);
+}
+
+void adze_preprocess_image(const adze_preprocess *p, const double *lut, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d,
+                           void *out) {
     image_dims s = image_of(example);
+    const int64_t pad = p->pad, count = s.h * s.w * s.c;
+    const double *shift = p->feature, *divide = shift ? shift + count : NULL;
+    double mean = 0, sd = 1;
     float *f = out;
     double *g = out;
+    if (!lut && !shift) {
+        contrast(x, count, p->scale, &mean, &sd);
+    }
     for (int64_t y = -pad; y < s.h + pad; y++) {
         for (int64_t col = -pad; col < s.w + pad; col++) {
             bool inside = y >= 0 && y < s.h && col >= 0 && col < s.w;
             int64_t from_y = y - w.dy, from_x = (w.flip ? s.w - 1 - col : col) - w.dx;
             inside = inside && from_y >= 0 && from_y < s.h && from_x >= 0 && from_x < s.w;
-            const uint8_t *px = x + (inside ? (from_y * s.w + from_x) * s.c : 0);
+            const int64_t at = inside ? (from_y * s.w + from_x) * s.c : 0;
             for (int64_t c = 0; c < s.c; c++) {
-                double v = lut[c * LEVELS + (inside ? px[c] : 0)];
+                const int pixel = inside ? x[at + c] : 0;
+                double v;
+                if (lut) {
+                    v = lut[c * LEVELS + pixel];
+                } else if (shift) {
+                    v = inside ? (pixel * p->scale - shift[at + c]) / divide[at + c] : 0;
+                } else {
+                    v = (pixel * p->scale - mean) / sd;
+                }
                 if (d == ADZE_F64) {
                     *g++ = v;
                 } else {
@@ -130,10 +195,14 @@ void adze_preprocess_image(const double *lut, int64_t pad, const adze_type *exam
 int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, const uint8_t *x, adze_dtype d, void *out) {
     double lut[MAX_CHANNELS * LEVELS];
     image_dims s = image_of(example);
-    if (s.c > MAX_CHANNELS || s.c < 0 || p->pad < 0 || (d != ADZE_F32 && d != ADZE_F64) || example->rank > 3) {
+    const bool table = adze_norm_per_channel(p);
+    if ((table && s.c > MAX_CHANNELS) || s.c < 0 || p->pad < 0 || (d != ADZE_F32 && d != ADZE_F64) || example->rank > 3 ||
+        (adze_norm_per_feature(p) && (!p->feature || p->nfeature != adze_type_count(example)))) {
         return ADZE_EARG;
     }
-    adze_preprocess_table(p, s.c, lut);
-    adze_preprocess_image(lut, p->pad, example, (adze_warp){0}, x, d, out);
+    if (table) {
+        adze_preprocess_table(p, s.c, lut);
+    }
+    adze_preprocess_image(p, table ? lut : NULL, example, (adze_warp){0}, x, d, out);
     return ADZE_OK;
 }

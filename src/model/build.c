@@ -33,6 +33,8 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
         b->x[k] = l->from[k] < 0 ? x : ys[l->from[k]];
     }
     int depth = push_path(b->g, l->path);
+    b->mirror_in = l->nfrom && l->from[0] >= 0 ? b->m->layers[l->from[0]].mirror : 0;
+    b->mirror = 0;
     *y = l->spec->kind->build(b, l->spec->fields);
     for (; depth > 0; depth--) {
         adze_scope_pop(b->g);
@@ -49,6 +51,7 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
             return adze_fail(b->m->ctx, b->failed, "%s", b->message);
         }
         b->probe->layers[i].out = t;
+        b->probe->layers[i].mirror = l->spec->kind->keeps_mirror ? b->mirror_in : b->mirror;
     }
     return ADZE_OK;
 }
@@ -69,6 +72,10 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
 }
 
 int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y) {
+    return adze_model_build_sums(m, g, x, opts, y, NULL);
+}
+
+int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums) {
     adze_build_opts o = {0};
     *y = (adze_val){0};
     if (opts) {
@@ -86,7 +93,7 @@ int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_
         return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, adze_type_print(&want, one, sizeof one),
                          adze_type_print(&t, two, sizeof two));
     }
-    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype};
+    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype, .sums = sums};
     return build_all(&b, x, y);
 }
 

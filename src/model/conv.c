@@ -76,7 +76,7 @@ static const adze_ints NO_INTS = {0};
 typedef struct conv {
     int64_t filters, groups;
     window w;
-    int32_t activation;
+    adze_act act;
     bool bias;
     double bias_init;
     adze_init init;
@@ -92,7 +92,7 @@ static const adze_field CONV_FIELDS[] = {
     {"groups", ADZE_F_I64, 0, offsetof(conv, groups), 0, "1", 1, 1000000, NULL, "blocks of channels that do not see each other"},
     {"table", ADZE_F_STR, 0, offsetof(conv, table), TABLE_CHARS, NULL, 0, 0, NULL,
      "connections: for each output map the input maps that it sees, '0 1 2, 1 2 3'; empty: all"},
-    {"activation", ADZE_F_ENUM, 0, offsetof(conv, activation), 0, "none", 0, 0, adze_activation_names, "function of the sums"},
+    ADZE_ACT_FIELDS(conv),
     {"bias", ADZE_F_BOOL, 0, offsetof(conv, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output channel"},
     {"bias_init", ADZE_F_F64, 0, offsetof(conv, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(conv, "auto"),
@@ -150,14 +150,20 @@ static const char *conv_check(const void *fields, char *buf, size_t n) {
         snprintf(buf, n, "'filters' %lld is no multiple of 'groups' %lld", (long long)f->filters, (long long)f->groups);
         return buf;
     }
-    if (!f->table[0]) {
-        return NULL;
+    const char *fault = adze_activation_check(&f->act, buf, n);
+    fault = fault ? fault : adze_init_check(&f->init, buf, n);
+    if (fault || !f->table[0]) {
+        return fault;
     }
     if (f->groups != 1 || f->filters > TABLE_MAPS) {
         return "a 'table' needs groups 1 and at most 512 filters";
     }
-    if (f->init.kind == ADZE_INIT_ORTHOGONAL) {
-        return "a 'table' and 'init: orthogonal' exclude each other";
+    if (f->act.fn == ADZE_ACT_MAXOUT) {
+        return "a 'table' and 'activation: maxout' exclude each other";
+    }
+    if (!adze_init_elementwise(&f->init)) {
+        snprintf(buf, n, "a 'table' and 'init: %s' exclude each other", adze_init_names[f->init.kind]);
+        return buf;
     }
     return read_table(f->table, TABLE_MAPS, f->filters, NULL, buf, n);
 }
@@ -224,12 +230,12 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
         return (adze_val){0};
     }
     adze_type x = adze_layer_in(b, 0);
-    int64_t channels = x.dims[x.rank - 1], points = 1;
+    int64_t channels = x.dims[x.rank - 1], points = 1, filters = adze_activation_sums(&f->act, f->filters);
     if (channels % f->groups) {
         return adze_layer_fail(b, ADZE_ESHAPE, "the input has %lld channels, no multiple of 'groups' %lld", (long long)channels,
                                (long long)f->groups);
     }
-    adze_param_desc d = {.role = "w", .flags = ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, .init = adze_layer_init(f->init, f->activation)};
+    adze_param_desc d = {.role = "w", .flags = ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, .init = adze_layer_init(f->init, &f->act)};
     d.type = (adze_type){.dtype = b->dtype, .rank = x.rank};
     for (int i = 0; i < x.rank - 2; i++) {
         d.type.dims[i] = w.size.v[i];
@@ -238,9 +244,10 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
         }
     }
     d.type.dims[x.rank - 2] = channels / f->groups; /* (k..., C / groups, K) */
-    d.type.dims[x.rank - 1] = f->filters;
+    d.type.dims[x.rank - 1] = filters;
     d.fan_in = points * (channels / f->groups);
-    d.fan_out = points * (f->filters / f->groups);
+    d.fan_out = points * (filters / f->groups);
+    adze_layer_mirror(b, &d, &f->act, filters / f->groups);
     adze_val weight = conv_weight(b, f, &d, points);
     adze_conv_attrs a = {.stride = w.stride, .dilation = w.dilation, .pad_lo = w.pad_lo, .pad_hi = w.pad_hi, .groups = f->groups};
     adze_val y = adze_conv(b->g, b->x[0], weight, &a);
@@ -253,9 +260,9 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
         adze_layer_macs(b, pixels * ((double)adze_type_count(&d.type) - (double)d.absent));
     }
     if (f->bias) {
-        y = adze_add(b->g, y, adze_layer_vector(b, "b", f->filters, f->bias_init, ADZE_SLOT_TRAINABLE));
+        y = adze_add(b->g, y, adze_layer_vector(b, "b", filters, f->bias_init, ADZE_SLOT_TRAINABLE));
     }
-    return adze_layer_activate(b, y, f->activation);
+    return adze_layer_activate(b, y, &f->act);
 }
 
 const adze_layer_kind adze_layer_conv = {
@@ -339,6 +346,7 @@ const adze_layer_kind adze_layer_avgpool = {
     .size = sizeof(pool),
     .from_min = 1,
     .from_max = 1,
+    .keeps_mirror = true,
     .check = pool_check,
     .build = avgpool_build,
 };
@@ -375,6 +383,7 @@ const adze_layer_kind adze_layer_global_avgpool = {
     .size = sizeof(nothing),
     .from_min = 1,
     .from_max = 1,
+    .keeps_mirror = true,
     .build = global_avgpool_build,
 };
 
@@ -392,7 +401,7 @@ const adze_layer_kind adze_layer_global_maxpool = {
 
 typedef struct subsample {
     window w;
-    int32_t activation;
+    adze_act act;
     double bias_init;
     adze_init init;
 } subsample;
@@ -400,17 +409,16 @@ typedef struct subsample {
 static const adze_field SUBSAMPLE_FIELDS[] = {
     {"size", ADZE_F_INTS, 0, offsetof(subsample, w.size), 0, "2", 1, 4096, NULL, "size of the window, one number or one per axis"},
     {"stride", ADZE_F_INTS, 0, offsetof(subsample, w.stride), 0, NULL, 1, 4096, NULL, "step of the window; none: its size"},
-    {"activation", ADZE_F_ENUM, 0, offsetof(subsample, activation), 0, "none", 0, 0, adze_activation_names, "function of the result"},
+    ADZE_ACT_FIELDS(subsample),
     {"bias_init", ADZE_F_F64, 0, offsetof(subsample, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(subsample, "auto"),
     {0},
 };
 
 static const char *subsample_check(const void *fields, char *buf, size_t n) {
-    (void)buf;
-    (void)n;
     const subsample *f = fields;
-    return f->w.size.n < 1 ? "'size' needs at least one number" : NULL;
+    const char *fault = adze_init_check(&f->init, buf, n);
+    return f->w.size.n < 1 ? "'size' needs at least one number" : fault ? fault : adze_activation_check(&f->act, buf, n);
 }
 
 static adze_val subsample_build(adze_builder *b, const void *fields) {
@@ -439,7 +447,7 @@ static adze_val subsample_build(adze_builder *b, const void *fields) {
         adze_type t = adze_val_type(b->g, y);
         adze_layer_macs(b, (double)adze_type_count(&t) / (double)(t.dims[0] ? t.dims[0] : 1));
     }
-    return adze_layer_activate(b, y, f->activation);
+    return adze_layer_activate(b, y, &f->act);
 }
 
 const adze_layer_kind adze_layer_subsample = {

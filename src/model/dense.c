@@ -3,7 +3,7 @@
 
 typedef struct dense {
     int64_t units;
-    int32_t activation;
+    adze_act act;
     bool bias;
     double bias_init;
     adze_init init;
@@ -11,7 +11,7 @@ typedef struct dense {
 
 static const adze_field DENSE_FIELDS[] = {
     {"units", ADZE_F_I64, ADZE_FIELD_REQUIRED, offsetof(dense, units), 0, NULL, 1, 10000000, NULL, "number of outputs"},
-    {"activation", ADZE_F_ENUM, 0, offsetof(dense, activation), 0, "none", 0, 0, adze_activation_names, "function of the sums"},
+    ADZE_ACT_FIELDS(dense),
     {"bias", ADZE_F_BOOL, 0, offsetof(dense, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output"},
     {"bias_init", ADZE_F_F64, 0, offsetof(dense, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(dense, "auto"),
@@ -28,22 +28,29 @@ static bool needs_flat(adze_builder *b, const adze_type *x, int rank) {
     return true;
 }
 
+static const char *dense_check(const void *fields, char *buf, size_t n) {
+    const dense *f = fields;
+    const char *fault = adze_init_check(&f->init, buf, n);
+    return fault ? fault : adze_activation_check(&f->act, buf, n);
+}
+
 static adze_val dense_build(adze_builder *b, const void *fields) {
     const dense *f = fields;
     adze_type x = adze_layer_in(b, 0);
     if (needs_flat(b, &x, 3)) {
         return (adze_val){0};
     }
-    int64_t in = x.dims[x.rank - 1];
-    adze_param_desc w = {.role = "w", .flags = ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, .fan_in = in, .fan_out = f->units};
-    w.type = adze_type_make(b->dtype, 2, (int64_t[]){in, f->units}); /* (in, units) */
-    w.init = adze_layer_init(f->init, f->activation);
+    int64_t in = x.dims[x.rank - 1], sums = adze_activation_sums(&f->act, f->units);
+    adze_param_desc w = {.role = "w", .flags = ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, .fan_in = in, .fan_out = sums};
+    w.type = adze_type_make(b->dtype, 2, (int64_t[]){in, sums}); /* (in, units) */
+    w.init = adze_layer_init(f->init, &f->act);
+    adze_layer_mirror(b, &w, &f->act, sums);
     adze_val y = adze_matmul(b->g, b->x[0], adze_layer_param(b, &w), false, false);
     if (f->bias) {
-        y = adze_add(b->g, y, adze_layer_vector(b, "b", f->units, f->bias_init, ADZE_SLOT_TRAINABLE));
+        y = adze_add(b->g, y, adze_layer_vector(b, "b", sums, f->bias_init, ADZE_SLOT_TRAINABLE));
     }
-    adze_layer_macs(b, (x.rank == 3 ? (double)x.dims[1] : 1) * (double)in * (double)f->units);
-    return adze_layer_activate(b, y, f->activation);
+    adze_layer_macs(b, (x.rank == 3 ? (double)x.dims[1] : 1) * (double)in * (double)sums);
+    return adze_layer_activate(b, y, &f->act);
 }
 
 const adze_layer_kind adze_layer_dense = {
@@ -53,6 +60,7 @@ const adze_layer_kind adze_layer_dense = {
     .size = sizeof(dense),
     .from_min = 1,
     .from_max = 1,
+    .check = dense_check,
     .build = dense_build,
 };
 

@@ -33,6 +33,11 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
         }
     }
     TRY(gather(m, s, prefix, named));
+    const bool fitted = m->pre.feature != NULL;
+    if (fitted) {
+        named[m->nparams].name = ADZE_FITTED_SLOT;
+        TRY(adze_tensor_wrap(m->ctx, adze_type_make(ADZE_F64, 2, (int64_t[]){2, m->pre.nfeature}), m->pre.feature, &named[m->nparams].t));
+    }
     TRY(adze_model_print(m, ADZE_PRINT_NET, &text[0]));
     adze_text pre = {.ctx = m->ctx}, classes = {.ctx = m->ctx};
     adze_preprocess_print(&m->pre, false, &pre);
@@ -44,11 +49,15 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
         TRY(adze_text_finish(&classes, &text[2]));
         meta[n++] = (adze_meta){"adze.classes", text[2]};
     }
-    return adze_safetensors_save(m->ctx, path, named, m->nparams, meta, n);
+    int status = adze_safetensors_save(m->ctx, path, named, m->nparams + fitted, meta, n);
+    if (fitted) {
+        adze_tensor_free(&named[m->nparams].t);
+    }
+    return status;
 }
 
 int adze_model_save(const adze_model *m, adze_store *s, const char *prefix, const char *path) {
-    adze_named *named = adze_alloc(m->ctx, m->nparams, sizeof *named);
+    adze_named *named = adze_alloc(m->ctx, m->nparams + 1, sizeof *named);
     if (!named) {
         return ADZE_ENOMEM;
     }
@@ -96,6 +105,43 @@ static int read_extras(adze_model *m, const adze_safetensors *f, const char *pat
     return status;
 }
 
+/* What a preprocessing per feature was fitted to: as many numbers as the model's input has without its border. */
+static int read_features(adze_model *m, const adze_safetensors *f, const char *path) {
+    if (!adze_norm_per_feature(&m->pre)) {
+        return ADZE_OK;
+    }
+    adze_tensor t;
+    const int at = adze_safetensors_find(f, ADZE_FITTED_SLOT);
+    int64_t n = 1;
+    for (int i = 0; i < (int)m->input.n; i++) {
+        n *= m->input.v[i] - (i + 1 < (int)m->input.n ? 2 * m->pre.pad : 0);
+    }
+    if (at < 0) {
+        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its preprocessing needs", path, ADZE_FITTED_SLOT);
+    }
+    TRY(adze_safetensors_tensor(f, at, &t));
+    const adze_type have = adze_tensor_type(&t), want = adze_type_make(ADZE_F64, 2, (int64_t[]){2, n});
+    if (n < 1 || !adze_type_equal(&have, &want)) {
+        char one[128];
+        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs f64 (2, %lld)", path, ADZE_FITTED_SLOT,
+                         adze_type_print(&have, one, sizeof one), (long long)n);
+    }
+    for (int64_t i = 0; i < 2 * n; i++) {
+        const double v = adze_tensor_get(&t, i);
+        if (!isfinite(v) || (i >= n && v < 1e-30)) {
+            return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': number %lld of tensor '%s' is %g, which is no mean or deviation", path, (long long)i,
+                             ADZE_FITTED_SLOT, v);
+        }
+    }
+    m->pre.feature = adze_alloc(m->ctx, 2 * n, sizeof *m->pre.feature);
+    if (!m->pre.feature) {
+        return ADZE_ENOMEM;
+    }
+    m->pre.nfeature = n;
+    memcpy(m->pre.feature, adze_tensor_data(&t), (size_t)(2 * n) * sizeof *m->pre.feature);
+    return ADZE_OK;
+}
+
 static int read_slots(const adze_model *m, const adze_safetensors *f, const char *path, adze_store *s) {
     for (int pass = 0; pass < 2; pass++) { /* slots first, so that they lie in one block; then the data */
         for (int i = 0; i < m->nparams; i++) {
@@ -134,6 +180,7 @@ static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, adze
     }
     TRY(status);
     TRY(read_extras(*m, f, path));
+    TRY(read_features(*m, f, path));
     if (!s) {
         return ADZE_OK;
     }

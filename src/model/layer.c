@@ -103,6 +103,7 @@ static int record(adze_builder *b, const adze_param_desc *d, const char *slot) {
     adze_param *p = &m->params[m->nparams];
     *p = (adze_param){.type = d->type, .flags = d->flags, .init = d->init, .fan_in = d->fan_in, .fan_out = d->fan_out};
     p->shift = d->shift, p->shift_from = d->shift_from, p->shift_to = d->shift_to;
+    p->mirror_in = d->mirror_in, p->mirror_out = d->mirror_out;
     p->type.dtype = ADZE_F32;
     p->slot = adze_arena_strdup(&m->arena, slot);
     if (d->mask) {
@@ -138,6 +139,20 @@ adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d) {
     adze_type t = d->type;
     t.dtype = b->dtype;
     return adze_slot(b->g, slot, t);
+}
+
+void adze_layer_mirror(adze_builder *b, adze_param_desc *d, const adze_act *a, int64_t width) {
+    if (d->init.kind != ADZE_INIT_LOOKS_LINEAR) {
+        return;
+    }
+    const int64_t rows = d->type.dims[d->type.rank - 2];
+    d->mirror_in = b->mirror_in > 0 && rows % b->mirror_in == 0 ? b->mirror_in : 0;
+    d->mirror_out = a->fn == ADZE_ACT_RELU;
+    b->mirror = d->mirror_out ? width : 0;
+    if (d->mirror_out && width % 2) {
+        adze_layer_fail(b, ADZE_EARG, "'init: looks_linear' before relu mirrors the outputs, and %lld is odd; give an even number or use crelu",
+                        (long long)width);
+    }
 }
 
 adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags) {

@@ -31,36 +31,77 @@ typedef enum adze_init_kind {
     ADZE_INIT_HE_NORMAL,
     ADZE_INIT_HE_UNIFORM,
     ADZE_INIT_ORTHOGONAL,
+    ADZE_INIT_DELTA_ORTHOGONAL,
+    ADZE_INIT_LOOKS_LINEAR,
+    ADZE_INIT_IDENTITY,
+    ADZE_INIT_SPARSE,
     ADZE_INIT_LECUN98
 } adze_init_kind;
 
 typedef struct adze_init { /* how a slot gets its first values */
     int32_t kind, fan;     /* fan: 0 the kind's own, 1 in, 2 out, 3 average */
     double gain;           /* multiplies the deviation or the limit */
-    double value;          /* constant: the value; normal: the deviation; uniform: the limit */
+    double value;          /* constant: the value; normal: the deviation; uniform: the limit; sparse: connections of a unit */
 } adze_init;
 
-extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[];
+extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[], *const adze_norm_names[];
+
+#define ADZE_FITTED_SLOT "preprocess:feature" /* in files: (2, features) means and deviations, f64 */
+static inline bool adze_norm_per_feature(const adze_preprocess *p) {
+    return p->norm >= ADZE_NORM_ZSCORE_FEATURE && p->norm <= ADZE_NORM_MINMAX_FEATURE;
+}
+static inline bool adze_norm_per_channel(const adze_preprocess *p) {
+    return p->norm < ADZE_NORM_ZSCORE_FEATURE;
+}
 
 #define ADZE_INIT_FIELDS(S, def_kind)                                                                                                                \
     {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                   \
         {"init_fan", ADZE_F_ENUM, 0, offsetof(S, init.fan), 0, "auto", 0, 0, adze_fan_names, "fan that scales them; auto: in, glorot: average"},     \
         {"init_gain", ADZE_F_F64, 0, offsetof(S, init.gain), 0, "1", -1e6, 1e6, NULL, "factor on the deviation or limit"}, {                         \
-        "init_value", ADZE_F_F64, 0, offsetof(S, init.value), 0, "0", -1e6, 1e6, NULL, "constant's value, normal's deviation, uniform's limit"       \
+        "init_value", ADZE_F_F64, 0, offsetof(S, init.value), 0, "0", -1e6, 1e6, NULL,                                                               \
+            "constant's value, normal's deviation, uniform's limit, sparse's connections of a unit (0: 15)"                                          \
     }
 
 typedef enum adze_activation {
     ADZE_ACT_NONE,
     ADZE_ACT_RELU,
     ADZE_ACT_LEAKY_RELU,
-    ADZE_ACT_TANH,
-    ADZE_ACT_LECUN_TANH,
-    ADZE_ACT_SIGMOID,
-    ADZE_ACT_SOFTPLUS,
-    ADZE_ACT_SILU,
+    ADZE_ACT_PRELU,
+    ADZE_ACT_RELU6,
+    ADZE_ACT_ELU,
+    ADZE_ACT_SELU,
     ADZE_ACT_GELU,
-    ADZE_ACT_ELU
+    ADZE_ACT_GELU_TANH,
+    ADZE_ACT_SILU,
+    ADZE_ACT_HARD_SWISH,
+    ADZE_ACT_SOFTPLUS,
+    ADZE_ACT_SIGMOID,
+    ADZE_ACT_HARD_SIGMOID,
+    ADZE_ACT_TANH,
+    ADZE_ACT_HARD_TANH,
+    ADZE_ACT_LECUN_TANH,
+    ADZE_ACT_CRELU,
+    ADZE_ACT_MAXOUT,
+    ADZE_ACT_K_WINNERS
 } adze_activation;
+
+typedef struct adze_act { /* an activation with its parameters, a layer's member `act` */
+    int32_t fn;
+    bool slope_shared;
+    double slope, slope_init, alpha;
+    int64_t pieces, winners;
+} adze_act;
+
+#define ADZE_ACT_PARAMS(S)                                                                                                                           \
+    {"slope", ADZE_F_F64, 0, offsetof(S, act.slope), 0, "0.01", -1e6, 1e6, NULL, "leaky_relu: slope below 0"},                                       \
+        {"slope_init", ADZE_F_F64, 0, offsetof(S, act.slope_init), 0, "0.25", -1e6, 1e6, NULL, "prelu: where the slopes below 0 start"},             \
+        {"slope_shared", ADZE_F_BOOL, 0, offsetof(S, act.slope_shared), 0, "false", 0, 0, NULL, "prelu: one slope instead of one per channel"},      \
+        {"alpha", ADZE_F_F64, 0, offsetof(S, act.alpha), 0, "1", 0, 1e6, NULL, "elu: goes down to minus this"},                                      \
+        {"pieces", ADZE_F_I64, 0, offsetof(S, act.pieces), 0, "2", 1, 1000, NULL, "maxout: channels of which the largest is taken"}, {               \
+        "winners", ADZE_F_I64, 0, offsetof(S, act.winners), 0, "0", 0, 1e9, NULL, "k_winners: numbers of an example that stay"                       \
+    }
+#define ADZE_ACT_FIELDS(S)                                                                                                                           \
+    {"activation", ADZE_F_ENUM, 0, offsetof(S, act.fn), 0, "none", 0, 0, adze_activation_names, "function of the result"}, ADZE_ACT_PARAMS(S)
 
 typedef struct adze_layer_kind adze_layer_kind;
 typedef struct adze_builder adze_builder;
@@ -70,6 +111,7 @@ struct adze_layer_kind { /* a layer type: all that is known about it */
     const adze_field *fields;
     size_t size;            /* bytes of the fields' struct */
     int from_min, from_max; /* how many inputs */
+    bool keeps_mirror;      /* linear, and channels stay in their order: see adze_builder.mirror */
     /* What the field table cannot say; NULL when all is right, else a sentence in buf or a constant one. */
     const char *(*check)(const void *fields, char *buf, size_t n);
     adze_val (*build)(adze_builder *b, const void *fields);
@@ -103,7 +145,7 @@ typedef struct adze_layer { /* after repeats are unrolled */
     int from[ADZE_LAYER_MAX_FROM]; /* layer numbers; -1: the model's input */
     int line, col;
     adze_type out; /* for a batch of 1 */
-    int64_t params, fixed;
+    int64_t params, fixed, mirror;
     double macs;
 } adze_layer;
 
@@ -116,6 +158,8 @@ typedef struct adze_param { /* a slot of the model, as found by building it once
     const uint8_t *mask; /* (C, K), last two axes: 0 where a connection is absent; NULL: none */
     double shift;        /* added to elements [shift_from, shift_to) */
     int64_t shift_from, shift_to;
+    int64_t mirror_in; /* looks_linear: period of the input channels, see adze_builder.mirror; 0: none */
+    bool mirror_out;   /* and whether the outputs shall be such a period */
 } adze_param;
 
 struct adze_model {
@@ -147,6 +191,9 @@ struct adze_builder {
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
+    adze_val *sums; /* by layer, what goes into its activation; NULL: nobody asks */
+    /* Of the layer's input and output: channels of a period whose second half is relu(-z) where the first is relu(z); 0: none. */
+    int64_t mirror_in, mirror;
     int failed; /* a status when a layer refused before any node could */
     char message[640];
 };
@@ -163,6 +210,8 @@ typedef struct adze_param_desc {
     int64_t absent;      /* masked elements */
     double shift;        /* added to elements [shift_from, shift_to) at the start */
     int64_t shift_from, shift_to;
+    int64_t mirror_in; /* see adze_param */
+    bool mirror_out;
 } adze_param_desc;
 adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d);
 adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags); /* (n), all starting at value */
@@ -170,13 +219,23 @@ adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_P
 void adze_layer_fixed(adze_builder *b, int64_t numbers);
 void adze_layer_macs(adze_builder *b, double macs);
 adze_type adze_layer_in(const adze_builder *b, int i); /* type of input i */
-adze_val adze_layer_activate(adze_builder *b, adze_val x, int32_t activation);
-adze_init adze_layer_init(adze_init given, int32_t activation); /* AUTO made definite */
+adze_val adze_layer_activate(adze_builder *b, adze_val x, const adze_act *a);
+adze_init adze_layer_init(adze_init given, const adze_act *a);             /* AUTO made definite */
+int32_t adze_activation_init(const adze_act *a);                           /* what AUTO stands for before it */
+int64_t adze_activation_sums(const adze_act *a, int64_t outputs);          /* how many sums dense and conv compute for so many outputs */
+const char *adze_activation_check(const adze_act *a, char *buf, size_t n); /* like adze_layer_kind.check */
+
+/* looks_linear: what the weights find in their input and prepare for the activation; width: outputs of a group. */
+void adze_layer_mirror(adze_builder *b, adze_param_desc *d, const adze_act *a, int64_t width);
 
 /* -- init.c -- */
+const char *adze_init_check(const adze_init *i, char *buf, size_t n); /* like adze_layer_kind.check */
+bool adze_init_elementwise(const adze_init *i);                       /* elements are drawn one by one, so that some may be absent */
 int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed);
 
 /* -- build.c -- */
+/* adze_model_build that also says what goes into each layer's activation: sums, by layer; {0} where there is none. May be NULL. */
+int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums);
 int adze_model_probe(adze_model *m, int *layer); /* builds once for a batch of 1, gathers parameters and shapes; *layer: where it failed */
 
 /* -- parse.c -- */

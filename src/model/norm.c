@@ -3,15 +3,20 @@
 
 typedef struct norm {
     double eps, momentum;
-    int32_t activation;
+    adze_act act;
 } norm;
 
 static const adze_field BATCHNORM_FIELDS[] = {
     {"eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the variance"},
     {"momentum", ADZE_F_F64, 0, offsetof(norm, momentum), 0, "0.9", 0, 1, NULL, "share of the old running statistics kept at each step"},
-    {"activation", ADZE_F_ENUM, 0, offsetof(norm, activation), 0, "none", 0, 0, adze_activation_names, "function of the result"},
+    ADZE_ACT_FIELDS(norm),
     {0},
 };
+
+static const char *batchnorm_check(const void *fields, char *buf, size_t n) {
+    const norm *f = fields;
+    return adze_activation_check(&f->act, buf, n);
+}
 
 static adze_val batchnorm_build(adze_builder *b, const void *fields) {
     const norm *f = fields;
@@ -23,13 +28,13 @@ static adze_val batchnorm_build(adze_builder *b, const void *fields) {
     adze_val var = adze_layer_vector(b, "var", c, 1, ADZE_SLOT_STATE);
     adze_layer_macs(b, (double)adze_type_count(&x) / (double)(x.dims[0] ? x.dims[0] : 1));
     if (!b->train) {
-        return adze_layer_activate(b, adze_batchnorm_eval(b->g, b->x[0], scale, shift, mean, var, f->eps), f->activation);
+        return adze_layer_activate(b, adze_batchnorm_eval(b->g, b->x[0], scale, shift, mean, var, f->eps), &f->act);
     }
     adze_val batch_mean, batch_var;
     adze_val y = adze_batchnorm(b->g, b->x[0], scale, shift, f->eps, &batch_mean, &batch_var);
     adze_ema(b->g, mean, batch_mean, f->momentum);
     adze_ema(b->g, var, batch_var, f->momentum); /* biased: divided by the count */
-    return adze_layer_activate(b, y, f->activation);
+    return adze_layer_activate(b, y, &f->act);
 }
 
 const adze_layer_kind adze_layer_batchnorm = {
@@ -39,6 +44,7 @@ const adze_layer_kind adze_layer_batchnorm = {
     .size = sizeof(norm),
     .from_min = 1,
     .from_max = 1,
+    .check = batchnorm_check,
     .build = batchnorm_build,
 };
 
@@ -88,5 +94,6 @@ const adze_layer_kind adze_layer_dropout = {
     .size = sizeof(dropout),
     .from_min = 1,
     .from_max = 1,
+    .keeps_mirror = true,
     .build = dropout_build,
 };

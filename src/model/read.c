@@ -6,6 +6,31 @@
 
 enum { MAX_CLASSES = 1000000, MAX_PREPROCESS_CHANNELS = 16 };
 
+const char *const adze_norm_names[] = {"zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
+
+/* x: the pixel times `scale`, 1 / 255 */
+static const adze_about NORMS[] = {
+    [ADZE_NORM_ZSCORE] = {.formula = "(x - mean) / deviation of its channel", .paper = "LeCun, Bottou, Orr and Mueller 1998, section 4.3"},
+    [ADZE_NORM_NONE] = {.formula = "x"},
+    [ADZE_NORM_CENTER] = {.formula = "x - mean of its channel", .paper = "LeCun, Bottou, Orr and Mueller 1998, section 4.3"},
+    [ADZE_NORM_MINMAX] = {.formula = "(x - smallest) / (largest - smallest) of its channel: 0 to 1"},
+    [ADZE_NORM_ZSCORE_FEATURE] = {.formula = "zscore with a mean and a deviation for each pixel and channel; the border is 0"},
+    [ADZE_NORM_CENTER_FEATURE] = {.formula = "center with a mean for each pixel and channel (the mean picture)", .paper = "Krizhevsky et al. 2012"},
+    [ADZE_NORM_MINMAX_FEATURE] = {.formula = "minmax with a range for each pixel and channel"},
+    [ADZE_NORM_GCN] = {.formula = "global contrast: (x - mean) / deviation of its own example; nothing is fitted",
+                       .paper = "Coates, Ng and Lee 2011; Goodfellow et al. 2013"},
+};
+_Static_assert(ADZE_COUNT(NORMS) + 1 == ADZE_COUNT(adze_norm_names), "every preprocessing has a name and a row");
+
+bool adze_norm_about(int i, adze_about *out) {
+    if (i < 0 || i >= (int)ADZE_COUNT(NORMS)) {
+        return false;
+    }
+    *out = NORMS[i];
+    out->name = adze_norm_names[i];
+    return true;
+}
+
 static const char *const TASKS[] = {"classify", "regress", NULL};
 
 typedef struct head {
@@ -25,6 +50,7 @@ const adze_field adze_model_fields[] = {
 
 const adze_field adze_preprocess_fields[] = {
     {"scale", ADZE_F_F64, 0, offsetof(adze_preprocess, scale), 0, "0.00392156862745098", 1e-30, 1e30, NULL, "factor on the pixel, first"},
+    {"norm", ADZE_F_ENUM, 0, offsetof(adze_preprocess, norm), 0, "zscore", 0, 0, adze_norm_names, "what is subtracted and divided by"},
     {"pad", ADZE_F_I64, 0, offsetof(adze_preprocess, pad), 0, "0", 0, 4096, NULL, "pixels of border added on every side"},
     {"fixed", ADZE_F_BOOL, 0, offsetof(adze_preprocess, fixed), 0, "false", 0, 0, NULL, "mean and sd stay as given instead of being fitted"},
     {0},
@@ -72,7 +98,9 @@ int adze_preprocess_from_tree(adze_faults *f, const adze_tree *t, adze_preproces
     const char *const skip[] = {"mean", "sd", NULL};
     f->count += adze_tree_fields(f->ctx, t, adze_preprocess_fields, p, f->file, "'preprocess'", skip, &f->text);
     int nmean = read_channels(f, t, "mean", -INFINITY, p->mean), nsd = read_channels(f, t, "sd", 1e-30, p->sd);
-    if (f->count == before && ((nmean && nmean != channels) || (nsd && nsd != channels))) {
+    if (f->count == before && !adze_norm_per_channel(p) && (nmean || nsd || p->fixed)) {
+        adze_fault(f, t, "'mean', 'sd' and 'fixed' of preprocess are for norms per channel, not for %s; leave them out", adze_norm_names[p->norm]);
+    } else if (f->count == before && ((nmean && nmean != channels) || (nsd && nsd != channels))) {
         adze_fault(f, t, "preprocess has %d means and %d deviations, the input has %d channels", nmean, nsd, channels);
     }
     return f->count == before ? ADZE_OK : ADZE_EARG;
@@ -248,6 +276,7 @@ int adze_model_from_json(adze_ctx *ctx, const char *text, size_t n, const char *
 void adze_model_free(adze_model *m) {
     if (m) {
         adze_free(m->ctx, m->layers);
+        adze_free(m->ctx, m->pre.feature);
         adze_free(m->ctx, m->params);
         adze_arena_free(&m->arena);
         adze_free(m->ctx, m);
@@ -312,6 +341,9 @@ const adze_preprocess *adze_model_preprocess(const adze_model *m) {
 }
 
 void adze_model_set_preprocess(adze_model *m, const adze_preprocess *p) {
+    if (m->pre.feature != p->feature) {
+        adze_free(m->ctx, m->pre.feature);
+    }
     m->pre = *p;
     m->pre_given = true;
 }

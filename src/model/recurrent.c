@@ -94,6 +94,11 @@ static adze_val gru_cell(const cell *c, adze_val x, adze_val *last) {
     return adze_gru(c->b->g, &in, last);
 }
 
+static const char *check(const void *fields, char *buf, size_t n) {
+    const recurrent *f = fields;
+    return adze_init_check(&f->init, buf, n);
+}
+
 static adze_val rnn_build(adze_builder *b, const void *fields) {
     return stack(b, fields, 1, rnn_cell);
 }
@@ -113,6 +118,7 @@ const adze_layer_kind adze_layer_rnn = {
     .size = sizeof(recurrent),
     .from_min = 1,
     .from_max = 1,
+    .check = check,
     .build = rnn_build,
 };
 
@@ -123,6 +129,7 @@ const adze_layer_kind adze_layer_lstm = {
     .size = sizeof(recurrent),
     .from_min = 1,
     .from_max = 1,
+    .check = check,
     .build = lstm_build,
 };
 
@@ -133,5 +140,6 @@ const adze_layer_kind adze_layer_gru = {
     .size = sizeof(recurrent),
     .from_min = 1,
     .from_max = 1,
+    .check = check,
     .build = gru_build,
 };

@@ -28,6 +28,7 @@ const adze_layer_kind adze_layer_flatten = {
     .size = sizeof(nothing),
     .from_min = 1,
     .from_max = 1,
+    .keeps_mirror = true,
     .build = flatten_build,
 };
 
@@ -76,13 +77,18 @@ const adze_layer_kind adze_layer_reshape = {
 };
 
 typedef struct add {
-    int32_t activation;
+    adze_act act;
 } add;
 
 static const adze_field ADD_FIELDS[] = {
-    {"activation", ADZE_F_ENUM, 0, offsetof(add, activation), 0, "none", 0, 0, adze_activation_names, "function of the sum"},
+    ADZE_ACT_FIELDS(add),
     {0},
 };
+
+static const char *add_check(const void *fields, char *buf, size_t n) {
+    const add *f = fields;
+    return adze_activation_check(&f->act, buf, n);
+}
 
 static adze_val add_build(adze_builder *b, const void *fields) {
     const add *f = fields;
@@ -97,7 +103,7 @@ static adze_val add_build(adze_builder *b, const void *fields) {
         }
         y = adze_add(b->g, y, b->x[i]);
     }
-    return adze_layer_activate(b, y, f->activation);
+    return adze_layer_activate(b, y, &f->act);
 }
 
 const adze_layer_kind adze_layer_add = {
@@ -107,6 +113,7 @@ const adze_layer_kind adze_layer_add = {
     .size = sizeof(add),
     .from_min = 2,
     .from_max = ADZE_LAYER_MAX_FROM,
+    .check = add_check,
     .build = add_build,
 };
 

@@ -13,6 +13,7 @@ static const char *const schedules[] = {"constant",   "step",     "exponential",
 static const char *const losses[] = {"auto", "softmax_xent", "mse", "huber", NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
+static const char *const norms[] = {"auto", "zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
 static const char *const monitors[] = {"val_loss", "val_acc", NULL};
 
 #define AT(member) offsetof(adze_train_opts, member)
@@ -75,6 +76,10 @@ static const adze_field train_fields[] = {
     {"limit_train", ADZE_F_I64, 0, AT(limit_train), 0, "0", 0, MANY, NULL, "training examples used; 0: all"},
     {"limit_val", ADZE_F_I64, 0, AT(limit_val), 0, "0", 0, MANY, NULL, "validation examples used; 0: all"},
     {"save_every", ADZE_F_I64, 0, AT(save_every), 0, "0", 0, MANY, NULL, "steps between checkpoints within an epoch; 0: at its end only"},
+    {"norm", ADZE_F_ENUM, 0, AT(norm), 0, "auto", 0, 0, norms,
+     "preprocessing, fitted on the training examples; auto: what the model file says (zscore)"},
+    {"lsuv", ADZE_F_BOOL, 0, AT(lsuv), 0, "false", 0, 0, NULL,
+     "layer-sequential unit variance: before the first step each layer's weights are scaled until its sums on a batch have variance 1"},
     {"workers", ADZE_F_I64, 0, AT(workers), 0, "1", 0, 64, NULL, "threads that prepare batches; never changes the result"},
     {0},
 };

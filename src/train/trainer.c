@@ -61,7 +61,12 @@ static int choose_pad(adze_trainer *t, int64_t *pad) {
 static int prepare_model(adze_trainer *t) {
     adze_preprocess p = *adze_model_preprocess(t->model);
     TRY(choose_pad(t, &p.pad));
+    if (p.fixed && t->o.norm > 0) {
+        return adze_fail(t->ctx, ADZE_EARG, "option norm: the preprocessing of model '%s' is fixed; take 'fixed: true' out of its file",
+                         adze_model_name(t->model));
+    }
     if (!p.fixed) {
+        p.norm = t->o.norm > 0 ? t->o.norm - 1 : p.norm;
         TRY(adze_preprocess_fit(t->ctx, t->data, t->ids, t->ntrain, &p));
     }
     adze_model_set_preprocess(t->model, &p);
@@ -78,6 +83,20 @@ static int prepare_model(adze_trainer *t) {
     if (t->data->class_names != NULL && t->model->nclass_names == 0 && t->data->classes == classes) {
         TRY(adze_model_set_class_names(t->model, t->data->class_names, classes));
     }
+    return ADZE_OK;
+}
+
+/* What was fitted for each feature is saved with the weights, so that a checkpoint is a whole model. */
+static int keep_features(adze_trainer *t) {
+    const adze_preprocess *p = adze_model_preprocess(t->model);
+    int slot;
+    adze_tensor to;
+    if (p->feature == NULL) {
+        return ADZE_OK;
+    }
+    TRY(adze_store_add(t->store, ADZE_FITTED_SLOT, adze_type_make(ADZE_F64, 2, (int64_t[]){2, p->nfeature}), ADZE_SLOT_STATE, &slot));
+    TRY(adze_store_tensor(t->store, slot, &to));
+    memcpy(adze_tensor_data(&to), p->feature, (size_t)(2 * p->nfeature) * sizeof *p->feature);
     return ADZE_OK;
 }
 
@@ -167,6 +186,10 @@ static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(prepare_model(t));
     TRY(adze_store_new(t->ctx, &t->store));
     TRY(adze_model_init(t->model, t->store, adze_train_dtype(&t->o), t->o.seed));
+    TRY(keep_features(t));
+    if (t->o.lsuv) {
+        TRY(adze_trainer_lsuv(t));
+    }
     TRY(open_loader(t));
     TRY(open_plans(t));
     if (dir == NULL) {

@@ -51,6 +51,9 @@ int adze_progress_parse(adze_ctx *ctx, const char *json, int64_t n, const char *
 int adze_options_match(adze_ctx *ctx, const char *json, const char *file, const adze_train_opts *ours);
 int adze_options_print(adze_ctx *ctx, const adze_train_opts *o, char **json);
 
+/* -- lsuv.c -- */
+int adze_trainer_lsuv(adze_trainer *t);
+
 /* -- resume.c -- */
 int adze_trainer_check_finite(adze_trainer *t); /* no checkpoint of a diverged model */
 
