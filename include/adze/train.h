@@ -19,7 +19,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double warmup_epochs, min_lr, gamma;
     int64_t step_epochs;
     double clip_value, clip_norm;
-    double label_smoothing, huber_delta;
+    double label_smoothing, huber_delta, focal_gamma;
     int64_t patience; /* early stopping: validation checks without improvement; 0: off */
     double min_delta;
     int32_t monitor; /* val_loss, val_acc */
@@ -37,6 +37,14 @@ ADZE_API int adze_train_check(adze_ctx *ctx, const adze_train_opts *o);
 ADZE_API adze_dtype adze_train_precision(const adze_train_opts *o); /* for adze_compile_opts.precision */
 ADZE_API double adze_train_lr(const adze_train_opts *o);            /* the base learning rate: lr, or the optimiser's usual one */
 ADZE_API double adze_train_l2(const adze_train_opts *o);            /* the L2 factor: l2, or the optimiser's usual one */
+
+/* Losses, in the order of option `loss`. */
+typedef struct adze_loss_info {
+    const char *formula, *targets, *source; /* y: outputs, p: targets; means and sums go over an example's outputs; source: where it was proposed */
+} adze_loss_info;
+ADZE_API const adze_loss_info *adze_loss_at(int i); /* NULL past the end */
+/* The loss o->loss (auto: softmax_xent) of each example: y (N, C), target (N, C) of y's dtype -> (N). gaussian: y (N, 2 C). */
+ADZE_API int adze_loss_build(adze_graph *g, const adze_train_opts *o, adze_val y, adze_val target, adze_val *loss);
 
 /* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
 ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);

@@ -3,20 +3,21 @@
 
 typedef struct item {
     const char *name, *doc;
+    const char *targets, *source; /* of losses */
 } item;
 
 static int get_model(int i, item *out) {
     if (i >= adze_zoo_count()) {
         return ADZE_EARG;
     }
-    *out = (item){adze_zoo_name(i), adze_zoo_doc(i)};
+    *out = (item){.name = adze_zoo_name(i), .doc = adze_zoo_doc(i)};
     return ADZE_OK;
 }
 static int get_layer(int i, item *out) {
     if (i >= adze_layer_count()) {
         return ADZE_EARG;
     }
-    *out = (item){adze_layer_name(i), adze_layer_doc(i)};
+    *out = (item){.name = adze_layer_name(i), .doc = adze_layer_doc(i)};
     return ADZE_OK;
 }
 static int get_op(int i, item *out) {
@@ -24,7 +25,7 @@ static int get_op(int i, item *out) {
     if (!op) {
         return ADZE_EARG;
     }
-    *out = (item){op->name, op->doc};
+    *out = (item){.name = op->name, .doc = op->doc};
     return ADZE_OK;
 }
 static int get_dataset(int i, item *out) {
@@ -34,7 +35,7 @@ static int get_enum(const char *field, int i, item *out) {
     const adze_field *f = adze_field_find(adze_train_fields(), field);
     for (int k = 0; f && f->names[k]; k++) {
         if (k == i) {
-            *out = (item){f->names[k], ""};
+            *out = (item){.name = f->names[k], .doc = ""};
             return ADZE_OK;
         }
     }
@@ -47,13 +48,18 @@ static int get_schedule(int i, item *out) {
     return get_enum("schedule", i, out);
 }
 static int get_loss(int i, item *out) {
-    return get_enum("loss", i, out);
+    const adze_loss_info *l = adze_loss_at(i);
+    if (!l || get_enum("loss", i, out) != ADZE_OK) {
+        return ADZE_EARG;
+    }
+    *out = (item){out->name, l->formula, l->targets, l->source};
+    return ADZE_OK;
 }
 static int get_option(int i, item *out) {
     const adze_field *f = &adze_train_fields()[0];
     for (int k = 0; f[k].name; k++) {
         if (k == i) {
-            *out = (item){f[k].name, f[k].help};
+            *out = (item){.name = f[k].name, .doc = f[k].help};
             return ADZE_OK;
         }
     }
@@ -78,9 +84,16 @@ static int print_list(cli *c, int which) {
             adze_json_string(&t, it.name);
             adze_text_add(&t, ",\"doc\":");
             adze_json_string(&t, it.doc ? it.doc : "");
+            if (it.targets) {
+                adze_text_add(&t, ",\"targets\":");
+                adze_json_string(&t, it.targets);
+                adze_text_add(&t, ",\"source\":");
+                adze_json_string(&t, it.source);
+            }
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-20s %s\n", it.name, it.doc ? it.doc : "");
+            adze_text_add(&t, "%-20s %s", it.name, it.doc ? it.doc : "");
+            adze_text_add(&t, it.targets ? "\n%-20s p: %s%s%s\n" : "\n", "", it.targets, it.source && *it.source ? "; " : "", it.source);
         }
     }
     if (c->global.json) {
