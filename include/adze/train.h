@@ -119,16 +119,12 @@ ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans 
 ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
                            int64_t n, int64_t batch, adze_metrics *out);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
-ADZE_API double adze_metrics_precision(const adze_metrics *m, int64_t cls);               /* right among those called cls; NaN when none was */
-ADZE_API double adze_metrics_recall(const adze_metrics *m, int64_t cls);                  /* found among those that are cls; NaN when there is none */
 ADZE_API int adze_metrics_report(adze_ctx *ctx, const adze_metrics *m, adze_report *out); /* m with scores */
 ADZE_API void adze_report_free(adze_ctx *ctx, adze_report *r);
 ADZE_API double adze_metrics_top(const adze_metrics *m, int64_t k); /* share of examples whose class is among the k best; m with scores */
 /* Area under the ROC curve: the share of pairs in which the positive example scores higher, ties half. NaN when one side is empty. */
 ADZE_API int adze_auc(adze_ctx *ctx, const double *score, const bool *positive, int64_t n, double *out);
 ADZE_API int adze_fit_numbers(adze_ctx *ctx, const double *truth, const double *predicted, int64_t n, adze_fit *out);
-/* The confusion matrix with precision and recall, as text; names from the model. Free with adze_text_free. */
-ADZE_API int adze_metrics_print(adze_ctx *ctx, const adze_metrics *m, const adze_model *model, char **text);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 

@@ -54,17 +54,13 @@ static adze_val build_sigmoid(const loss_in *in) {
 }
 
 /* By how much the best wrong class comes within 1 of the right one: at least 0, which is the right class against itself. */
-static adze_val violation(const loss_in *in) {
+static adze_val build_hinge(const loss_in *in) {
     adze_val rival = adze_add(in->g, in->y, adze_scale(in->g, in->p, -1, 1));
     return adze_sub(in->g, adze_reduce_max(in->g, rival, LAST, 1, false), over_classes(in, adze_mul(in->g, in->y, in->p)));
 }
 
-static adze_val build_hinge(const loss_in *in) {
-    return violation(in);
-}
-
 static adze_val build_squared_hinge(const loss_in *in) {
-    return adze_square(in->g, violation(in));
+    return adze_square(in->g, build_hinge(in));
 }
 
 /* 1 - s y with s = 1 for the right class and -1 for the others. */
