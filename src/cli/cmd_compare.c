@@ -202,6 +202,28 @@ static int make_settings(job *j) {
     return ADZE_OK;
 }
 
+static const char *model_of(const job *j, const cmp_setting *s) {
+    for (int i = 0; i < j->nvary; i++) {
+        if (strcmp(j->vary[i].key, "model") == 0) {
+            return s->value[i];
+        }
+    }
+    return j->model;
+}
+
+static int read_models(job *j) {
+    for (int s = 0; s < j->k.nsettings; s++) {
+        adze_model *m = NULL;
+        adze_store *store = NULL;
+        int status = cli_load_model(j->k.c, model_of(j, &j->k.settings[s]), &m, &store);
+        status = status == ADZE_OK ? adze_model_to_yaml(m, &j->k.settings[s].yaml) : status;
+        adze_store_free(store);
+        adze_model_free(m);
+        TRY(status);
+    }
+    return ADZE_OK;
+}
+
 /* -- the folder ------------------------------------------------------------------------------------------------------------------------------------
  */
 
@@ -236,15 +258,43 @@ static int claim_folder(job *j) {
     return status;
 }
 
-static int run_path(const job *j, int s, int64_t seed, const char *file, char *out, size_t n) {
+static int setting_path(const job *j, int s, char *out, size_t n) {
     char name[CMP_LABEL];
     snprintf(name, sizeof(name), "%s", j->k.settings[s].label);
     for (char *p = name; *p; p++) {
         *p = *p == ' ' ? ',' : *p == '/' || iscntrl((unsigned char)*p) ? '_' : *p;
     }
-    const int len =
-        snprintf(out, n, "%s/%s/seed-%llu%s%s", j->k.out, name, (unsigned long long)(j->k.seed + (uint64_t)seed), file[0] ? "/" : "", file);
-    return len > 0 && (size_t)len < n ? ADZE_OK : adze_fail(j->k.c->ctx, ADZE_EARG, "the path '%s/%s' is too long", j->k.out, name);
+    return adze_path_join(out, n, j->k.out, name) == ADZE_OK ? ADZE_OK
+                                                             : adze_fail(j->k.c->ctx, ADZE_EARG, "the path '%s/%s' is too long", j->k.out, name);
+}
+
+/* The model file may have changed since a setting's first run: beside its runs lies the one that they had. */
+static int claim_model(job *j, int s) {
+    adze_ctx *ctx = j->k.c->ctx;
+    const char *yaml = j->k.settings[s].yaml;
+    const adze_piece piece = {yaml, (int64_t)strlen(yaml)};
+    char path[WORD], *have;
+    int64_t n;
+    TRY(setting_path(j, s, path, sizeof(path)));
+    TRY(adze_make_dirs(ctx, path));
+    if (strlen(path) + sizeof("/model.yaml") > sizeof(path)) {
+        return adze_fail(ctx, ADZE_EARG, "the path '%s' is too long", path);
+    }
+    strcat(path, "/model.yaml");
+    if (!adze_path_exists(ctx, path)) {
+        return adze_replace_file(ctx, path, &piece, 1);
+    }
+    TRY(adze_read_file(ctx, path, 1 << 20, (void **)&have, &n));
+    const bool same = strcmp(have, yaml) == 0;
+    adze_free(ctx, have);
+    return same ? ADZE_OK : adze_fail(ctx, ADZE_EARG, "the model is not the one that '%s' holds; choose another --out", path);
+}
+
+static int run_path(const job *j, int s, int64_t seed, const char *file, char *out, size_t n) {
+    char dir[WORD];
+    TRY(setting_path(j, s, dir, sizeof(dir)));
+    const int len = snprintf(out, n, "%s/seed-%llu%s%s", dir, (unsigned long long)(j->k.seed + (uint64_t)seed), file[0] ? "/" : "", file);
+    return len > 0 && (size_t)len < n ? ADZE_OK : adze_fail(j->k.c->ctx, ADZE_EARG, "the path '%s' is too long", dir);
 }
 
 /* -- one run --------------------------------------------------------------------------------------------------------------------------------------
@@ -260,15 +310,12 @@ static const char *word(job *j, const char *key, const char *v) {
 static int train_words(job *j, int s, int64_t seed, const char *path, const char **w, int *n) {
     const cmp_setting *set = &j->k.settings[s];
     char value[WORD];
-    const char *model = j->model;
     snprintf(value, sizeof(value), "%llu", (unsigned long long)(j->k.seed + (uint64_t)seed));
     w[(*n)++] = word(j, "seed", value);
     w[(*n)++] = word(j, "data", j->o.data);
     w[(*n)++] = word(j, "out", path);
     for (int i = 0; i < j->nvary; i++) {
-        if (strcmp(j->vary[i].key, "model") == 0) {
-            model = set->value[i];
-        } else {
+        if (strcmp(j->vary[i].key, "model") != 0) {
             w[(*n)++] = word(j, j->vary[i].key, set->value[i]);
         }
     }
@@ -278,7 +325,7 @@ static int train_words(job *j, int s, int64_t seed, const char *path, const char
         }
     }
     w[(*n)++] = "--";
-    w[(*n)++] = model;
+    w[(*n)++] = model_of(j, set);
     for (int i = 0; i < *n; i++) {
         if (!w[i]) {
             return adze_fail(j->k.c->ctx, ADZE_EARG, "an option's value is too long");
@@ -464,7 +511,11 @@ static int compare(job *j, cli *c) {
     TRY(check_keys(j, c));
     TRY(parse_metric(j, c));
     TRY(make_settings(j));
+    TRY(read_models(j));
     TRY(claim_folder(j));
+    for (int s = 0; s < k->nsettings; s++) {
+        TRY(claim_model(j, s));
+    }
     TRY(all_runs(j));
     return cmp_report(k);
 }
@@ -490,6 +541,9 @@ static int run(cli *c, int argc, const char **argv) {
     }
     for (int64_t i = 0; j && j->k.runs && i < (int64_t)j->k.nsettings * j->k.nseeds; i++) {
         adze_free(c->ctx, j->k.runs[i].right);
+    }
+    for (int s = 0; j && s < j->k.nsettings; s++) {
+        adze_text_free(c->ctx, j->k.settings[s].yaml);
     }
     if (j) {
         adze_free(c->ctx, j->k.runs);

@@ -17,6 +17,7 @@ typedef struct cmp_run {
 typedef struct cmp_setting {
     char label[CMP_LABEL];       /* "lr=0.1 batch=64" */
     const char *value[CMP_KEYS]; /* of each varied key */
+    char *yaml;                  /* the model as it is now; adze_text_free */
 } cmp_setting;
 
 typedef struct cmp {

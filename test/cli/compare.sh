@@ -94,6 +94,11 @@ cmp cut/lr=0.05/seed-2/model.safetensors whole/lr=0.05/seed-2/model.safetensors 
 
 # What is refused, before anything is trained.
 expect 2 'other options' "$adze" compare net.yaml --vary lr=0.01,0.05 --seeds 2 "${common[@]}" --optimizer adam --out one
+cp net.yaml kept.yaml
+sed 's/units: 2/units: 3/' kept.yaml > net.yaml
+expect 2 'the model is not the one' "$adze" compare net.yaml --vary lr=0.001,0.05 --seeds 2 "${common[@]}" --out one
+cp kept.yaml net.yaml
+expect 2 'mlpp' "$adze" compare net.yaml --vary model=net.yaml,mlpp --out no
 expect 2 "did you mean 'lr'" "$adze" compare net.yaml --vary lrr=1,2 --out no
 expect 2 'nothing to compare' "$adze" compare net.yaml --vary lr=1 --out no
 expect 2 'there twice' "$adze" compare net.yaml --vary lr=1,1 --out no
