@@ -19,7 +19,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double warmup_epochs, min_lr, gamma;
     int64_t step_epochs;
     double clip_value, clip_norm;
-    double label_smoothing, huber_delta;
+    double label_smoothing, huber_delta, focal_gamma;
     int64_t patience; /* early stopping: validation checks without improvement; 0: off */
     double min_delta;
     int32_t monitor; /* val_loss, val_acc */
@@ -51,6 +51,14 @@ ADZE_API adze_dtype adze_train_precision(const adze_train_opts *o); /* for adze_
 ADZE_API double adze_train_lr(const adze_train_opts *o);            /* the base learning rate: lr, or the optimiser's usual one */
 ADZE_API double adze_train_l2(const adze_train_opts *o);            /* the L2 factor: l2, or the optimiser's usual one */
 
+/* Losses, in the order of option `loss`. */
+typedef struct adze_loss_info {
+    const char *formula, *targets, *source; /* y: outputs, p: targets; means and sums go over an example's outputs; source: where it was proposed */
+} adze_loss_info;
+ADZE_API const adze_loss_info *adze_loss_at(int i); /* NULL past the end */
+/* The loss o->loss (auto: softmax_xent) of each example: y (N, C), target (N, C) of y's dtype -> (N). gaussian: y (N, 2 C). */
+ADZE_API int adze_loss_build(adze_graph *g, const adze_train_opts *o, adze_val y, adze_val target, adze_val *loss);
+
 /* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
 ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);
 
@@ -58,7 +66,32 @@ typedef struct adze_metrics {
     int64_t count, classes;
     double loss, nll, acc, top5;
     int64_t *confusion; /* classes x classes, row: true class; owned by whoever asked */
+    double *scores;     /* count x classes: the model's outputs, in the order of the examples; of adze_evaluate only, else NULL */
+    int64_t *labels;    /* count, likewise */
+    bool probabilities; /* scores are such; else softmax makes them */
 } adze_metrics;
+
+/* What follows from a confusion matrix and scores. A quotient of nothing is 0; classes that are neither there nor called are in no mean. */
+typedef struct adze_class_report {
+    int64_t count, called;             /* examples of the class, examples taken for it */
+    double precision, recall, f1, auc; /* auc: against all other classes; NaN when there is nothing to compare */
+} adze_class_report;
+enum { ADZE_BINS = 15 };
+typedef struct adze_bin { /* examples whose largest probability lies in a fifteenth of 0 to 1 */
+    int64_t count;
+    double confidence, accuracy; /* means; NaN of none */
+} adze_bin;
+typedef struct adze_fit { /* of predicted numbers to true ones */
+    double mae, rmse, r2, spearman;
+} adze_fit;
+typedef struct adze_report {
+    adze_class_report *of;             /* classes */
+    adze_class_report macro, micro;    /* mean over classes; over all decisions (where precision, recall and f1 are the accuracy) */
+    double matthews, perplexity, bits; /* bits for each label: of characters, bits per character */
+    double brier, ece, mce;            /* mean squared error of all probabilities; mean and largest gap between confidence and accuracy */
+    adze_bin bins[ADZE_BINS];
+    adze_fit ordinal; /* of the expected class number to the label, for classes that are in order */
+} adze_report;
 
 typedef enum adze_stop { ADZE_STOP_NONE, ADZE_STOP_EPOCHS, ADZE_STOP_PATIENCE, ADZE_STOP_REQUEST, ADZE_STOP_NAN, ADZE_STOP_ERROR } adze_stop;
 ADZE_API const char *adze_stop_name(adze_stop s);
@@ -99,10 +132,12 @@ ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans 
 ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
                            int64_t n, int64_t batch, adze_metrics *out);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
-ADZE_API double adze_metrics_precision(const adze_metrics *m, int64_t cls); /* right among those called cls; NaN when none was */
-ADZE_API double adze_metrics_recall(const adze_metrics *m, int64_t cls);    /* found among those that are cls; NaN when there is none */
-/* The confusion matrix with precision and recall, as text; names from the model. Free with adze_text_free. */
-ADZE_API int adze_metrics_print(adze_ctx *ctx, const adze_metrics *m, const adze_model *model, char **text);
+ADZE_API int adze_metrics_report(adze_ctx *ctx, const adze_metrics *m, adze_report *out); /* m with scores */
+ADZE_API void adze_report_free(adze_ctx *ctx, adze_report *r);
+ADZE_API double adze_metrics_top(const adze_metrics *m, int64_t k); /* share of examples whose class is among the k best; m with scores */
+/* Area under the ROC curve: the share of pairs in which the positive example scores higher, ties half. NaN when one side is empty. */
+ADZE_API int adze_auc(adze_ctx *ctx, const double *score, const bool *positive, int64_t n, double *out);
+ADZE_API int adze_fit_numbers(adze_ctx *ctx, const double *truth, const double *predicted, int64_t n, adze_fit *out);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 

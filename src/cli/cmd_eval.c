@@ -1,39 +1,24 @@
 /* adze eval: judges a trained model on a data set it was not trained on. */
 #include "cli/cli.h"
 
+#include <math.h>
+
 typedef struct eval_opts {
-    char data[512], part[16];
-    int64_t batch;
+    char data[512], part[16], reliability[512];
+    int64_t batch, top;
 } eval_opts;
 static const adze_field FIELDS[] = {
     {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "fashion-mnist", 0, 0, NULL, "data set: a name or a folder"},
     {"part", ADZE_F_STR, 0, offsetof(eval_opts, part), sizeof(((eval_opts *)0)->part), "test", 0, 0, NULL, "test or train"},
     {"batch", ADZE_F_I64, 0, offsetof(eval_opts, batch), 0, "250", 1, 65536, NULL, "examples at a time; never changes a result"},
+    {"top", ADZE_F_I64, 0, offsetof(eval_opts, top), 0, "5", 1, 1e6, NULL, "an answer counts for top-k accuracy when it is among so many"},
+    {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
+     "draw how often the network is right against how sure it is, to this .svg or .png"},
     {0}};
 
 static int tables(cli_table *t) {
     t[0] = (cli_table){FIELDS, NULL, NULL};
     return 1;
-}
-
-static double ratio(double a, double b) {
-    return b > 0 ? a / b : 0;
-}
-
-typedef struct class_row {
-    double precision, recall, f1;
-    int64_t count;
-} class_row;
-
-static class_row judge_class(const adze_metrics *m, int64_t k) {
-    int64_t hit = m->confusion[k * m->classes + k], row = 0, col = 0;
-    for (int64_t i = 0; i < m->classes; i++) {
-        row += m->confusion[k * m->classes + i];
-        col += m->confusion[i * m->classes + k];
-    }
-    class_row r = {.precision = ratio((double)hit, (double)col), .recall = ratio((double)hit, (double)row), .count = row};
-    r.f1 = ratio(2 * r.precision * r.recall, r.precision + r.recall);
-    return r;
 }
 
 static void print_confusion(adze_text *t, const adze_model *model, const adze_metrics *m) {
@@ -51,34 +36,101 @@ static void print_confusion(adze_text *t, const adze_model *model, const adze_me
     }
 }
 
-static int print_report(cli *c, const adze_model *model, const adze_metrics *m, const char *part) {
+typedef struct judged {
+    const adze_model *model;
+    const adze_metrics *m;
+    const eval_opts *o;
+    adze_report r;
+} judged;
+
+static const char *share(char *out, size_t n, double v) {
+    snprintf(out, n, isfinite(v) ? "%.4f" : "-", v);
+    return out;
+}
+
+static void print_class(adze_text *t, const char *name, const adze_class_report *r) {
+    char auc[16];
+    adze_text_add(t, "%-13.12s %9.4f %9.4f %9.4f %9s %9lld\n", name, r->precision, r->recall, r->f1, share(auc, sizeof(auc), r->auc),
+                  (long long)r->count);
+}
+
+static int print_report(cli *c, const judged *j) {
     adze_text t = {.ctx = c->ctx};
+    const adze_metrics *m = j->m;
+    const char *part = j->o->part;
     if (m->classes <= 20) {
-        print_confusion(&t, model, m);
+        print_confusion(&t, j->model, m);
     }
-    adze_text_add(&t, "\n%-13s %9s %9s %9s %9s\n", "class", "precision", "recall", "f1", "examples");
+    adze_text_add(&t, "\n%-13s %9s %9s %9s %9s %9s\n", "class", "precision", "recall", "f1", "auc", "examples");
     for (int64_t k = 0; k < m->classes; k++) {
-        class_row r = judge_class(m, k);
-        adze_text_add(&t, "%-13.12s %9.4f %9.4f %9.4f %9lld\n", adze_model_class_name(model, (int)k), r.precision, r.recall, r.f1,
-                      (long long)r.count);
+        print_class(&t, adze_model_class_name(j->model, (int)k), &j->r.of[k]);
     }
-    adze_text_add(&t, "\n%s examples %lld   negative log-likelihood %.4f", part, (long long)m->count, m->nll);
-    if (m->classes > 5) {
-        adze_text_add(&t, "   top-5 accuracy %.2f %%", 100 * m->top5);
+    print_class(&t, "mean", &j->r.macro);
+    adze_text_add(&t, "\n%s examples %lld   negative log-likelihood %.4f   perplexity %.4g   bits %.4f", part, (long long)m->count, m->nll,
+                  j->r.perplexity, j->r.bits);
+    adze_text_add(&t, "\nMatthews correlation %.4f   calibration error %.4f   Brier score %.4f", j->r.matthews, j->r.ece, j->r.brier);
+    if (m->classes > j->o->top) {
+        adze_text_add(&t, "   top-%lld accuracy %.2f %%", (long long)j->o->top, 100 * adze_metrics_top(m, j->o->top));
     }
     adze_text_add(&t, "\n%s accuracy %.2f %%\n", part, 100 * m->acc);
     return cli_print_text(c, &t);
 }
 
-static int print_json(cli *c, const adze_model *model, const adze_metrics *m, const char *part) {
+static void number(adze_text *t, const char *name, double v) {
+    char text[32];
+    adze_text_add(t, ",\"%s\":%s", name, cli_json_number(text, sizeof(text), v));
+}
+
+static void class_json(adze_text *t, const adze_class_report *r) {
+    adze_text_add(t, "\"examples\":%lld", (long long)r->count);
+    number(t, "precision", r->precision);
+    number(t, "recall", r->recall);
+    number(t, "f1", r->f1);
+    number(t, "auc", r->auc);
+    adze_text_add(t, "}");
+}
+
+static void report_json(adze_text *t, const adze_report *r) {
+    adze_text_add(t, ",\"macro\":{");
+    class_json(t, &r->macro);
+    adze_text_add(t, ",\"micro\":{");
+    class_json(t, &r->micro);
+    number(t, "perplexity", r->perplexity);
+    number(t, "bits", r->bits);
+    number(t, "matthews", r->matthews);
+    number(t, "brier", r->brier);
+    number(t, "ece", r->ece);
+    number(t, "mce", r->mce);
+    adze_text_add(t, ",\"bins\":[");
+    for (int b = 0; b < ADZE_BINS; b++) {
+        adze_text_add(t, "%s{\"examples\":%lld", b ? "," : "", (long long)r->bins[b].count);
+        number(t, "confidence", r->bins[b].confidence);
+        number(t, "accuracy", r->bins[b].accuracy);
+        adze_text_add(t, "}");
+    }
+    adze_text_add(t, "],\"class_numbers\":{\"examples\":%lld", (long long)r->micro.count);
+    number(t, "mae", r->ordinal.mae);
+    number(t, "rmse", r->ordinal.rmse);
+    number(t, "r2", r->ordinal.r2);
+    number(t, "spearman", r->ordinal.spearman);
+    adze_text_add(t, "}");
+}
+
+static int print_json(cli *c, const judged *j) {
     adze_text t = {.ctx = c->ctx};
-    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g,\"classes\":[",
-                  part, (long long)m->count, m->acc, m->top5, m->nll, m->loss);
+    const adze_metrics *m = j->m;
+    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g", j->o->part,
+                  (long long)m->count, m->acc, m->top5, m->nll, m->loss);
+    adze_text_add(&t, ",\"top\":{\"k\":%lld", (long long)j->o->top);
+    number(&t, "accuracy", adze_metrics_top(m, j->o->top));
+    adze_text_add(&t, "}");
+    report_json(&t, &j->r);
+    adze_text_add(&t, ",\"classes\":[");
     for (int64_t k = 0; k < m->classes; k++) {
-        class_row r = judge_class(m, k);
         adze_text_add(&t, "%s{\"name\":", k ? "," : "");
-        adze_json_string(&t, adze_model_class_name(model, (int)k));
-        adze_text_add(&t, ",\"precision\":%.6f,\"recall\":%.6f,\"f1\":%.6f,\"examples\":%lld}", r.precision, r.recall, r.f1, (long long)r.count);
+        adze_json_string(&t, adze_model_class_name(j->model, (int)k));
+        adze_text_add(&t, ",");
+        class_json(&t, &j->r.of[k]);
     }
     adze_text_add(&t, "],\"confusion\":[");
     for (int64_t i = 0; i < m->classes; i++) {
@@ -91,19 +143,49 @@ static int print_json(cli *c, const adze_model *model, const adze_metrics *m, co
     return cli_print_text(c, &t);
 }
 
+/* Above: right against sure; below: how many examples are so sure. */
+static int draw_reliability(cli *c, const adze_report *r, const char *path) {
+    double sure[ADZE_BINS], right[ADZE_BINS], share_of[ADZE_BINS], middle[ADZE_BINS], n = 0;
+    for (int b = 0; b < ADZE_BINS; b++) {
+        n += (double)r->bins[b].count;
+    }
+    for (int b = 0; b < ADZE_BINS; b++) {
+        sure[b] = r->bins[b].confidence;
+        right[b] = r->bins[b].accuracy;
+        middle[b] = (b + 0.5) / ADZE_BINS;
+        share_of[b] = 100 * (double)r->bins[b].count / n;
+    }
+    const double ends[] = {0, 1};
+    const adze_line lines[] = {{"calibrated", ends, ends, 2}, {"network", sure, right, ADZE_BINS}},
+                    counts = {"examples", middle, share_of, ADZE_BINS};
+    char title[64];
+    snprintf(title, sizeof(title), "Reliability: calibration error %.4f", r->ece);
+    const adze_chart charts[] = {{.title = title, .x_label = "largest probability", .y_label = "accuracy", .lines = lines, .nlines = 2},
+                                 {.title = "Examples", .x_label = "largest probability", .y_label = "%", .lines = &counts, .nlines = 1}};
+    return adze_chart_write(c->ctx, path, charts, 2);
+}
+
 static int eval(cli *c, const char *name, const eval_opts *o) {
     adze_model *model;
     adze_store *store;
     TRY(cli_load_trained(c, name, &model, &store));
     adze_dataset *d = NULL;
     adze_metrics m = {0};
+    judged j = {.model = model, .m = &m, .o = o};
     int status = adze_dataset_open(c->ctx, o->data, o->part, &d);
     if (status == ADZE_OK) {
         status = adze_evaluate(c->ctx, model, store, "", d, NULL, d->count, o->batch, &m);
     }
     if (status == ADZE_OK) {
-        status = c->global.json ? print_json(c, model, &m, o->part) : print_report(c, model, &m, o->part);
+        status = adze_metrics_report(c->ctx, &m, &j.r);
     }
+    if (status == ADZE_OK && o->reliability[0]) {
+        status = draw_reliability(c, &j.r, o->reliability);
+    }
+    if (status == ADZE_OK) {
+        status = c->global.json ? print_json(c, &j) : print_report(c, &j);
+    }
+    adze_report_free(c->ctx, &j.r);
     adze_metrics_free(c->ctx, &m);
     adze_dataset_close(d);
     adze_store_free(store);
@@ -127,9 +209,9 @@ static int run(cli *c, int argc, const char **argv) {
 }
 
 const cli_cmd CLI_EVAL = {"eval",
-                          "accuracy, confusion matrix, precision and recall on a data set",
+                          "accuracy, confusion matrix, precision, recall, AUC, calibration on a data set",
                           "eval MODEL.safetensors [options]",
                           "  adze eval runs/mlp-001/model.safetensors\n  adze eval m.safetensors --data mnist --json\n"
-                          "  adze eval m.safetensors --data mnist --part train\n",
+                          "  adze eval m.safetensors --data mnist --reliability sure.png\n",
                           tables,
                           run};

@@ -5,6 +5,7 @@ typedef struct item {
     const char *name, *doc;
     char text[512]; /* of a row that is put together */
     char more[512]; /* a second line; "": none */
+    const char *targets, *source; /* of losses */
 } item;
 
 static int get_model(int i, item *out) {
@@ -72,7 +73,12 @@ static int get_schedule(int i, item *out) {
     return get_enum("schedule", i, out);
 }
 static int get_loss(int i, item *out) {
-    return get_enum("loss", i, out);
+    const adze_loss_info *l = adze_loss_at(i);
+    if (!l || get_enum("loss", i, out) != ADZE_OK) {
+        return ADZE_EARG;
+    }
+    *out = (item){out->name, l->formula, l->targets, l->source};
+    return ADZE_OK;
 }
 static int get_option(int i, item *out) {
     const adze_field *f = &adze_train_fields()[0];
@@ -108,9 +114,16 @@ static int print_list(cli *c, int which) {
                 adze_text_add(&t, ",\"more\":");
                 adze_json_string(&t, it.more);
             }
+            if (it.targets) {
+                adze_text_add(&t, ",\"targets\":");
+                adze_json_string(&t, it.targets);
+                adze_text_add(&t, ",\"source\":");
+                adze_json_string(&t, it.source);
+            }
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-20s %s\n", it.name, it.doc ? it.doc : "");
+            adze_text_add(&t, "%-20s %s", it.name, it.doc ? it.doc : "");
+            adze_text_add(&t, it.targets ? "\n%-20s p: %s%s%s\n" : "\n", "", it.targets, it.source && *it.source ? "; " : "", it.source);
             if (it.more[0]) {
                 adze_text_add(&t, "%-20s %s\n", "", it.more);
             }

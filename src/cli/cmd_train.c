@@ -222,6 +222,10 @@ static int save_result(job *j, adze_stop why, int status, double seconds) {
     char *s;
     TRY(adze_text_finish(&t, &s));
     int saved = cli_rundir_write(&j->run, "result.json", s);
+    if (j->c->silent) {
+        adze_free(j->c->ctx, s);
+        return saved;
+    }
     if (saved == ADZE_OK && j->c->global.json) {
         fputs(s, stdout);
     } else if (saved == ADZE_OK && status == ADZE_OK && best) {

@@ -95,6 +95,9 @@ static bool frame_fit(frame *f, const adze_chart *c) {
     bool any = x0 <= x1;
     f->x = any ? axis_make(x0, x1) : axis_make(0, 1);
     f->y = any ? axis_make(y0, y1) : axis_make(0, 1);
+    if (c->x_names != NULL) {
+        f->x = (axis){.lo = 0.5, .hi = c->nx_names + 0.5, .step = 1};
+    }
     return any;
 }
 
@@ -102,7 +105,11 @@ static void draw_axes(adze_canvas *c, const frame *f, const adze_chart *chart) {
     char label[64];
     double left = frame_x(f, f->x.lo), right = frame_x(f, f->x.hi), bottom = frame_y(f, f->y.lo), top = frame_y(f, f->y.hi);
     int nx = (int)llround((f->x.hi - f->x.lo) / f->x.step), ny = (int)llround((f->y.hi - f->y.lo) / f->y.step);
-    for (int i = 0; i <= nx; i++) {
+    for (int i = 0; i < chart->nx_names; i++) { /* as much of a name as its place holds */
+        snprintf(label, sizeof label, "%.*s", (int)((right - left) / chart->nx_names / ADZE_GLYPH_STEP) - 1, chart->x_names[i]);
+        adze_canvas_text(c, frame_x(f, i + 1), bottom + 14, ADZE_ANCHOR_MIDDLE, INK, label);
+    }
+    for (int i = 0; i <= nx && chart->x_names == NULL; i++) {
         double v = f->x.lo + i * f->x.step, at = frame_x(f, v);
         adze_canvas_line(c, at, bottom, at, top, GRID, 0.5);
         tick_label(&f->x, v, label, sizeof label);
@@ -171,7 +178,9 @@ int adze_chart_write(adze_ctx *ctx, const char *path, const adze_chart *charts, 
         for (int k = 0; k < charts[i].nlines; k++) {
             draw_line(&c, &f, &charts[i].lines[k], palette[(size_t)k % ADZE_COUNT(palette)]);
         }
-        draw_legend(&c, &f, &charts[i]);
+        if (charts[i].x_names == NULL) {
+            draw_legend(&c, &f, &charts[i]);
+        }
     }
     int st = adze_canvas_save(&c, path);
     adze_canvas_close(&c);
@@ -193,7 +202,8 @@ int adze_history_plot(adze_ctx *ctx, const char *path, const adze_epoch_stats *s
     }
     const adze_line loss[] = {{"training", v, v + LOSS * n, n}, {"validation", v, v + VAL_LOSS * n, n}};
     const adze_line acc[] = {{"training", v, v + ACC * n, n}, {"validation", v, v + VAL_ACC * n, n}};
-    const adze_chart charts[] = {{"Loss", "epoch", "loss", loss, 2}, {"Accuracy", "epoch", "%", acc, 2}};
+    const adze_chart charts[] = {{.title = "Loss", .x_label = "epoch", .y_label = "loss", .lines = loss, .nlines = 2},
+                                 {.title = "Accuracy", .x_label = "epoch", .y_label = "%", .lines = acc, .nlines = 2}};
     int st = adze_chart_write(ctx, path, charts, 2);
     adze_free(ctx, v);
     return st;

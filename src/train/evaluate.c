@@ -41,7 +41,7 @@ static int64_t scores_best(const double *scores, int64_t classes) {
     return best;
 }
 
-static void scores_to_probabilities(double *s, int64_t classes) {
+void adze_scores_to_probabilities(double *s, int64_t classes) {
     double top = s[scores_best(s, classes)], sum = 0;
     for (int64_t c = 0; c < classes; c++) {
         s[c] = exp(s[c] - top);
@@ -147,6 +147,10 @@ static void tally_row(const adze_evaluator *e, int64_t row, double *scores, tall
     t->top += rank < TOP;
     t->n++;
     out->confusion[label * e->classes + scores_best(scores, e->classes)]++;
+    if (out->scores != NULL) {
+        memcpy(out->scores + (t->n - 1) * e->classes, scores, sizeof *scores * (size_t)e->classes);
+        out->labels[t->n - 1] = label;
+    }
 }
 
 static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, adze_metrics *out) {
@@ -181,7 +185,7 @@ static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
 }
 
 int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
-    *out = (adze_metrics){.classes = e->classes};
+    *out = (adze_metrics){.classes = e->classes, .probabilities = e->probabilities};
     TRY(evaluator_check(e, d));
     int64_t cells;
     if (!adze_mul_size(e->classes, e->classes, &cells)) {
@@ -192,7 +196,15 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
     TRY(adze_loader_new(e->ctx, d, ids, n, adze_model_preprocess(e->model), &lo, &l));
     double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
     out->confusion = adze_alloc(e->ctx, cells, sizeof *out->confusion);
-    int st = scores != NULL && out->confusion != NULL ? evaluator_batches(e, l, scores, out) : ADZE_ENOMEM;
+    int st = scores != NULL && out->confusion != NULL ? ADZE_OK : ADZE_ENOMEM;
+    if (st == ADZE_OK && e->keep) {
+        out->scores = adze_alloc(e->ctx, n, sizeof *scores * (size_t)e->classes);
+        out->labels = adze_alloc(e->ctx, n, sizeof *out->labels);
+        st = out->scores != NULL && out->labels != NULL ? ADZE_OK : ADZE_ENOMEM;
+    }
+    if (st == ADZE_OK) {
+        st = evaluator_batches(e, l, scores, out);
+    }
     adze_free(e->ctx, scores);
     adze_loader_free(l);
     if (st != ADZE_OK) {
@@ -207,6 +219,7 @@ int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char 
     *out = (adze_metrics){0};
     int64_t count = ids == NULL && n == 0 ? d->count : n;
     int st = adze_evaluator_open(&e, ctx, m, s, prefix != NULL ? prefix : "", batch, NULL);
+    e.keep = true;
     if (st == ADZE_OK) {
         st = adze_evaluator_run(&e, d, ids, count, out);
     }
@@ -216,6 +229,8 @@ int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char 
 
 void adze_metrics_free(adze_ctx *ctx, adze_metrics *m) {
     adze_free(ctx, m->confusion);
+    adze_free(ctx, m->scores);
+    adze_free(ctx, m->labels);
     *m = (adze_metrics){0};
 }
 
@@ -234,7 +249,7 @@ static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor 
         for (int64_t i = 0; i < n; i++) {
             adze_scores_row(&e->y, i, e->classes, scores);
             if (!e->probabilities) {
-                scores_to_probabilities(scores, e->classes);
+                adze_scores_to_probabilities(scores, e->classes);
             }
             for (int64_t c = 0; c < e->classes; c++) {
                 adze_tensor_set(probs, (at + i) * e->classes + c, scores[c]);

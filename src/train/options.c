@@ -10,7 +10,6 @@ static const char *const optimizers[] = {"sgd",     "momentum",   "nesterov",   
                                          NULL};
 static const char *const schedules[] = {"constant",   "step",     "exponential", "inverse", "cosine", "milestones",
                                         "polynomial", "restarts", "one_cycle",   "plateau", "range",  NULL};
-static const char *const losses[] = {"auto", "softmax_xent", "mse", "huber", NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
 static const char *const norms[] = {"auto", "zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
@@ -61,9 +60,11 @@ static const adze_field train_fields[] = {
     {"clip_norm", ADZE_F_F64, 0, AT(clip_norm), 0, "0", 0, 1e300, NULL, "gradients are scaled to at most this norm; 0: off"},
     {"clip_tensor", ADZE_F_F64, 0, AT(clip_tensor), 0, "0", 0, 1e300, NULL, "the same for each tensor by itself; 0: off"},
     {"clip_agc", ADZE_F_F64, 0, AT(clip_agc), 0, "0", 0, 1e300, NULL, "each unit's gradient to this share of its weights' norm; 0: off"},
-    {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, losses, "loss; auto: what the model's last layer asks for"},
-    {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL, "softmax_xent: share of the target spread over all classes"},
+    {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, adze_loss_names, "loss; `adze list losses` has the formulas"},
+    {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL,
+     "softmax_xent, sigmoid_xent, kl: share of the target spread over all classes"},
     {"huber_delta", ADZE_F_F64, 0, AT(huber_delta), 0, "1", 1e-300, 1e300, NULL, "huber: errors beyond this count linearly"},
+    {"focal_gamma", ADZE_F_F64, 0, AT(focal_gamma), 0, "2", 0, 100, NULL, "focal: how much less examples count that are nearly right"},
     {"dtype", ADZE_F_ENUM, 0, AT(dtype), 0, "f32", 0, 0, dtypes, "type of weights and arithmetic"},
     {"precision", ADZE_F_ENUM, 0, AT(precision), 0, "full", 0, 0, precisions,
      "bf16: products and what is stored between layers in bfloat16; weights, sums, statistics and losses stay f32"},
@@ -129,8 +130,9 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     if (o->precision == ADZE_PRECISION_BF16 && ctx && adze_ctx_reproducible(ctx)) {
         return adze_fail(ctx, ADZE_EARG, "option precision bf16 rounds differently on every processor, so it is not reproducible; use full");
     }
-    if (o->label_smoothing > 0 && (o->loss == ADZE_LOSS_MSE || o->loss == ADZE_LOSS_HUBER)) {
-        return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to loss softmax_xent, not to %s", losses[o->loss]);
+    if (o->label_smoothing > 0 && !adze_loss_smooths(o->loss)) {
+        return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to losses softmax_xent, sigmoid_xent and kl, not to %s",
+                         adze_loss_names[o->loss]);
     }
     return ADZE_OK;
 }

@@ -43,13 +43,34 @@ enum {
     ADZE_RANGE,
     ADZE_NSCHEDULES
 };
-enum { ADZE_LOSS_AUTO, ADZE_LOSS_SOFTMAX_XENT, ADZE_LOSS_MSE, ADZE_LOSS_HUBER };
+enum {
+    ADZE_LOSS_AUTO,
+    ADZE_LOSS_SOFTMAX_XENT,
+    ADZE_LOSS_MSE,
+    ADZE_LOSS_HUBER,
+    ADZE_LOSS_MAE,
+    ADZE_LOSS_SIGMOID_XENT,
+    ADZE_LOSS_HINGE,
+    ADZE_LOSS_SQUARED_HINGE,
+    ADZE_LOSS_HINGE_OVR,
+    ADZE_LOSS_SQUARED_HINGE_OVR,
+    ADZE_LOSS_SMOOTH_HINGE,
+    ADZE_LOSS_KL,
+    ADZE_LOSS_NLL,
+    ADZE_LOSS_GAUSSIAN,
+    ADZE_LOSS_POISSON,
+    ADZE_LOSS_FOCAL
+};
 enum { ADZE_PRECISION_FULL, ADZE_PRECISION_BF16 };
 enum { ADZE_MONITOR_VAL_LOSS, ADZE_MONITOR_VAL_ACC };
 
 static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {
     return o->dtype == 1 ? ADZE_F64 : ADZE_F32;
 }
+
+extern const char *const adze_loss_names[]; /* NULL ends */
+bool adze_loss_smooths(int loss);           /* label_smoothing applies */
+bool adze_loss_links(int loss);             /* it applies a softmax or sigmoid itself */
 
 void adze_fields_json(const adze_field *table, const void *obj, adze_text *out); /* an object; reads back through adze_tree_fields */
 

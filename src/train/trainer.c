@@ -75,10 +75,10 @@ static int prepare_model(adze_trainer *t) {
         return adze_fail(t->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %d apart", t->data->name, t->data->classes,
                          adze_model_name(t->model), classes);
     }
-    if (adze_model_ends_in_softmax(t->model) && t->o.loss <= ADZE_LOSS_SOFTMAX_XENT) {
+    if (adze_model_ends_in_softmax(t->model) && adze_loss_links(t->o.loss)) {
         return adze_fail(t->ctx, ADZE_EARG,
-                         "model '%s' ends in a softmax, but cross-entropy wants the numbers before it: leave that layer out, prediction applies it",
-                         adze_model_name(t->model));
+                         "model '%s' ends in a softmax, but loss %s wants the numbers before it: leave that layer out, prediction applies it",
+                         adze_model_name(t->model), adze_loss_names[t->o.loss]);
     }
     if (t->data->class_names != NULL && t->model->nclass_names == 0 && t->data->classes == classes) {
         TRY(adze_model_set_class_names(t->model, t->data->class_names, classes));
