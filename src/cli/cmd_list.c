@@ -2,21 +2,22 @@
 #include "cli/cli.h"
 
 typedef struct item {
-    const char *name, *doc;
+    const char *name, *doc, *paper;
+    const adze_field *fields; /* parameters, a line each; or NULL */
 } item;
 
 static int get_model(int i, item *out) {
     if (i >= adze_zoo_count()) {
         return ADZE_EARG;
     }
-    *out = (item){adze_zoo_name(i), adze_zoo_doc(i)};
+    *out = (item){adze_zoo_name(i), adze_zoo_doc(i), NULL, NULL};
     return ADZE_OK;
 }
 static int get_layer(int i, item *out) {
     if (i >= adze_layer_count()) {
         return ADZE_EARG;
     }
-    *out = (item){adze_layer_name(i), adze_layer_doc(i)};
+    *out = (item){adze_layer_name(i), adze_layer_doc(i), NULL, NULL};
     return ADZE_OK;
 }
 static int get_op(int i, item *out) {
@@ -24,17 +25,23 @@ static int get_op(int i, item *out) {
     if (!op) {
         return ADZE_EARG;
     }
-    *out = (item){op->name, op->doc};
+    *out = (item){op->name, op->doc, NULL, NULL};
     return ADZE_OK;
 }
 static int get_dataset(int i, item *out) {
     return adze_dataset_known(i, &out->name, &out->doc);
 }
+static int get_augmentation(int i, item *out) {
+    adze_augmentation a = {0};
+    TRY(adze_augmentation_at(i, &a));
+    *out = (item){a.name, a.doc, a.paper, a.fields};
+    return ADZE_OK;
+}
 static int get_enum(const char *field, int i, item *out) {
     const adze_field *f = adze_field_find(adze_train_fields(), field);
     for (int k = 0; f && f->names[k]; k++) {
         if (k == i) {
-            *out = (item){f->names[k], ""};
+            *out = (item){f->names[k], "", NULL, NULL};
             return ADZE_OK;
         }
     }
@@ -53,7 +60,7 @@ static int get_option(int i, item *out) {
     const adze_field *f = &adze_train_fields()[0];
     for (int k = 0; f[k].name; k++) {
         if (k == i) {
-            *out = (item){f[k].name, f[k].help};
+            *out = (item){f[k].name, f[k].help, NULL, NULL};
             return ADZE_OK;
         }
     }
@@ -63,12 +70,44 @@ static int get_option(int i, item *out) {
 static const struct {
     const char *name;
     int (*get)(int i, item *out);
-} LISTS[] = {{"models", get_model},         {"layers", get_layer},       {"ops", get_op},      {"datasets", get_dataset},
-             {"optimizers", get_optimizer}, {"schedules", get_schedule}, {"losses", get_loss}, {"options", get_option}};
+} LISTS[] = {{"models", get_model},     {"layers", get_layer},         {"ops", get_op},
+             {"datasets", get_dataset}, {"optimizers", get_optimizer}, {"schedules", get_schedule},
+             {"losses", get_loss},      {"options", get_option},       {"augmentations", get_augmentation}};
+
+/* What a field may be: "0 to 1", or its names. */
+static void print_range(adze_text *t, const adze_field *f) {
+    char lo[32], hi[32];
+    if (f->names) {
+        for (int i = 0; f->names[i]; i++) {
+            adze_text_add(t, "%s%s", i ? ", " : "", f->names[i]);
+        }
+    } else if (adze_print_f64(lo, sizeof(lo), f->lo) > 0 && adze_print_f64(hi, sizeof(hi), f->hi) > 0) {
+        adze_text_add(t, "%s to %s", lo, hi);
+    }
+}
+
+static void print_params(adze_text *t, const item *it, bool json) {
+    if (json && it->paper) {
+        adze_text_add(t, ",\"paper\":");
+        adze_json_string(t, it->paper);
+        adze_text_add(t, ",\"parameters\":[");
+    }
+    for (const adze_field *f = it->fields; f && f->name; f++) {
+        adze_text_add(t, json ? "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"" : "%s  %s=%s  (", json && f > it->fields ? "," : "", f->name,
+                      f->def);
+        print_range(t, f);
+        adze_text_add(t, json ? "\",\"help\":" : ")  %s\n", f->help);
+        if (json) {
+            adze_json_string(t, f->help);
+            adze_text_add(t, "}");
+        }
+    }
+    adze_text_add(t, "%s", json && it->paper ? "]" : "");
+}
 
 static int print_list(cli *c, int which) {
     adze_text t = {.ctx = c->ctx};
-    item it;
+    item it = {0};
     if (c->global.json) {
         adze_text_add(&t, "{\"schema\":1,\"%s\":[", LISTS[which].name);
     }
@@ -78,9 +117,11 @@ static int print_list(cli *c, int which) {
             adze_json_string(&t, it.name);
             adze_text_add(&t, ",\"doc\":");
             adze_json_string(&t, it.doc ? it.doc : "");
+            print_params(&t, &it, true);
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-20s %s\n", it.name, it.doc ? it.doc : "");
+            adze_text_add(&t, "%-20s %s%s%s%s\n", it.name, it.doc ? it.doc : "", it.paper ? " (" : "", it.paper ? it.paper : "", it.paper ? ")" : "");
+            print_params(&t, &it, false);
         }
     }
     if (c->global.json) {
@@ -145,8 +186,8 @@ static int run_zoo(cli *c, int argc, const char **argv) {
 }
 
 const cli_cmd CLI_LIST = {"list",
-                          "what there is: models, layers, ops, datasets, optimizers, options",
-                          "list models|layers|ops|datasets|optimizers|schedules|losses|options",
+                          "what there is: models, layers, ops, datasets, augmentations, optimizers, options",
+                          "list models|layers|ops|datasets|optimizers|schedules|losses|options|augmentations",
                           "  adze list models\n  adze list ops --json\n  adze list options\n",
                           NULL,
                           run_list};

@@ -26,7 +26,10 @@ typedef struct channel_sums {
     uint64_t sum[MAX_CHANNELS], square[MAX_CHANNELS];
 } channel_sums;
 
-static void sum_pixels(const uint8_t *x, int64_t pixels, int64_t channels, channel_sums *s) {
+typedef void (*add_pixels)(const uint8_t *x, int64_t pixels, int64_t channels, void *sums);
+
+static void sum_pixels(const uint8_t *x, int64_t pixels, int64_t channels, void *sums) {
+    channel_sums *s = sums;
     for (int64_t i = 0; i < pixels; i++) {
         for (int64_t c = 0; c < channels; c++) {
             uint64_t v = x[i * channels + c];
@@ -36,7 +39,7 @@ static void sum_pixels(const uint8_t *x, int64_t pixels, int64_t channels, chann
     }
 }
 
-static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, channel_sums *s) {
+static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, add_pixels add, void *sums) {
     int64_t bytes = adze_type_bytes(&d->example), channels = example_channels(&d->example), label;
     uint8_t *x = adze_alloc(ctx, bytes, 1);
     if (x == NULL) {
@@ -47,7 +50,7 @@ static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids
         int64_t id = ids != NULL ? ids[i] : i;
         st = d->read(d, id, x, &label);
         if (st == ADZE_OK) {
-            sum_pixels(x, bytes / channels, channels, s);
+            add(x, bytes / channels, channels, sums);
         } else {
             st = adze_fail(ctx, st, "example %lld of data set '%s' cannot be read", (long long)id, d->name);
         }
@@ -65,7 +68,7 @@ int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids
         return adze_fail(ctx, ADZE_EARG, "data set '%s': no training example is left to fit the preprocessing on", d->name);
     }
     channel_sums s = {{0}, {0}};
-    TRY(sum_examples(ctx, d, ids, n, &s));
+    TRY(sum_examples(ctx, d, ids, n, sum_pixels, &s));
     double count = (double)n * (double)(adze_type_count(&d->example) / channels);
     p->scale = 1.0 / (LEVELS - 1);
     p->channels = (int)channels;
@@ -77,10 +80,53 @@ int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids
     return ADZE_OK;
 }
 
+typedef struct cross_sums {
+    uint64_t sum[MAX_CHANNELS], cross[MAX_CHANNELS][MAX_CHANNELS];
+} cross_sums;
+
+static void cross_pixels(const uint8_t *x, int64_t pixels, int64_t channels, void *sums) {
+    cross_sums *s = sums;
+    for (int64_t i = 0; i < pixels; i++) {
+        const uint8_t *px = x + i * channels;
+        for (int64_t a = 0; a < channels; a++) {
+            s->sum[a] += px[a];
+            for (int64_t b = 0; b <= a; b++) {
+                s->cross[a][b] += (uint64_t)px[a] * px[b];
+            }
+        }
+    }
+}
+
+int adze_pixel_covariance(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, double *cov, int64_t most) {
+    const int64_t channels = example_channels(&d->example);
+    if (channels < 1 || channels > most || most > MAX_CHANNELS || n < 1) {
+        return adze_fail(ctx, ADZE_EARG, "data set '%s': no covariance of %lld channels over %lld examples", d->name, (long long)channels,
+                         (long long)n);
+    }
+    cross_sums s = {{0}, {{0}}};
+    TRY(sum_examples(ctx, d, ids, n, cross_pixels, &s));
+    const double count = (double)n * (double)(adze_type_count(&d->example) / channels), white = LEVELS - 1;
+    for (int64_t a = 0; a < channels; a++) {
+        for (int64_t b = 0; b <= a; b++) {
+            const double v = (double)s.cross[a][b] / count - (double)s.sum[a] / count * ((double)s.sum[b] / count);
+            cov[a * most + b] = cov[b * most + a] = v / (white * white);
+        }
+    }
+    return ADZE_OK;
+}
+
+/* What a fit says of channel c; without one, pixels become 0 to 1. */
+static void channel_norm(const adze_preprocess *p, int64_t c, double *scale, double *mean, double *sd) {
+    const bool fitted = c < p->channels && c < MAX_CHANNELS;
+    *mean = fitted ? p->mean[c] : 0;
+    *sd = fitted ? p->sd[c] : 1;
+    *scale = p->channels > 0 ? p->scale : 1.0 / (LEVELS - 1);
+}
+
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut) {
     for (int64_t c = 0; c < channels; c++) {
-        bool fitted = c < p->channels && c < MAX_CHANNELS;
-        double mean = fitted ? p->mean[c] : 0, sd = fitted ? p->sd[c] : 1, scale = p->channels > 0 ? p->scale : 1.0 / (LEVELS - 1);
+        double scale, mean, sd;
+        channel_norm(p, c, &scale, &mean, &sd);
         for (int v = 0; v < LEVELS; v++) {
             lut[c * LEVELS + v] = ((double)v * scale - mean) / sd;
         }
@@ -105,23 +151,53 @@ static image_dims image_of(const adze_type *t) {
     return d;
 }
 
-void adze_preprocess_image(const double *lut, int64_t pad, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d, void *out) {
-    image_dims s = image_of(example);
-    float *f = out;
-    double *g = out;
-    for (int64_t y = -pad; y < s.h + pad; y++) {
-        for (int64_t col = -pad; col < s.w + pad; col++) {
-            bool inside = y >= 0 && y < s.h && col >= 0 && col < s.w;
-            int64_t from_y = y - w.dy, from_x = (w.flip ? s.w - 1 - col : col) - w.dx;
-            inside = inside && from_y >= 0 && from_y < s.h && from_x >= 0 && from_x < s.w;
-            const uint8_t *px = x + (inside ? (from_y * s.w + from_x) * s.c : 0);
+static void put(adze_dtype d, void *out, int64_t i, double v) {
+    if (d == ADZE_F64) {
+        ((double *)out)[i] = v;
+    } else {
+        ((float *)out)[i] = (float)v;
+    }
+}
+
+/* Fills everything but the picture's own rows with `blank`, a value for each channel `step` apart; returns where pixel (0, 0) goes. */
+static int64_t put_border(image_dims s, int64_t pad, const double *blank, int64_t step, adze_dtype d, void *out) {
+    const int64_t row = (s.w + 2 * pad) * s.c;
+    for (int64_t y = 0; y < s.h + 2 * pad && pad > 0; y++) {
+        const bool inside = y >= pad && y < s.h + pad;
+        for (int64_t i = 0; i < row; i++) {
+            if (inside && i == pad * s.c) {
+                i += s.w * s.c;
+            }
+            put(d, out, y * row + i, blank[i % s.c * step]);
+        }
+    }
+    return pad * row + pad * s.c;
+}
+
+void adze_preprocess_image(const double *lut, int64_t pad, const adze_type *example, const uint8_t *x, adze_dtype d, void *out) {
+    const image_dims s = image_of(example);
+    int64_t at = put_border(s, pad, lut, LEVELS, d, out);
+    for (int64_t y = 0; y < s.h; y++, at += 2 * pad * s.c) {
+        for (int64_t i = 0; i < s.w; i++) {
             for (int64_t c = 0; c < s.c; c++) {
-                double v = lut[c * LEVELS + (inside ? px[c] : 0)];
-                if (d == ADZE_F64) {
-                    *g++ = v;
-                } else {
-                    *f++ = (float)v;
-                }
+                put(d, out, at++, lut[c * LEVELS + *x++]);
+            }
+        }
+    }
+}
+
+void adze_preprocess_floats(const adze_preprocess *p, int64_t pad, const adze_type *example, const float *x, adze_dtype d, void *out) {
+    const image_dims s = image_of(example);
+    double scale[MAX_CHANNELS], mean[MAX_CHANNELS], sd[MAX_CHANNELS], blank[MAX_CHANNELS] = {0};
+    for (int64_t c = 0; c < s.c && c < MAX_CHANNELS; c++) {
+        channel_norm(p, c, &scale[c], &mean[c], &sd[c]);
+        blank[c] = (0.0 * scale[c] - mean[c]) / sd[c];
+    }
+    int64_t at = put_border(s, pad, blank, 1, d, out);
+    for (int64_t y = 0; y < s.h; y++, at += 2 * pad * s.c) {
+        for (int64_t i = 0; i < s.w; i++) {
+            for (int64_t c = 0; c < s.c; c++) {
+                put(d, out, at++, ((double)*x++ * scale[c] - mean[c]) / sd[c]);
             }
         }
     }
@@ -134,6 +210,6 @@ int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, co
         return ADZE_EARG;
     }
     adze_preprocess_table(p, s.c, lut);
-    adze_preprocess_image(lut, p->pad, example, (adze_warp){0}, x, d, out);
+    adze_preprocess_image(lut, p->pad, example, x, d, out);
     return ADZE_OK;
 }
