@@ -88,7 +88,12 @@ static const char *range_fault(const adze_aug_params *v, int64_t channels) {
 
 static const char *colour_fault(const adze_aug_params *v, int64_t channels) {
     (void)v;
-    return channels == 1 ? "grey pictures have no colour to change" : NULL;
+    return channels != ADZE_AUG_CHANNELS ? "the pictures have no red, green and blue" : NULL;
+}
+
+static const char *pca_fault(const adze_aug_params *v, int64_t channels) {
+    (void)v;
+    return channels > ADZE_AUG_CHANNELS ? "the pictures have more than 3 channels" : NULL;
 }
 
 static const char *jitter_fault(const adze_aug_params *v, int64_t channels) {
@@ -111,7 +116,7 @@ static const adze_aug_kind kinds[] = {
     {"jitter", "brightness, contrast, saturation and hue, in a random order", "Howard 2013", jitter_fields, adze_aug_jitter, NULL, NULL,
      jitter_fault},
     {"pca", "one colour added to the picture, along the principal components of the training pixels", KRIZHEVSKY, pca_fields, adze_aug_pca, NULL,
-     NULL, NULL},
+     NULL, pca_fault},
     {"affine", "stretched, zoomed, sheared, rotated about the middle and moved", "LeCun et al. 1998; Simard, Steinkraus, Platt 2003", affine_fields,
      adze_aug_affine, NULL, adze_aug_map_room, range_fault},
     {"elastic", "every pixel moved by a smooth random field", "Simard, Steinkraus, Platt 2003", elastic_fields, adze_aug_elastic, NULL,
@@ -287,8 +292,9 @@ int adze_augment_fit(adze_ctx *ctx, adze_augment *a, const adze_dataset *d, cons
     if (a->n == 0) {
         return ADZE_OK;
     }
-    if (t->rank != 3 || (t->dims[2] != 1 && t->dims[2] != ADZE_AUG_CHANNELS) || adze_type_count(t) < 1) {
-        return adze_fail(ctx, ADZE_ENOSUP, "augmentations change pictures (H, W, 1) or (H, W, 3); the examples of '%s' are none", d->name);
+    if (t->rank != 3 || t->dims[2] > ADZE_AUG_MOST_CHANNELS || adze_type_count(t) < 1) {
+        return adze_fail(ctx, ADZE_ENOSUP, "augmentations change pictures of at most %d channels; the examples of '%s' are none",
+                         ADZE_AUG_MOST_CHANNELS, d->name);
     }
     for (int i = 0; i < a->n; i++) {
         const struct adze_aug_entry *e = &a->entry[i];

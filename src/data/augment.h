@@ -1,14 +1,14 @@
 /* Augmentation inside the library: a text becomes a list of entries, and the list changes one picture after another.
  *
- * Every draw is a function of (seed, entry, epoch, example), so neither threads nor a resume change a picture. Pictures are f32 (H, W, C) with 1 or 3
- * channels; `white` is the value of a full channel: 255 for 8-bit pictures, 1 for float pictures. */
+ * Every draw is a function of (seed, entry, epoch, example), so neither threads nor a resume change a picture. Pictures are f32 (H, W, C), C = 1 to
+ * 16; `white` is the value of a full channel: 255 for 8-bit pictures, 1 for float pictures. */
 #ifndef ADZE_SRC_AUGMENT_H
 #define ADZE_SRC_AUGMENT_H
 
 #include "adze/data.h"
 #include "base/base.h"
 
-enum { ADZE_AUG_MOST = 16, ADZE_AUG_CHANNELS = 3 };
+enum { ADZE_AUG_MOST = 16, ADZE_AUG_CHANNELS = 3 /* of colours */, ADZE_AUG_MOST_CHANNELS = 16 };
 enum { ADZE_BORDER_ZERO, ADZE_BORDER_REFLECT, ADZE_BORDER_EDGE };
 enum { ADZE_FILL_ZERO, ADZE_FILL_MEAN, ADZE_FILL_NOISE };
 

@@ -25,7 +25,14 @@ static void stretch_from(adze_aug_job *j, double factor, double to) {
 }
 
 static float grey_of(const float *px, int64_t c) {
-    return c == 1 ? px[0] : 0.299F * px[RED] + 0.587F * px[GREEN] + 0.114F * px[BLUE];
+    if (c == ADZE_AUG_CHANNELS) {
+        return 0.299F * px[RED] + 0.587F * px[GREEN] + 0.114F * px[BLUE];
+    }
+    float sum = 0;
+    for (int64_t k = 0; k < c; k++) {
+        sum += px[k];
+    }
+    return sum / (float)c;
 }
 
 static void change_brightness(adze_aug_job *j, double amount) {
@@ -171,7 +178,7 @@ bool adze_aug_noise(adze_aug_job *j) {
     return false;
 }
 
-static void picture_mean(const adze_aug_job *j, float mean[ADZE_AUG_CHANNELS]) {
+static void picture_mean(const adze_aug_job *j, float mean[ADZE_AUG_MOST_CHANNELS]) {
     const int64_t n = j->h * j->w;
     for (int64_t c = 0; c < j->c; c++) {
         double sum = 0;
@@ -184,7 +191,7 @@ static void picture_mean(const adze_aug_job *j, float mean[ADZE_AUG_CHANNELS]) {
 
 /* Rows top .. bottom - 1, columns left .. right - 1; what lies outside the picture is left out. */
 static void fill_box(adze_aug_job *j, int64_t top, int64_t bottom, int64_t left, int64_t right) {
-    float value[ADZE_AUG_CHANNELS] = {0};
+    float value[ADZE_AUG_MOST_CHANNELS] = {0};
     if (j->v->fill == ADZE_FILL_MEAN) {
         picture_mean(j, value);
     }

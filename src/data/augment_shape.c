@@ -83,7 +83,7 @@ int64_t adze_aug_map_room(const adze_aug_params *v, int64_t h, int64_t w) {
 }
 
 static const float *tap(const adze_aug_job *j, int64_t y, int64_t x, int32_t border) {
-    static const float nothing[ADZE_AUG_CHANNELS];
+    static const float nothing[ADZE_AUG_MOST_CHANNELS];
     y = border_at(y, j->h, border);
     x = border_at(x, j->w, border);
     return y < 0 || x < 0 ? nothing : j->x + (y * j->w + x) * j->c;
