@@ -93,6 +93,7 @@ static loader_slot *loader_claim(adze_loader *l) {
 /* One example, read into its worker's memory, augmented and prepared. */
 static int loader_row(const adze_loader *l, int worker, int64_t epoch, int64_t id, int64_t *label, void *out) {
     const adze_type *t = &l->data->example;
+    const int64_t n = adze_type_count(t);
     uint8_t *raw = l->raw + worker * l->raw_stride;
     float *x = l->floats + worker * l->floats_stride;
     TRY(l->data->read(l->data, id, raw, label));
@@ -100,7 +101,7 @@ static int loader_row(const adze_loader *l, int worker, int64_t epoch, int64_t i
         adze_preprocess_image(l->lut, l->pad, t, raw, l->o.dtype, out);
         return ADZE_OK;
     }
-    for (int64_t i = 0; i < adze_type_count(t); i++) {
+    for (int64_t i = 0; i < n; i++) {
         x[i] = raw[i];
     }
     x = adze_augment_run(&l->augment, t, LEVELS - 1, epoch, id, x);

@@ -188,17 +188,18 @@ void adze_preprocess_image(const double *lut, int64_t pad, const adze_type *exam
 
 void adze_preprocess_floats(const adze_preprocess *p, int64_t pad, const adze_type *example, const float *x, adze_dtype d, void *out) {
     const image_dims s = image_of(example);
-    double scale[MAX_CHANNELS], mean[MAX_CHANNELS], sd[MAX_CHANNELS], blank[MAX_CHANNELS] = {0};
-    for (int64_t c = 0; c < s.c && c < MAX_CHANNELS; c++) {
-        channel_norm(p, c, &scale[c], &mean[c], &sd[c]);
-        blank[c] = (0.0 * scale[c] - mean[c]) / sd[c];
+    double scale, mean, sd, blank[MAX_CHANNELS] = {0};
+    for (int64_t c = 0; c < s.c; c++) {
+        channel_norm(p, c, &scale, &mean, &sd);
+        blank[c] = (0.0 * scale - mean) / sd;
     }
-    int64_t at = put_border(s, pad, blank, 1, d, out);
-    for (int64_t y = 0; y < s.h; y++, at += 2 * pad * s.c) {
-        for (int64_t i = 0; i < s.w; i++) {
-            for (int64_t c = 0; c < s.c; c++) {
-                put(d, out, at++, ((double)*x++ * scale[c] - mean[c]) / sd[c]);
-            }
+    const int64_t first = put_border(s, pad, blank, 1, d, out), row = (s.w + 2 * pad) * s.c;
+    for (int64_t k = 0; k < s.h * s.c; k++) { /* a channel of a row at a time, so that its numbers stay in registers */
+        const int64_t y = k / s.c, c = k % s.c;
+        const float *from = x + y * s.w * s.c + c;
+        channel_norm(p, c, &scale, &mean, &sd);
+        for (int64_t i = 0, at = first + y * row + c; i < s.w; i++, at += s.c) {
+            put(d, out, at, ((double)from[i * s.c] * scale - mean) / sd);
         }
     }
 }
