@@ -1,5 +1,5 @@
-/* Products and convolutions in bf16 and 8-bit integers, on shapes with many blocks and odd edges. The program that includes this says on which
- * kernels: it defines check(). */
+/* Products, convolutions and recurrent layers in bf16 and products of 8-bit integers, on shapes with many blocks and odd edges. The program that
+ * includes this says on which kernels: it defines check(). */
 #ifndef ADZE_TEST_LOW_CHECK_H
 #define ADZE_TEST_LOW_CHECK_H
 
@@ -76,10 +76,21 @@ static void convolutions_of_bf16_in_f32(void **state) {
     check_convs(ADZE_F32);
 }
 
+static void recurrent_layers_of_bf16(void **state) {
+    (void)state;
+    adze_rng r = adze_rng_make(5, 3);
+    for (int i = 0; i < 60; i += kt_step()) {
+        adze_rnn_attrs at;
+        kt_problem p = kt_recurrent(&r, ADZE_BF16, &at);
+        p.seed = (uint64_t)i, p.first = i % 3 == 0;
+        check(&p);
+    }
+}
+
 static const struct CMUnitTest LOW_TESTS[] = {
     cmocka_unit_test(products_of_bf16_are_rounded_once), cmocka_unit_test(products_of_bf16_in_f32),
     cmocka_unit_test(products_of_integers_are_exact),    cmocka_unit_test(convolutions_of_bf16_are_rounded_once),
-    cmocka_unit_test(convolutions_of_bf16_in_f32),
+    cmocka_unit_test(convolutions_of_bf16_in_f32),       cmocka_unit_test(recurrent_layers_of_bf16),
 };
 
 static int setup(void **state) {

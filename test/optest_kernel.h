@@ -34,6 +34,11 @@ typedef struct kt { /* a problem with its numbers and what must come out */
     double *want[KT_MAX], *size[KT_MAX]; /* exact results; sums of the absolute values of the terms */
     char text[600];
     void (*after)(void); /* each thread's share of a phase; NULL: nothing */
+    bool fused;          /* the levels checked now round products and sums once: f32 and f64 have the same bits on all of them, kept by kernel */
+    struct {
+        const char *kernel;
+        uint64_t bits;
+    } seen[KT_MAX];
 } kt;
 
 void kt_setup(void); /* before the first problem; the context has 8 threads */
@@ -43,7 +48,7 @@ void kt_begin(kt *t, const kt_problem *p);                    /* makes the numbe
 void kt_check(kt *t, const adze_kernel *k, const char *name); /* name: whose kernel it is, for messages */
 void kt_run(kt *t, const adze_kernel *k, int nth);            /* the result is in mout */
 void kt_text(const kt_problem *p, char *text, size_t size);   /* attributes and shapes */
-/* Every kernel that accepts; kernel: the one of that name, whether it would be chosen or not. Returns how many there were. */
+/* Every kernel that accepts; kernel: the one of that name. Returns how many there were. */
 int kt_check_list(kt *t, const adze_kernel_list *l, const char *name, const char *kernel);
 /* On every level of this machine, or on the level number `turn` modulo their count. */
 int kt_check_levels(const kt_problem *p, int turn, const char *kernel);
@@ -60,6 +65,8 @@ typedef struct kt_conv {
 kt_problem kt_conv_problem(const kt_conv *s, int pass, adze_dtype d, adze_dtype out, adze_conv_attrs *at);
 /* na, nb: matrices of a and b; 0: rank 2. right: the second input's dtype. */
 kt_problem kt_product(int64_t na, int64_t nb, int64_t m, int64_t n, int64_t k, adze_dtype left, adze_dtype right, const adze_matmul_attrs *at);
+/* A recurrent layer or its gradient, as the op's own samples are: weights under which the state neither saturates nor grows. */
+kt_problem kt_recurrent(adze_rng *r, adze_dtype d, adze_rnn_attrs *at);
 
 /* Every how-manieth case a test takes: 1, with ADZE_QUICK 2. */
 int kt_step(void);

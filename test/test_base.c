@@ -6,10 +6,12 @@
 #include <float.h>
 #include <locale.h>
 #include <math.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -404,6 +406,45 @@ static void every_thread_works_once_a_run(void **state) {
     }
 }
 
+typedef struct errand {
+    int slow; /* the share that takes long */
+    int done[8];
+} errand;
+
+static void do_share(void *arg, int ith, int nth) {
+    errand *e = arg;
+    (void)nth;
+    if (ith == e->slow) {
+        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    }
+    e->done[ith]++;
+}
+
+/* More threads than processors: some come late, the caller is done at once and does their shares, and what the run was about is gone when they come.
+ */
+static void workers_may_be_late(void **state) {
+    (void)state;
+    adze_ctx *ctx;
+    cpu_set_t all, one;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)sched_getcpu(), &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0); /* also of the workers, which begin now */
+    assert_int_equal(adze_ctx_new(&(adze_ctx_opts){.threads = 8}, &ctx), ADZE_OK);
+    for (int run = 0; run < 400; run++) {
+        errand *e = calloc(1, sizeof *e);
+        assert_non_null(e);
+        e->slow = run % 8;
+        adze_pool_run(ctx, do_share, e, 8);
+        for (int i = 0; i < 8; i++) {
+            assert_int_equal(e->done[i], 1);
+        }
+        free(e);
+    }
+    adze_ctx_free(ctx);
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
 static void without_memory_for_threads_one_does_all(void **state) {
     (void)state;
     faulty_mem mem;
@@ -456,6 +497,7 @@ int main(void) {
         cmocka_unit_test(a_permutation_holds_each_once),
         cmocka_unit_test(hashes_are_xxh3),
         cmocka_unit_test(every_thread_works_once_a_run),
+        cmocka_unit_test(workers_may_be_late),
         cmocka_unit_test(without_memory_for_threads_one_does_all),
         cmocka_unit_test(shares_cover_everything_once),
     };

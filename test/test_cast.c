@@ -148,7 +148,63 @@ static void threads_change_no_bit(void **state) {
     drop(&many);
 }
 
+/* y = x w or w x, w so large that a result of its size is stored as bf16 where it lies between products. */
+static void gradients_of_weights_on_either_side_are_f32(void **state) {
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        const bool left = i & 1, kept = i & 2; /* kept: in a slot */
+        const adze_compile_opts co = {.size = sizeof co, .precision = ADZE_BF16};
+        adze_ctx *ctx;
+        adze_store *store;
+        adze_graph *g;
+        adze_plan *plan;
+        adze_session *s;
+        int slot;
+        ok(adze_ctx_new(NULL, &ctx));
+        ok(adze_store_new(ctx, &store));
+        ok(adze_graph_new(ctx, &g));
+        const adze_val w = adze_input(g, "w", adze_type_make(ADZE_F32, 2, (int64_t[]){520, 520}));
+        const adze_val x = adze_input(g, "x", adze_type_make(ADZE_F32, 2, left ? (int64_t[]){520, 40} : (int64_t[]){40, 520}));
+        const adze_val y = left ? adze_matmul(g, w, x, false, false) : adze_matmul(g, x, w, false, false);
+        adze_val d;
+        ok(adze_grad(g, adze_mean(g, adze_square(g, y), NULL, 0, false), &w, 1, &d, 0));
+        ok(adze_store_add(store, "d", adze_val_type(g, w), ADZE_SLOT_TEMP, &slot));
+        if (kept) {
+            adze_assign(g, adze_slot(g, "d", adze_val_type(g, w)), d);
+        } else {
+            ok(adze_output(g, "d", d));
+        }
+        ok(adze_compile(g, &co, &plan));
+        ok(adze_session_new(ctx, plan, store, "", &s));
+        adze_rng rng = adze_rng_make(5, 6);
+        adze_tensor t;
+        for (int k = 0; k < 2; k++) {
+            ok(adze_session_input(s, k ? "x" : "w", &t));
+            const adze_type type = adze_tensor_type(&t);
+            for (int64_t e = 0; e < adze_type_count(&type); e++) {
+                adze_tensor_set(&t, e, adze_rng_normal(&rng));
+            }
+        }
+        ok(adze_session_run(s));
+        ok(kept ? adze_store_tensor(store, slot, &t) : adze_session_output(s, "d", &t));
+        int finer = 0; /* than bf16 */
+        for (int e = 0; e < 1000; e++) {
+            const float v = (float)adze_tensor_get(&t, e);
+            uint32_t bits;
+            memcpy(&bits, &v, sizeof bits);
+            finer += (bits & 0xFFFF) != 0;
+        }
+        assert_true(finer > 900);
+        adze_session_free(s);
+        adze_plan_free(plan);
+        adze_graph_free(g);
+        adze_store_free(store);
+        adze_ctx_free(ctx);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_are_near_those_of_f32), cmocka_unit_test(threads_change_no_bit)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_are_near_those_of_f32), cmocka_unit_test(threads_change_no_bit),
+                                       cmocka_unit_test(gradients_of_weights_on_either_side_are_f32)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

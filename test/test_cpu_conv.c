@@ -76,13 +76,15 @@ static const kt_conv WINOGRAD[] = {
     {2, 20, 17, 16, 65, 3, 3, 1, 1, 3, 0, 1, 0, 0}, {20, 7, 7, 70, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0},  {17, 12, 12, 20, 50, 5, 5, 1, 1, 0, 0, 1, 0, 0},
     {3, 13, 22, 16, 32, 5, 5, 1, 1, 2, 2, 1, 0, 0}, {18, 6, 5, 24, 18, 5, 5, 1, 1, 4, 4, 1, 0, 0},  {18, 29, 31, 16, 20, 3, 3, 1, 1, 1, 1, 1, 0, 0},
     {1, 64, 50, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {40, 4, 4, 130, 36, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {2, 28, 28, 16, 16, 5, 5, 1, 1, 2, 2, 1, 0, 0},
-    {4, 5, 5, 48, 16, 3, 3, 1, 1, 0, 0, 1, 0, 0},   {19, 8, 8, 50, 20, 5, 5, 1, 1, 4, 4, 1, 0, 0},
+    {4, 5, 5, 48, 16, 3, 3, 1, 1, 0, 0, 1, 0, 0},   {19, 8, 8, 50, 20, 5, 5, 1, 1, 4, 4, 1, 0, 0},  {2, 4, 4, 64, 64, 5, 5, 1, 1, 2, 2, 1, 0, 0},
+    {2, 3, 9, 128, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0}, /* the smallest images */
 };
 
-/* Fourier transforms: one and many tiles, sides of 16 to 64, padding on one side only. */
+/* Fourier transforms: one and many tiles, sides of 16 to 64, padding on one side only, kernels that are not square. */
 static const kt_conv FOURIER[] = {
     {16, 8, 8, 16, 16, 3, 3, 1, 1, 1, 1, 1, 0, 0},  {2, 20, 17, 9, 65, 3, 3, 1, 1, 3, 0, 1, 0, 0},   {17, 14, 9, 5, 18, 7, 7, 1, 1, 3, 3, 1, 0, 0},
-    {2, 40, 33, 4, 9, 11, 11, 1, 1, 5, 5, 1, 0, 0}, {1, 70, 40, 2, 5, 21, 21, 1, 1, 0, 13, 1, 0, 0},
+    {2, 40, 33, 4, 9, 11, 11, 1, 1, 5, 5, 1, 0, 0}, {1, 70, 40, 2, 5, 21, 21, 1, 1, 0, 13, 1, 0, 0}, {3, 15, 9, 5, 9, 7, 1, 1, 1, 0, 0, 1, 0, 0},
+    {2, 6, 19, 4, 7, 1, 9, 1, 1, 0, 0, 1, 0, 0},    {2, 13, 24, 3, 6, 11, 3, 1, 1, 1, 1, 1, 0, 0},
 };
 
 /* Each shape in f32, every other one also in f64. kernel: this one only; NULL: all that accept. */
@@ -182,6 +184,17 @@ static void transforms_are_chosen_where_they_pay(void **state) {
     }
 }
 
+/* Where the error would be more than what is promised, not even by name. */
+static void winograd_takes_no_crumbs(void **state) {
+    (void)state;
+    static const kt_conv CRUMBS[] = {{2, 2, 9, 64, 64, 3, 3, 1, 1, 1, 1, 1, 0, 0}, {2, 9, 3, 64, 64, 5, 5, 1, 1, 2, 2, 1, 0, 0}};
+    for (int i = 0; i < 6; i++) {
+        adze_conv_attrs at;
+        const kt_problem p = kt_conv_problem(&CRUMBS[i % 2], i / 2, ADZE_F32, ADZE_NONE, &at);
+        assert_int_equal(kt_check_levels(&p, -1, "winograd"), 0);
+    }
+}
+
 /* dx of a convolution without padding has fewer tiles as the transposed of the forward pass than as a convolution of dy. */
 static void unpadded_dx_is_transposed(void **state) {
     (void)state;
@@ -209,6 +222,7 @@ int main(void) {
                                        cmocka_unit_test(sums_that_would_fill_the_memory_are_not_grouped),
                                        cmocka_unit_test(fourier),
                                        cmocka_unit_test(transforms_are_chosen_where_they_pay),
+                                       cmocka_unit_test(winograd_takes_no_crumbs),
                                        cmocka_unit_test(unpadded_dx_is_transposed)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,4 @@
-/* Products and convolutions in bf16 and 8-bit integers on every instruction set of this machine (low_check.h says which). */
+/* Kernels in bf16 and 8-bit integers on every instruction set of this machine (low_check.h says which). */
 #include "low_check.h"
 
 static void check(const kt_problem *p) {

@@ -24,6 +24,7 @@ typedef struct problem {
         adze_matmul_attrs product;
         adze_conv_attrs conv;
         adze_pool_attrs pool;
+        adze_rnn_attrs recurrent;
     } at;
 } problem;
 
@@ -54,7 +55,7 @@ static bool draw_product(adze_rng *r, problem *t) {
 static bool draw_conv(adze_rng *r, problem *t) {
     static const adze_dtype TYPES[] = {ADZE_F32, ADZE_F64, ADZE_BF16};
     const adze_dtype d = TYPES[adze_rng_range(r, 0, 2)];
-    const bool wino = d != ADZE_BF16 && coin(r, 4);
+    const bool wino = d != ADZE_BF16 && coin(r, 4), fft = d != ADZE_BF16 && !wino && coin(r, 4);
     kt_conv s = {.n = size(r, 18), .h = size(r, 40), .w = size(r, 40), .kh = adze_rng_range(r, 1, 7), .kw = adze_rng_range(r, 1, 7), .groups = 1};
     s.stride = coin(r, 2) ? 1 : adze_rng_range(r, 1, 4), s.dilation = coin(r, 3) ? adze_rng_range(r, 1, 3) : 1;
     s.lo = coin(r, 3) ? 0 : adze_rng_range(r, 0, 4), s.hi = coin(r, 3) ? adze_rng_range(r, 0, 4) : s.lo;
@@ -66,9 +67,15 @@ static bool draw_conv(adze_rng *r, problem *t) {
     }
     if (wino) {
         s.d = s.kd = 0, s.kh = s.kw = coin(r, 2) ? 3 : 5, s.stride = s.dilation = 1, s.n = adze_rng_range(r, 1, 2);
-        s.h = adze_rng_range(r, 8, 20), s.w = adze_rng_range(r, 8, 20); /* whole tiles: its error is stated for layers, not for crumbs */
+        s.h = adze_rng_range(r, 8, 20), s.w = adze_rng_range(r, 8, 20);
         s.c = adze_rng_range(r, 16, 36), s.k = adze_rng_range(r, 16, 36);
         t->kernel = "winograd";
+    }
+    if (fft) {
+        s.d = s.kd = 0, s.stride = s.dilation = s.groups = 1, s.n = adze_rng_range(r, 1, 2);
+        s.kh = adze_rng_range(r, 1, 13), s.kw = adze_rng_range(r, 1, 13), s.h = adze_rng_range(r, 13, 40), s.w = adze_rng_range(r, 13, 40);
+        s.c = adze_rng_range(r, 3, 18), s.k = adze_rng_range(r, 3, 18);
+        t->kernel = "fft";
     }
     if ((s.d > 0 && s.d + s.lo + s.hi <= (s.kd - 1) * s.dilation) || s.h + s.lo + s.hi <= (s.kh - 1) * s.dilation ||
         s.w + s.lo + s.hi <= (s.kw - 1) * s.dilation) {
@@ -77,7 +84,7 @@ static bool draw_conv(adze_rng *r, problem *t) {
     const int pass = (int)adze_rng_range(r, 0, 2);
     t->p = kt_conv_problem(&s, pass, d, d == ADZE_BF16 && coin(r, 2) ? ADZE_F32 : ADZE_NONE, &t->at.conv);
     return (double)adze_type_count(&t->p.in[0]) * (double)((s.d > 0 ? s.kd : 1) * s.kh * s.kw * (pass == 1 ? s.c : s.k)) / (double)s.groups <=
-           (wino ? 6 : 1) * MOST_TERMS;
+           (wino || fft ? 6 : 1) * MOST_TERMS;
 }
 
 static bool draw_pool(adze_rng *r, problem *t) {
@@ -114,18 +121,9 @@ static bool draw_pool(adze_rng *r, problem *t) {
     return adze_type_count(&x) * terms <= MOST_TERMS;
 }
 
-/* The op's own samples: weights under which the state neither saturates nor grows. */
 static bool draw_recurrent(adze_rng *r, problem *t) {
-    static const char *const OPS[] = {"rnn", "lstm", "gru", "rnn_grad", "lstm_grad", "gru_grad"};
-    const adze_op *op = adze_op_find(OPS[adze_rng_range(r, 0, 5)]);
-    adze_case c = {.dtype = coin(r, 3) ? ADZE_F64 : ADZE_F32, .attrs = t->at.bytes, .awkward = coin(r, 2)};
-    assert_int_equal(adze_fields_default(op->attrs, t->at.bytes), ADZE_OK);
-    op->sample(r, &c);
-    t->p = (kt_problem){.op = op->name, .attrs = t->at.bytes, .nin = c.nin, .by_norm = true};
-    memcpy(t->p.in, c.in, sizeof t->p.in);
-    memcpy(t->p.dom, c.dom, sizeof t->p.dom);
-    const int64_t *x = c.in[0].dims, h = c.in[2].dims[0]; /* (N, T, I) */
-    t->p.terms = (double)((x[1] + 1) * (x[2] + h + 10) + x[0] * x[1]);
+    static const adze_dtype TYPES[] = {ADZE_F32, ADZE_F64, ADZE_BF16};
+    t->p = kt_recurrent(r, TYPES[adze_rng_range(r, 0, 2)], &t->at.recurrent);
     return true;
 }
 
@@ -156,10 +154,13 @@ static void check_family(const char *family, bool (*draw)(adze_rng *, problem *)
         t.p.seed = (uint64_t)i, t.p.first = coin(&r, 3), t.p.one_pass = !coin(&r, 3);
         const int at = snprintf(current, sizeof current, "\n%s: ", family);
         kt_text(&t.p, current + at, sizeof current - (size_t)at - 1);
-        kernels += kt_check_levels(&t.p, (int)(i % 1000), t.kernel);
+        const int checked = kt_check_levels(&t.p, (int)(i % 1000), t.kernel);
+        if (checked == 0 && !(t.p.in[0].dtype == ADZE_BF16 && t.p.in[0].rank == 5)) { /* volumes in bf16 are left to ref */
+            fail_msg("%s: no kernel takes it on level %d", current, (int)(i % 1000) % ((int)adze_isa_best() + 1));
+        }
+        kernels += checked;
     }
     print_message("%lld problems, %lld kernels\n", (long long)count, (long long)kernels);
-    assert_true(2 * kernels >= count);
 }
 
 static void products(void **state) {

@@ -154,6 +154,21 @@ static int make_narrow(caster *c, adze_gnode *n, int k) {
     return ADZE_OK;
 }
 
+/* To the caller or into a slot, where gradients of weights go. */
+static bool leaves_plan(const adze_graph *g, int32_t v) {
+    bool found = false;
+    for (int i = 0; i < g->noutputs; i++) {
+        found = found || g->outputs[i].val == v;
+    }
+    for (int32_t i = 0; i < g->nnodes && !found; i++) {
+        const adze_gnode *n = &g->nodes[i];
+        for (int k = 0; k < n->nin && !n->dead && n->op->flags & ADZE_OP_UPDATE; k++) {
+            found = found || n->in[k] == v;
+        }
+    }
+    return found;
+}
+
 static int set_result(caster *c, adze_gnode *n, cast_kind kind) {
     if (kind == CAST_MOMENTS || kind == CAST_NORM_SUMS || kind == CAST_KEPT) {
         return ADZE_OK;
@@ -171,7 +186,7 @@ static int set_result(caster *c, adze_gnode *n, cast_kind kind) {
     bool wide = kind == CAST_CONV_DW;
     if (kind == CAST_MATMUL_OP) {
         adze_matmul_attrs *a = attrs;
-        wide = a->ta || adze_type_bytes(y) < CAST_MATMUL; /* a' b: a weight gradient */
+        wide = a->ta || leaves_plan(c->g, n->first) || adze_type_bytes(y) < CAST_MATMUL; /* a' b, or what leaves the plan: a weight gradient */
         a->out = wide ? ADZE_F32 : ADZE_NONE;
     } else {
         ((adze_conv_attrs *)attrs)->out = wide ? ADZE_F32 : ADZE_NONE;
