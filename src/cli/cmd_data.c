@@ -281,6 +281,6 @@ const cli_cmd CLI_DATA = {
     "what is in a data set: check it, count it, look at it",
     "data check|info|show|picture|augment NAME [options]",
     "  adze data check fashion-mnist\n  adze data info mnist --part test --json\n  adze data show fashion-mnist --out sheet.png\n"
-    "  adze data augment cifar10 --augment hflip,crop:pad=4 --columns 8 --out sheet.png\n",
+    "  adze data augment cifar10 --augment hflip,crop:pad=4 --out sheet.png\n",
     tables,
     run};

@@ -185,12 +185,10 @@ static int run_zoo(cli *c, int argc, const char **argv) {
     return status;
 }
 
-const cli_cmd CLI_LIST = {"list",
-                          "what there is: models, layers, ops, datasets, augmentations, optimizers, options",
-                          "list models|layers|ops|datasets|optimizers|schedules|losses|options|augmentations",
-                          "  adze list models\n  adze list ops --json\n  adze list options\n",
-                          NULL,
-                          run_list};
+const cli_cmd CLI_LIST = {
+    "list",       "what there is: models, layers, ops, augmentations, options",
+    "list TABLE", "  adze list models|layers|ops|datasets|augmentations\n  adze list optimizers|schedules|losses|options\n  adze list ops --json\n",
+    NULL,         run_list};
 const cli_cmd CLI_ZOO = {"zoo",
                          "the built-in models, and the file of each",
                          "zoo [list | show MODEL]",
