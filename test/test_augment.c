@@ -267,7 +267,7 @@ static void colours_change_as_their_names_say(void **state) {
     a = parse("contrast:amount=0.5");
     change(&a, picture_type(1, 2, 3), 255, 4, in, out);
     const double ratio = (out[0] - out[1]) / 100, middle = 0.5 * (grey0 + 0.299 * 30 + 0.587 * 60 + 0.114 * 90);
-    assert_true(fabs(ratio - 1) > 0.01 && fabs(out[5] - (middle + ratio * (90 - middle))) < 1e-3);
+    assert_true(fabs(ratio - 1) > 0.01 && fabs((double)out[5] - (middle + ratio * (90 - middle))) < 1e-3);
     a = parse("hue:amount=0.1");
     change(&a, picture_type(1, 2, 3), 255, 4, in, out);
     assert_true(fabs(out[3] + out[4] + out[5] - 180) < 1e-2 && fabs(out[3] - in[3]) > 0.1); /* the sum stays, the colour does not */
@@ -298,7 +298,7 @@ static void boxes_have_the_areas_asked_for(void **state) {
     }
     int64_t whole = 0;
     for (int64_t id = 0; id < 300; id++) {
-        int64_t gone = 0, cut = 0;
+        int gone = 0, cut = 0;
         change(&erase, picture_type(PIC, PIC, 1), 1, id, in, out);
         for (int i = 0; i < PIC * PIC; i++) {
             gone += out[i] == 0;

@@ -148,7 +148,9 @@ static int add_time(cli *c, const adze_dataset *d, const data_opts *o, const cha
     double rate = 0;
     int status = measure(c, d, o, augment, &rate);
     if (status == ADZE_EARG) { /* colours of a grey set, say */
-        adze_text_add(t, c->global.json ? "" : "%-20s not for this data set\n", augment);
+        if (!c->global.json) {
+            adze_text_add(t, "%-20s not for this data set\n", augment);
+        }
         return ADZE_OK;
     }
     TRY(status);
