@@ -360,8 +360,7 @@ static adze_loader *make_loader(const adze_dataset *d, int workers, int ahead) {
                           .dtype = ADZE_F32,
                           .workers = workers,
                           .ahead = ahead,
-                          .shift = 2,
-                          .hflip = true};
+                          .augment = "crop:pad=2,hflip"};
     adze_loader *l;
     assert_ok(adze_preprocess_fit(ctx, d, NULL, N, &p));
     assert_ok(adze_loader_new(ctx, d, NULL, N, &p, &o, &l));
@@ -450,7 +449,7 @@ static void augmentation_moves_images_whole_and_covers_its_range(void **state) {
     adze_dataset *d;
     assert_ok(adze_dataset_from_memory(ctx, adze_type_make(ADZE_U8, 3, dims), x, label, 1, 1, &d));
     adze_preprocess p = {.scale = 1, .channels = 1, .sd = {1}};
-    adze_loader_opts o = {.size = sizeof o, .batch = 1, .shuffle = true, .seed = 5, .dtype = ADZE_F64, .shift = 1};
+    adze_loader_opts o = {.size = sizeof o, .batch = 1, .shuffle = true, .seed = 5, .dtype = ADZE_F64, .augment = "crop:pad=1"};
     adze_loader *l;
     assert_ok(adze_loader_new(ctx, d, NULL, 1, &p, &o, &l));
     double out[25];

@@ -108,6 +108,60 @@ static void what_never_changes_stays_zero(void **state) {
     bench_close(&b);
 }
 
+/* The first picture of a loader of `text`, with a border of one pixel. */
+static void loaded(const bench *b, adze_dataset *d, const adze_preprocess *p, const char *text, double *x) {
+    const adze_loader_opts o = {.size = sizeof o, .batch = 1, .dtype = ADZE_F64, .augment = text};
+    const int64_t dims[] = {1, SIDE + 2, SIDE + 2, 1};
+    adze_loader *l;
+    adze_tensor tx, label;
+    int64_t n, id = 3;
+    must(b, adze_loader_new(b->ctx, d, &id, 1, p, &o, &l));
+    must(b, adze_tensor_wrap(b->ctx, adze_type_make(ADZE_F64, 4, dims), x, &tx));
+    must(b, adze_tensor_new(b->ctx, adze_type_make(ADZE_I64, 1, dims), &label));
+    must(b, adze_loader_next(l, tx, label, &n));
+    assert_int_equal(n, 1);
+    adze_tensor_free(&tx);
+    adze_tensor_free(&label);
+    adze_loader_free(l);
+}
+
+/* Every norm takes an augmented picture as it takes the same picture in 8 bits: borders are alike, a feature's numbers belong to its place. */
+static void augmentation_comes_before_the_norm(void **state) {
+    (void)state;
+    enum { PADDED = (SIDE + 2) * (SIDE + 2) };
+    static const char *const texts[] = {"hflip:p=0", "hflip:p=1", "vflip:p=1"};
+    setting s = usual(tiny_net);
+    bench b = {0};
+    int64_t ids[FITTED];
+    must(&b, bench_open(&b, &s));
+    for (int i = 0; i < FITTED; i++) {
+        ids[i] = 3 * i + 1;
+    }
+    for (int norm = 0; norm <= ADZE_NORM_GCN; norm++) {
+        adze_preprocess p = {.norm = norm, .pad = 1};
+        double x[PADDED], want[PADDED];
+        must(&b, adze_preprocess_fit(b.ctx, b.data, ids, FITTED, &p));
+        loaded(&b, b.data, &p, NULL, x);
+        must(&b, adze_preprocess_apply(&p, &b.data->example, b.data->peek(b.data, 3), ADZE_F64, want));
+        assert_memory_equal(x, want, sizeof want);
+        for (int k = 0; k < 3; k++) {
+            uint8_t moved[PIXELS];
+            const uint8_t *px = b.data->peek(b.data, 3);
+            for (int i = 0; i < PIXELS; i++) {
+                const int row = i / SIDE, col = i % SIDE;
+                moved[i] = px[(k == 2 ? SIDE - 1 - row : row) * SIDE + (k == 1 ? SIDE - 1 - col : col)];
+            }
+            must(&b, adze_preprocess_apply(&p, &b.data->example, moved, ADZE_F64, want));
+            loaded(&b, b.data, &p, texts[k], x);
+            for (int i = 0; i < PADDED; i++) { /* global contrast adds up in another order */
+                assert_true(norm == ADZE_NORM_GCN ? fabs(x[i] - want[i]) < 1e-12 : x[i] == want[i]);
+            }
+        }
+        adze_preprocess_drop(b.ctx, &p);
+    }
+    bench_close(&b);
+}
+
 /* --norm, the checkpoint, the resume and the model file agree to the bit. */
 static void what_was_fitted_travels_with_the_model(void **state) {
     (void)state;
@@ -313,6 +367,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_norm_does_what_it_says_on_what_it_was_fitted_to),
         cmocka_unit_test(what_never_changes_stays_zero),
+        cmocka_unit_test(augmentation_comes_before_the_norm),
         cmocka_unit_test(what_was_fitted_travels_with_the_model),
         cmocka_unit_test(preprocessing_that_cannot_be_is_refused),
         cmocka_unit_test(files_without_what_was_fitted_are_refused),

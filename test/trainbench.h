@@ -158,6 +158,7 @@ static MAYBE setting everything(void) { /* shuffling, augmentation, dropout, bat
     setting s = usual(full_net);
     s.o.shift = 1;
     s.o.hflip = true;
+    strcpy(s.o.augment, "noise,mixup:alpha=1:p=0.5,cutmix:p=0.5");
     s.o.clip_norm = 0.5;
     s.o.accumulate = 2;
     s.o.optimizer = ADZE_ADAM;

@@ -42,17 +42,25 @@ ADZE_API int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int
 ADZE_API void adze_preprocess_drop(adze_ctx *ctx, adze_preprocess *p);
 ADZE_API int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, const uint8_t *x, adze_dtype d, void *out);
 
+/* The table of augmentations: `adze list augmentations` prints it. A text is entries between commas, each with its parameters after colons:
+ * "hflip,crop:pad=4:border=reflect". */
+typedef struct adze_augmentation {
+    const char *name, *doc, *paper;
+    const adze_field *fields;
+} adze_augmentation;
+ADZE_API int adze_augmentation_at(int i, adze_augmentation *out);                         /* i from 0; ADZE_EARG past the end */
+ADZE_API int adze_augmentation_check(adze_ctx *ctx, const char *text, const char *where); /* where begins the message: "--augment" */
+
 typedef struct adze_loader adze_loader;
 typedef struct adze_loader_opts {
     size_t size;
     int64_t batch;
     bool shuffle; /* a new permutation each epoch, from (seed, epoch) */
     uint64_t seed;
-    adze_dtype dtype; /* of x: F32 or F64 */
-    int workers;      /* threads that decode ahead; 0: none, batches are made when asked for. Results never depend on it */
-    int ahead;        /* batches made ahead; default 2 */
-    int64_t shift;    /* augmentation: random shift by up to so many pixels */
-    bool hflip;       /* augmentation: mirrored with probability 1/2 */
+    adze_dtype dtype;    /* of x: F32 or F64 */
+    int workers;         /* threads that decode ahead; 0: none, batches are made when asked for. Results never depend on it */
+    int ahead;           /* batches made ahead; default 2 */
+    const char *augment; /* what is done to each picture, "hflip,crop:pad=4"; NULL: nothing. Results depend on (seed, epoch, example) alone */
 } adze_loader_opts;
 ADZE_API int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, const adze_preprocess *p, const adze_loader_opts *o,
                              adze_loader **out);
@@ -61,6 +69,9 @@ ADZE_API int64_t adze_loader_batches(const adze_loader *l);                  /* 
 ADZE_API int adze_loader_seek(adze_loader *l, int64_t epoch, int64_t batch); /* the next batch to come */
 /* The next batch: copies into x (B, ...) and label (B, i64); *n examples (0: the epoch is over), rows beyond n are left alone. */
 ADZE_API int adze_loader_next(adze_loader *l, adze_tensor x, adze_tensor label, int64_t *n);
+/* The same where the augmentation mixes examples: the loss of row i is share[i] that of label[i] and 1 - share[i] that of other[i]; share >= 1/2 but
+ * for rounding. other: i64 (B), share: (B) of x's dtype; without mixing they are label and 1. */
+ADZE_API int adze_loader_next_mixed(adze_loader *l, adze_tensor x, adze_tensor label, adze_tensor other, adze_tensor share, int64_t *n);
 ADZE_API double adze_loader_wait(const adze_loader *l); /* seconds that callers waited for data so far */
 
 #ifdef __cplusplus

@@ -23,8 +23,9 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int64_t patience; /* early stopping: validation checks without improvement; 0: off */
     double min_delta;
     int32_t monitor; /* val_loss, val_acc */
-    int64_t shift;
+    int64_t shift;   /* the same as crop:pad=SHIFT and hflip at the end of augment */
     bool hflip;
+    char augment[384];              /* what is done to training pictures: adze_augmentation_at has the table */
     int64_t save_every;             /* steps between checkpoints within an epoch; 0: at epochs only */
     int64_t limit_train, limit_val; /* examples; 0: all */
     int64_t pad;                    /* border of the images; -1: what the model's input needs */

@@ -1,18 +1,22 @@
 /* adze data: what is in a data set, whether it is sound, and a sheet of its pictures. */
-#include "cli/cli.h"
+#include "cli/data_opts.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-typedef struct data_opts {
-    char part[16], out[512];
-    int64_t columns, index;
-} data_opts;
 static const adze_field FIELDS[] = {
     {"part", ADZE_F_STR, 0, offsetof(data_opts, part), sizeof(((data_opts *)0)->part), "train", 0, 0, NULL, "train or test (check looks at both)"},
-    {"out", ADZE_F_STR, 0, offsetof(data_opts, out), sizeof(((data_opts *)0)->out), "sheet.png", 0, 0, NULL, "show: the PNG file to write"},
-    {"columns", ADZE_F_I64, 0, offsetof(data_opts, columns), 0, "20", 1, 100, NULL, "show: pictures of each class"},
-    {"index", ADZE_F_I64, 0, offsetof(data_opts, index), 0, "0", 0, 1e15, NULL, "picture: which example"},
+    {"out", ADZE_F_STR, 0, offsetof(data_opts, out), sizeof(((data_opts *)0)->out), "sheet.png", 0, 0, NULL,
+     "show and augment: the PNG file to write"},
+    {"columns", ADZE_F_I64, 0, offsetof(data_opts, columns), 0, "20", 1, 100, NULL,
+     "show: pictures of each class; augment: pictures of each example, the first unchanged"},
+    {"index", ADZE_F_I64, 0, offsetof(data_opts, index), 0, "0", 0, 1e15, NULL, "picture: which example; augment: the first one"},
+    {"augment", ADZE_F_STR, 0, offsetof(data_opts, augment), sizeof(((data_opts *)0)->augment), "", 0, 0, NULL,
+     "augment: as in train, say hflip,crop:pad=4"},
+    {"rows", ADZE_F_I64, 0, offsetof(data_opts, rows), 0, "8", 1, 1000, NULL, "augment: examples"},
+    {"zoom", ADZE_F_I64, 0, offsetof(data_opts, zoom), 0, "1", 1, 16, NULL, "augment: pixels are drawn so large"},
+    {"seed", ADZE_F_U64, 0, offsetof(data_opts, seed), 0, "1", 0, 0, NULL, "augment: as in train"},
+    {"time", ADZE_F_BOOL, 0, offsetof(data_opts, time), 0, "false", 0, 0, NULL, "augment: pictures a second instead of a sheet"},
     {0}};
 
 static int tables(cli_table *t) {
@@ -253,14 +257,14 @@ static int run(cli *c, int argc, const char **argv) {
     static const struct {
         const char *name;
         int (*go)(cli *, const char *, const data_opts *);
-    } verbs[] = {{"check", check}, {"info", info}, {"show", show}, {"picture", picture}};
+    } verbs[] = {{"check", check}, {"info", info}, {"show", show}, {"picture", picture}, {"augment", cli_data_augment}};
     data_opts o;
     cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
     int status = cli_parse(c, &a, argc, argv, 2, 2);
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK) {
-        status = cli_usage_error(c, "'%s' is none of check, info, show, picture", a.words[0]);
+        status = cli_usage_error(c, "'%s' is none of check, info, show, picture, augment", a.words[0]);
         for (size_t i = 0; i < ADZE_COUNT(verbs); i++) {
             if (strcmp(a.words[0], verbs[i].name) == 0) {
                 adze_err_clear(c->ctx);
@@ -275,7 +279,8 @@ static int run(cli *c, int argc, const char **argv) {
 const cli_cmd CLI_DATA = {
     "data",
     "what is in a data set: check it, count it, look at it",
-    "data check|info|show|picture NAME [options]",
-    "  adze data check fashion-mnist\n  adze data info mnist --part test --json\n  adze data show fashion-mnist --out sheet.png\n",
+    "data check|info|show|picture|augment NAME [options]",
+    "  adze data check fashion-mnist\n  adze data info mnist --part test --json\n  adze data show fashion-mnist --out sheet.png\n"
+    "  adze data augment cifar10 --augment hflip,crop:pad=4 --out sheet.png\n",
     tables,
     run};

@@ -2,10 +2,11 @@
 #include "cli/cli.h"
 
 typedef struct item {
-    const char *name, *doc;
-    char text[512]; /* of a row that is put together */
-    char more[512]; /* a second line; "": none */
+    const char *name, *doc, *paper;
+    char text[512];               /* of a row that is put together */
+    char more[512];               /* a second line; "": none */
     const char *targets, *source; /* of losses */
+    const adze_field *fields;     /* parameters, a line each; or NULL */
 } item;
 
 static int get_model(int i, item *out) {
@@ -56,6 +57,12 @@ static int get_norm(int i, item *out) {
 static int get_dataset(int i, item *out) {
     return adze_dataset_known(i, &out->name, &out->doc);
 }
+static int get_augmentation(int i, item *out) {
+    adze_augmentation a = {0};
+    TRY(adze_augmentation_at(i, &a));
+    *out = (item){.name = a.name, .doc = a.doc, .paper = a.paper, .fields = a.fields};
+    return ADZE_OK;
+}
 static int get_enum(const char *field, int i, item *out) {
     const adze_field *f = adze_field_find(adze_train_fields(), field);
     for (int k = 0; f && f->names[k]; k++) {
@@ -77,7 +84,7 @@ static int get_loss(int i, item *out) {
     if (!l || get_enum("loss", i, out) != ADZE_OK) {
         return ADZE_EARG;
     }
-    *out = (item){out->name, l->formula, l->targets, l->source};
+    *out = (item){.name = out->name, .doc = l->formula, .targets = l->targets, .source = l->source};
     return ADZE_OK;
 }
 static int get_option(int i, item *out) {
@@ -96,7 +103,38 @@ static const struct {
     int (*get)(int i, item *out);
 } LISTS[] = {{"models", get_model},       {"layers", get_layer}, {"activations", get_activation}, {"initializers", get_initializer},
              {"norms", get_norm},         {"ops", get_op},       {"datasets", get_dataset},       {"optimizers", get_optimizer},
-             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option}};
+             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option},         {"augmentations", get_augmentation}};
+
+/* What a field may be: "0 to 1", or its names. */
+static void print_range(adze_text *t, const adze_field *f) {
+    char lo[32], hi[32];
+    if (f->names) {
+        for (int i = 0; f->names[i]; i++) {
+            adze_text_add(t, "%s%s", i ? ", " : "", f->names[i]);
+        }
+    } else if (adze_print_f64(lo, sizeof(lo), f->lo) > 0 && adze_print_f64(hi, sizeof(hi), f->hi) > 0) {
+        adze_text_add(t, "%s to %s", lo, hi);
+    }
+}
+
+static void print_params(adze_text *t, const item *it, bool json) {
+    if (json && it->paper) {
+        adze_text_add(t, ",\"paper\":");
+        adze_json_string(t, it->paper);
+        adze_text_add(t, ",\"parameters\":[");
+    }
+    for (const adze_field *f = it->fields; f && f->name; f++) {
+        adze_text_add(t, json ? "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"" : "%s  %s=%s  (", json && f > it->fields ? "," : "", f->name,
+                      f->def);
+        print_range(t, f);
+        adze_text_add(t, json ? "\",\"help\":" : ")  %s\n", f->help);
+        if (json) {
+            adze_json_string(t, f->help);
+            adze_text_add(t, "}");
+        }
+    }
+    adze_text_add(t, "%s", json && it->paper ? "]" : "");
+}
 
 static int print_list(cli *c, int which) {
     adze_text t = {.ctx = c->ctx};
@@ -120,13 +158,15 @@ static int print_list(cli *c, int which) {
                 adze_text_add(&t, ",\"source\":");
                 adze_json_string(&t, it.source);
             }
+            print_params(&t, &it, true);
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-20s %s", it.name, it.doc ? it.doc : "");
+            adze_text_add(&t, "%-20s %s%s%s%s", it.name, it.doc ? it.doc : "", it.paper ? " (" : "", it.paper ? it.paper : "", it.paper ? ")" : "");
             adze_text_add(&t, it.targets ? "\n%-20s p: %s%s%s\n" : "\n", "", it.targets, it.source && *it.source ? "; " : "", it.source);
             if (it.more[0]) {
                 adze_text_add(&t, "%-20s %s\n", "", it.more);
             }
+            print_params(&t, &it, false);
         }
     }
     if (c->global.json) {
@@ -190,13 +230,14 @@ static int run_zoo(cli *c, int argc, const char **argv) {
     return status;
 }
 
-const cli_cmd CLI_LIST = {"list",
-                          "what there is: models, layers, ops, datasets, optimizers, options",
-                          "list WHAT",
-                          "  WHAT: models layers activations initializers norms ops datasets\n        optimizers schedules losses options\n"
-                          "  adze list models\n  adze list ops --json\n",
-                          NULL,
-                          run_list};
+const cli_cmd CLI_LIST = {
+    "list",
+    "what there is: models, layers, ops, augmentations, options",
+    "list WHAT",
+    "  WHAT: models layers activations initializers norms ops datasets\n        augmentations optimizers schedules losses options\n"
+    "  adze list models\n  adze list ops --json\n",
+    NULL,
+    run_list};
 const cli_cmd CLI_ZOO = {"zoo",
                          "the built-in models, and the file of each",
                          "zoo [list | show MODEL]",

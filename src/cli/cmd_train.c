@@ -378,7 +378,7 @@ static int load_config(job *j, const train_opts *t, const cli_args *a, const adz
     TRY(adze_fields_default(CLI_RUN_FIELDS, &j->ro));
     TRY(adze_fields_default(adze_train_fields(), &j->o));
     TRY(cli_rundir_config_load(&j->run, &j->ro, &j->o));
-    char value[256];
+    char value[512];
     for (const adze_field *f = adze_train_fields(); f->name; f++) {
         if (cli_given(a, 1, f->name)) {
             if (adze_field_print(f, given, value, sizeof(value)) < 0) {

@@ -38,13 +38,11 @@ int adze_cifar_open(adze_ctx *ctx, const char *dir, const char *name, bool train
 /* Preprocessing per channel as a table: value of pixel v in channel c is lut[c * 256 + v]; filled for `channels` channels. The same bits as
  * adze_preprocess_apply. */
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut);
-/* x (H, W, C) moved by (dy, dx) and mirrored when flip, bordered by p->pad, through the table (other norms: NULL), into out of dtype d. What is moved
- * in is pixel 0; with a norm per feature, whose numbers move with the pixels, it is the result 0. */
-typedef struct adze_warp {
-    int64_t dy, dx;
-    bool flip;
-} adze_warp;
-void adze_preprocess_image(const adze_preprocess *p, const double *lut, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d,
-                           void *out);
+/* x (H, W, C), bordered by p->pad, into out of dtype d: 8-bit pixels by the table where there is one (lut, else NULL), and floats of the same scale
+ * by the same formula. A border is pixel 0; with a norm per feature, whose numbers belong to places of the picture, it is the result 0. */
+void adze_preprocess_image(const adze_preprocess *p, const double *lut, const adze_type *example, const uint8_t *x, adze_dtype d, void *out);
+void adze_preprocess_floats(const adze_preprocess *p, const adze_type *example, const float *x, adze_dtype d, void *out);
+/* Covariance of the channels (at most `most`) over all pixels of the examples, white = 1, into cov (most x most). ids NULL: the first n. */
+int adze_pixel_covariance(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, double *cov, int64_t most);
 
 #endif

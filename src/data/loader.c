@@ -2,6 +2,7 @@
  *
  * Batches are claimed in order under one lock and written into a ring of prepared slots; the consumer takes them in the same order. Workers touch
  * neither the context's error nor its memory: a failure is a status in the slot, reported when the consumer reaches that batch. */
+#include "data/augment.h"
 #include "data/formats.h"
 
 #include "model/layer.h"
@@ -15,8 +16,9 @@ typedef enum slot_state { SLOT_FREE, SLOT_CLAIMED, SLOT_READY } slot_state;
 
 typedef struct loader_slot { /* one batch on its way */
     slot_state state;
-    int64_t epoch, n; /* its epoch, its examples */
-    int64_t *ids, *labels;
+    int64_t epoch, n;               /* its epoch, its examples */
+    int64_t *ids, *labels, *others; /* examples, their labels, and those of what was mixed in */
+    double *shares;                 /* of the example's own label */
     char *x;
     int status;
     int64_t bad_id; /* the example that could not be read */
@@ -29,11 +31,13 @@ struct adze_loader {
     int64_t *ids, *order; /* n: the examples; the permutation of order_epoch */
     int64_t n, order_epoch;
     adze_preprocess pre;
+    adze_augment augment;
     int64_t row_bytes; /* of one prepared example */
     double *lut;       /* NULL: pre is no norm per channel */
-    uint32_t key[2];   /* of the augmentation */
     uint8_t *raw;      /* one example for each worker, and one for the caller */
-    int64_t raw_stride;
+    float *floats;     /* likewise: room for its augmentation */
+    char *first;       /* likewise: a prepared row, when examples are mixed */
+    int64_t raw_stride, floats_stride;
     loader_slot *slots;
     int nslots;
     int64_t claimed, taken; /* running numbers of batches: epoch = number / batches */
@@ -88,31 +92,73 @@ static loader_slot *loader_claim(adze_loader *l) {
     return s;
 }
 
-static adze_warp loader_warp(const adze_loader *l, int64_t epoch, int64_t id) {
-    adze_warp w = {0};
-    if (l->o.shift <= 0 && !l->o.hflip) {
-        return w;
+/* One example, read into its worker's memory, augmented and prepared. */
+static int loader_row(const adze_loader *l, int worker, int64_t epoch, int64_t id, int64_t *label, void *out) {
+    const adze_type *t = &l->data->example;
+    const int64_t n = adze_type_count(t);
+    uint8_t *raw = l->raw + worker * l->raw_stride;
+    float *x = l->floats + worker * l->floats_stride;
+    TRY(l->data->read(l->data, id, raw, label));
+    if (l->augment.n == 0) {
+        adze_preprocess_image(&l->pre, l->lut, t, raw, l->o.dtype, out);
+        return ADZE_OK;
     }
-    const uint32_t ctr[4] = {(uint32_t)id, (uint32_t)((uint64_t)id >> 32), (uint32_t)epoch, (uint32_t)((uint64_t)epoch >> 32)};
-    uint32_t r[4];
-    adze_philox(l->key, ctr, r);
-    uint64_t span = 2 * (uint64_t)l->o.shift + 1;
-    w.dy = (int64_t)(r[0] * span >> 32) - l->o.shift;
-    w.dx = (int64_t)(r[1] * span >> 32) - l->o.shift;
-    w.flip = l->o.hflip && (r[2] & 1) != 0;
-    return w;
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = raw[i];
+    }
+    x = adze_augment_run(&l->augment, t, LEVELS - 1, epoch, id, x);
+    adze_preprocess_floats(&l->pre, t, x, l->o.dtype, out);
+    return ADZE_OK;
 }
 
-static void loader_fill(const adze_loader *l, loader_slot *s, uint8_t *raw) {
-    s->status = ADZE_OK;
+/* x += part (y - x) for values from .. from + n - 1. */
+static void loader_blend(adze_dtype d, void *x, const void *y, int64_t from, int64_t n, double part) {
+    for (int64_t i = from; i < from + n; i++) {
+        if (d == ADZE_F64) {
+            double *v = (double *)x + i;
+            *v += part * (((const double *)y)[i] - *v);
+        } else {
+            float *v = (float *)x + i;
+            *v += (float)part * (((const float *)y)[i] - *v);
+        }
+    }
+}
+
+/* Each example is mixed with the next one of its batch, the last with the first: the order is random, so the neighbour is too. */
+static void loader_mix(const adze_loader *l, loader_slot *s, char *first) {
+    const adze_type *t = &l->data->example;
+    const int64_t c = t->dims[2], row = (t->dims[1] + 2 * l->pre.pad) * c, size = (int64_t)adze_dtype_size(l->o.dtype);
+    memcpy(first, s->x, (size_t)l->row_bytes);
     for (int64_t i = 0; i < s->n; i++) {
-        int64_t id = s->ids[i];
-        s->status = l->data->read(l->data, id, raw, &s->labels[i]);
+        const bool last = i == s->n - 1;
+        const adze_mix m = adze_augment_mix(&l->augment, t, s->epoch, s->ids[i]);
+        char *x = s->x + i * l->row_bytes;
+        const char *y = last ? first : x + l->row_bytes;
+        s->others[i] = s->labels[last ? 0 : i + 1];
+        s->shares[i] = m.share;
+        if (!m.box) {
+            loader_blend(l->o.dtype, x, y, 0, l->row_bytes / size, 1 - m.share);
+            continue;
+        }
+        for (int64_t k = 0; k < m.height; k++) {
+            const int64_t from = ((l->pre.pad + m.top + k) * row + (l->pre.pad + m.left) * c) * size;
+            memcpy(x + from, y + from, (size_t)(m.width * c * size));
+        }
+    }
+}
+
+static void loader_fill(const adze_loader *l, loader_slot *s, int worker) {
+    for (int64_t i = 0; i < s->n; i++) {
+        s->status = loader_row(l, worker, s->epoch, s->ids[i], &s->labels[i], s->x + i * l->row_bytes);
         if (s->status != ADZE_OK) {
-            s->bad_id = id;
+            s->bad_id = s->ids[i];
             return;
         }
-        adze_preprocess_image(&l->pre, l->lut, &l->data->example, loader_warp(l, s->epoch, id), raw, l->o.dtype, s->x + i * l->row_bytes);
+        s->others[i] = s->labels[i];
+        s->shares[i] = 1;
+    }
+    if (l->augment.mixes) {
+        loader_mix(l, s, l->first + worker * l->row_bytes);
     }
 }
 
@@ -128,7 +174,7 @@ static void *loader_work(void *arg) {
         loader_slot *s = loader_claim(l);
         l->inflight++;
         pthread_mutex_unlock(&l->lock);
-        loader_fill(l, s, l->raw + w->i * l->raw_stride);
+        loader_fill(l, s, w->i);
         pthread_mutex_lock(&l->lock);
         s->state = SLOT_READY;
         l->inflight--;
@@ -166,6 +212,8 @@ void adze_loader_free(adze_loader *l) {
     for (int i = 0; l->slots != NULL && i < l->nslots; i++) {
         adze_free(ctx, l->slots[i].ids);
         adze_free(ctx, l->slots[i].labels);
+        adze_free(ctx, l->slots[i].others);
+        adze_free(ctx, l->slots[i].shares);
         adze_free(ctx, l->slots[i].x);
     }
     adze_free(ctx, l->slots);
@@ -173,6 +221,8 @@ void adze_loader_free(adze_loader *l) {
     adze_free(ctx, l->order);
     adze_free(ctx, l->lut);
     adze_free(ctx, l->raw);
+    adze_free(ctx, l->floats);
+    adze_free(ctx, l->first);
     adze_free(ctx, l);
 }
 
@@ -184,9 +234,8 @@ static int loader_check(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids
     if (o->dtype != ADZE_F32 && o->dtype != ADZE_F64) {
         return adze_fail(ctx, ADZE_ETYPE, "a loader makes f32 or f64 examples, not %s", adze_dtype_name(o->dtype));
     }
-    if (o->workers < 0 || o->workers > MAX_WORKERS || o->ahead < 0 || o->ahead > MAX_AHEAD || o->shift < 0 || o->shift > 1024) {
-        return adze_fail(ctx, ADZE_EARG, "a loader takes 0 to %d workers, 0 to %d batches ahead and a shift of 0 to 1024 pixels", MAX_WORKERS,
-                         MAX_AHEAD);
+    if (o->workers < 0 || o->workers > MAX_WORKERS || o->ahead < 0 || o->ahead > MAX_AHEAD) {
+        return adze_fail(ctx, ADZE_EARG, "a loader takes 0 to %d workers and 0 to %d batches ahead", MAX_WORKERS, MAX_AHEAD);
     }
     if (d->example.dtype != ADZE_U8 || d->example.rank < 1 || d->example.rank > 3 || p->pad < 0 || p->pad > 4096) {
         return adze_fail(ctx, ADZE_ENOSUP, "a loader reads u8 examples of rank 1 to 3 and pads by 0 to 4096 pixels");
@@ -229,21 +278,27 @@ static int loader_alloc(adze_loader *l, const int64_t *ids, const adze_preproces
         return adze_fail(ctx, ADZE_ENOMEM, "a batch of %lld examples is too large", (long long)l->o.batch);
     }
     l->raw_stride = (example + 63) / 64 * 64;
+    l->floats_stride = (adze_augment_room(&l->augment, &l->data->example) + 15) / 16 * 16;
     l->ids = adze_alloc(ctx, l->n, sizeof *l->ids);
     l->order = adze_alloc(ctx, l->n, sizeof *l->order);
     const bool table = adze_norm_per_channel(p);
     l->lut = table ? adze_alloc(ctx, channels, LEVELS * sizeof *l->lut) : NULL;
     l->raw = adze_alloc(ctx, l->raw_stride, (size_t)(l->o.workers + 1));
+    l->floats = adze_alloc(ctx, l->floats_stride, (size_t)(l->o.workers + 1) * sizeof *l->floats);
+    l->first = adze_alloc(ctx, l->augment.mixes ? l->row_bytes : 0, (size_t)(l->o.workers + 1));
     l->slots = adze_alloc(ctx, l->nslots, sizeof *l->slots);
-    if (l->ids == NULL || l->order == NULL || (table && l->lut == NULL) || l->raw == NULL || l->slots == NULL) {
+    if (l->ids == NULL || l->order == NULL || (table && l->lut == NULL) || l->raw == NULL || l->floats == NULL || l->first == NULL ||
+        l->slots == NULL) {
         return ADZE_ENOMEM;
     }
     for (int i = 0; i < l->nslots; i++) {
         loader_slot *s = &l->slots[i];
         s->ids = adze_alloc(ctx, l->o.batch, sizeof *s->ids);
         s->labels = adze_alloc(ctx, l->o.batch, sizeof *s->labels);
+        s->others = adze_alloc(ctx, l->o.batch, sizeof *s->others);
+        s->shares = adze_alloc(ctx, l->o.batch, sizeof *s->shares);
         s->x = adze_alloc(ctx, batch_bytes, 1);
-        if (s->ids == NULL || s->labels == NULL || s->x == NULL) {
+        if (s->ids == NULL || s->labels == NULL || s->others == NULL || s->shares == NULL || s->x == NULL) {
             return ADZE_ENOMEM;
         }
     }
@@ -296,10 +351,14 @@ int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, in
     l->pre = *p;
     l->order_epoch = -1;
     l->nslots = o->workers == 0 ? 1 : (o->ahead > 0 ? o->ahead : DEFAULT_AHEAD) + 1;
-    uint64_t stream = adze_hash_str("data/augment"), key = adze_hash64(&stream, sizeof stream, o->seed);
-    l->key[0] = (uint32_t)key;
-    l->key[1] = (uint32_t)(key >> 32);
-    int st = loader_alloc(l, ids, p);
+    l->o.augment = NULL; /* the caller's text, not ours to keep */
+    int st = adze_augment_parse(ctx, o->augment != NULL ? o->augment : "", "augment", &l->augment);
+    if (st == ADZE_OK) {
+        st = adze_augment_fit(ctx, &l->augment, d, ids, n, o->seed);
+    }
+    if (st == ADZE_OK) {
+        st = loader_alloc(l, ids, p);
+    }
     if (st == ADZE_OK) {
         st = loader_start(l);
     }
@@ -335,10 +394,13 @@ int adze_loader_seek(adze_loader *l, int64_t epoch, int64_t batch) {
     return ADZE_OK;
 }
 
+static bool loader_list_fits(const adze_tensor *t, adze_dtype d, int64_t need) {
+    return t->rank == 1 && t->dims[0] >= need && t->dtype == d && adze_tensor_contiguous(t);
+}
+
 /* need: the examples of the batch to come. */
 static int loader_check_batch(const adze_loader *l, const adze_tensor *x, const adze_tensor *label, int64_t need) {
-    bool ok = x->rank >= 1 && x->dims[0] >= need && x->dtype == l->o.dtype && adze_tensor_contiguous(x) && label->rank == 1 &&
-              label->dims[0] >= need && label->dtype == ADZE_I64 && adze_tensor_contiguous(label);
+    bool ok = x->rank >= 1 && x->dims[0] >= need && x->dtype == l->o.dtype && adze_tensor_contiguous(x) && loader_list_fits(label, ADZE_I64, need);
     int64_t bytes = 0;
     adze_type t = adze_tensor_type(x);
     ok = ok && adze_mul_size(l->row_bytes, x->dims[0], &bytes) && adze_type_bytes(&t) == bytes;
@@ -355,7 +417,7 @@ static loader_slot *loader_await(adze_loader *l) {
     loader_slot *s = &l->slots[l->taken % l->nslots];
     if (l->nworkers == 0) {
         s = loader_claim(l);
-        loader_fill(l, s, l->raw + l->o.workers * l->raw_stride);
+        loader_fill(l, s, l->o.workers);
         return s;
     }
     while (l->claimed <= l->taken || s->state != SLOT_READY) {
@@ -365,13 +427,23 @@ static loader_slot *loader_await(adze_loader *l) {
 }
 
 int adze_loader_next(adze_loader *l, adze_tensor x, adze_tensor label, int64_t *n) {
+    return adze_loader_next_mixed(l, x, label, (adze_tensor){.dtype = ADZE_NONE}, (adze_tensor){.dtype = ADZE_NONE}, n);
+}
+
+int adze_loader_next_mixed(adze_loader *l, adze_tensor x, adze_tensor label, adze_tensor other, adze_tensor share, int64_t *n) {
     *n = 0;
     int64_t batches = adze_loader_batches(l), at = l->taken % batches * l->o.batch;
     if (l->taken % batches == 0 && l->taken > 0 && !l->at_end) {
         l->at_end = true;
         return ADZE_OK;
     }
-    TRY(loader_check_batch(l, &x, &label, l->n - at < l->o.batch ? l->n - at : l->o.batch));
+    const int64_t need = l->n - at < l->o.batch ? l->n - at : l->o.batch;
+    const bool mixed = other.dtype != ADZE_NONE || share.dtype != ADZE_NONE;
+    TRY(loader_check_batch(l, &x, &label, need));
+    if (mixed && (!loader_list_fits(&other, ADZE_I64, need) || !loader_list_fits(&share, l->o.dtype, need))) {
+        return adze_fail(l->ctx, ADZE_ESHAPE, "the loader gives %lld other labels (i64) and shares (%s)", (long long)need,
+                         adze_dtype_name(l->o.dtype));
+    }
     l->at_end = false;
     double start = adze_now();
     pthread_mutex_lock(&l->lock);
@@ -382,6 +454,10 @@ int adze_loader_next(adze_loader *l, adze_tensor x, adze_tensor label, int64_t *
     if (st == ADZE_OK) {
         memcpy(adze_tensor_data(&x), s->x, (size_t)(s->n * l->row_bytes));
         memcpy(adze_tensor_data(&label), s->labels, (size_t)s->n * sizeof(int64_t));
+        for (int64_t i = 0; i < s->n && mixed; i++) {
+            ((int64_t *)adze_tensor_data(&other))[i] = s->others[i];
+            adze_tensor_set(&share, i, s->shares[i]);
+        }
         *n = s->n;
     } else {
         st = adze_fail(l->ctx, st, "example %lld of data set '%s' cannot be read", (long long)s->bad_id, l->data->name);

@@ -29,8 +29,11 @@ typedef struct pixel_sums { /* of a channel or a feature */
     uint8_t lo, hi;
 } pixel_sums;
 
-/* Element i of the example belongs to sum i % n. */
-static void sum_pixels(const uint8_t *x, int64_t count, int64_t n, pixel_sums *s) {
+/* Adds an example of `count` numbers to sums of n kinds: element i is of kind i % n. */
+typedef void (*add_pixels)(const uint8_t *x, int64_t count, int64_t n, void *sums);
+
+static void sum_pixels(const uint8_t *x, int64_t count, int64_t n, void *sums) {
+    pixel_sums *s = sums;
     for (int64_t i = 0; i < count; i += n) {
         for (int64_t c = 0; c < n; c++) {
             const uint8_t v = x[i + c];
@@ -42,21 +45,18 @@ static void sum_pixels(const uint8_t *x, int64_t count, int64_t n, pixel_sums *s
     }
 }
 
-static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, int64_t nsums, pixel_sums *s) {
+static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, add_pixels add, int64_t nsums, void *sums) {
     int64_t bytes = adze_type_bytes(&d->example), label;
     uint8_t *x = adze_alloc(ctx, bytes, 1);
     if (x == NULL) {
         return ADZE_ENOMEM;
-    }
-    for (int64_t c = 0; c < nsums; c++) {
-        s[c] = (pixel_sums){.lo = LEVELS - 1};
     }
     int st = ADZE_OK;
     for (int64_t i = 0; i < n && st == ADZE_OK; i++) {
         int64_t id = ids != NULL ? ids[i] : i;
         st = d->read(d, id, x, &label);
         if (st == ADZE_OK) {
-            sum_pixels(x, bytes, nsums, s);
+            add(x, bytes, nsums, sums);
         } else {
             st = adze_fail(ctx, st, "example %lld of data set '%s' cannot be read", (long long)id, d->name);
         }
@@ -79,7 +79,10 @@ static int fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t
     const bool features = adze_norm_per_feature(p);
     double *made = features ? adze_alloc(ctx, 2 * nsums, sizeof *made) : NULL;
     pixel_sums *s = adze_alloc(ctx, nsums, sizeof *s);
-    int st = s != NULL && (made != NULL || !features) ? sum_examples(ctx, d, ids, n, nsums, s) : ADZE_ENOMEM;
+    for (int64_t c = 0; s != NULL && c < nsums; c++) {
+        s[c] = (pixel_sums){.lo = LEVELS - 1};
+    }
+    int st = s != NULL && (made != NULL || !features) ? sum_examples(ctx, d, ids, n, sum_pixels, nsums, s) : ADZE_ENOMEM;
     const double count = (double)n * (double)(adze_type_count(&d->example) / nsums);
     for (int64_t c = 0; c < nsums && st == ADZE_OK; c++) {
         finish(p, &s[c], count, features ? &made[c] : &p->mean[c], features ? &made[nsums + c] : &p->sd[c]);
@@ -120,12 +123,59 @@ void adze_preprocess_drop(adze_ctx *ctx, adze_preprocess *p) {
     p->feature = NULL;
 }
 
+typedef struct cross_sums {
+    uint64_t sum[MAX_CHANNELS], cross[MAX_CHANNELS][MAX_CHANNELS];
+} cross_sums;
+
+static void cross_pixels(const uint8_t *x, int64_t count, int64_t channels, void *sums) {
+    cross_sums *s = sums;
+    for (const uint8_t *px = x; px < x + count; px += channels) {
+        for (int64_t a = 0; a < channels; a++) {
+            s->sum[a] += px[a];
+            for (int64_t b = 0; b <= a; b++) {
+                s->cross[a][b] += (uint64_t)px[a] * px[b];
+            }
+        }
+    }
+}
+
+int adze_pixel_covariance(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, double *cov, int64_t most) {
+    const int64_t channels = example_channels(&d->example);
+    if (channels < 1 || channels > most || most > MAX_CHANNELS || n < 1) {
+        return adze_fail(ctx, ADZE_EARG, "data set '%s': no covariance of %lld channels over %lld examples", d->name, (long long)channels,
+                         (long long)n);
+    }
+    cross_sums s = {{0}, {{0}}};
+    TRY(sum_examples(ctx, d, ids, n, cross_pixels, channels, &s));
+    const double count = (double)n * (double)(adze_type_count(&d->example) / channels), white = LEVELS - 1;
+    for (int64_t a = 0; a < channels; a++) {
+        for (int64_t b = 0; b <= a; b++) {
+            const double v = (double)s.cross[a][b] / count - (double)s.sum[a] / count * ((double)s.sum[b] / count);
+            cov[a * most + b] = cov[b * most + a] = v / (white * white);
+        }
+    }
+    return ADZE_OK;
+}
+
+/* v becomes (v scale - mean) / sd. */
+typedef struct norm {
+    double scale, mean, sd;
+} norm;
+
+static double normed(norm n, double v) {
+    return (v * n.scale - n.mean) / n.sd;
+}
+
+/* What a fit says of channel c; without one, pixels become 0 to 1. */
+static norm channel_norm(const adze_preprocess *p, int64_t c) {
+    const bool fitted = c < p->channels && c < MAX_CHANNELS;
+    return (norm){p->channels > 0 ? p->scale : 1.0 / (LEVELS - 1), fitted ? p->mean[c] : 0, fitted ? p->sd[c] : 1};
+}
+
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut) {
     for (int64_t c = 0; c < channels; c++) {
-        bool fitted = c < p->channels && c < MAX_CHANNELS;
-        double mean = fitted ? p->mean[c] : 0, sd = fitted ? p->sd[c] : 1, scale = p->channels > 0 ? p->scale : 1.0 / (LEVELS - 1);
         for (int v = 0; v < LEVELS; v++) {
-            lut[c * LEVELS + v] = ((double)v * scale - mean) / sd;
+            lut[c * LEVELS + v] = normed(channel_norm(p, c), v);
         }
     }
 }
@@ -148,48 +198,101 @@ static image_dims image_of(const adze_type *t) {
     return d;
 }
 
-/* An example's own mean and deviation (global contrast); of a blank one the deviation is 1. */
-static void contrast(const uint8_t *x, int64_t n, double scale, double *mean, double *sd) {
-    pixel_sums s = {.lo = LEVELS - 1};
-    sum_pixels(x, n, 1, &s);
-    finish(&(adze_preprocess){.norm = ADZE_NORM_GCN, .scale = scale}, &s, (double)n, mean, sd);
+/* A picture before the norm: one of the two. */
+typedef struct picture {
+    const uint8_t *bytes;
+    const float *floats;
+} picture;
+
+static double value_of(picture x, int64_t i) {
+    return x.bytes ? x.bytes[i] : (double)x.floats[i];
 }
 
-void adze_preprocess_image(const adze_preprocess *p, const double *lut, const adze_type *example, adze_warp w, const uint8_t *x, adze_dtype d,
-                           void *out) {
-    image_dims s = image_of(example);
-    const int64_t pad = p->pad, count = s.h * s.w * s.c;
-    const double *shift = p->feature, *divide = shift ? shift + count : NULL;
-    double mean = 0, sd = 1;
-    float *f = out;
-    double *g = out;
-    if (!lut && !shift) {
-        contrast(x, count, p->scale, &mean, &sd);
+/* By an example's own mean and deviation (global contrast); of a blank one the deviation is 1. */
+static norm contrast(picture x, int64_t n, double scale) {
+    double sum = 0, square = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += value_of(x, i);
     }
-    for (int64_t y = -pad; y < s.h + pad; y++) {
-        for (int64_t col = -pad; col < s.w + pad; col++) {
-            bool inside = y >= 0 && y < s.h && col >= 0 && col < s.w;
-            int64_t from_y = y - w.dy, from_x = (w.flip ? s.w - 1 - col : col) - w.dx;
-            inside = inside && from_y >= 0 && from_y < s.h && from_x >= 0 && from_x < s.w;
-            const int64_t at = inside ? (from_y * s.w + from_x) * s.c : 0;
+    const double mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        const double v = value_of(x, i) - mean;
+        square += v * v;
+    }
+    const double sd = sqrt(square / (double)n) * scale;
+    return (norm){scale, mean * scale, sd > 0 ? sd : 1};
+}
+
+static void put(adze_dtype d, void *out, int64_t i, double v) {
+    if (d == ADZE_F64) {
+        ((double *)out)[i] = v;
+    } else {
+        ((float *)out)[i] = (float)v;
+    }
+}
+
+/* Fills everything but the picture's own rows with `blank`, a value for each channel `step` apart; returns where pixel (0, 0) goes. */
+static int64_t put_border(image_dims s, int64_t pad, const double *blank, int64_t step, adze_dtype d, void *out) {
+    const int64_t row = (s.w + 2 * pad) * s.c;
+    for (int64_t y = 0; y < s.h + 2 * pad && pad > 0; y++) {
+        const bool inside = y >= pad && y < s.h + pad;
+        for (int64_t i = 0; i < row; i++) {
+            if (inside && i == pad * s.c) {
+                i += s.w * s.c;
+            }
+            put(d, out, y * row + i, blank[i % s.c * step]);
+        }
+    }
+    return pad * row + pad * s.c;
+}
+
+/* Any norm by its formula. */
+static void prepare(const adze_preprocess *p, const adze_type *example, picture x, adze_dtype d, void *out) {
+    const image_dims s = image_of(example);
+    const int64_t count = s.h * s.w * s.c, row = (s.w + 2 * p->pad) * s.c;
+    const double *feature = adze_norm_per_feature(p) ? p->feature : NULL;
+    const bool by_channel = adze_norm_per_channel(p);
+    double blank[MAX_CHANNELS] = {0};
+    norm n = {0, 0, 1};
+    if (!by_channel && !feature) {
+        n = contrast(x, count, p->scale);
+        blank[0] = normed(n, 0);
+    }
+    for (int64_t c = 0; c < s.c && by_channel; c++) {
+        blank[c] = normed(channel_norm(p, c), 0);
+    }
+    const int64_t first = put_border(s, p->pad, blank, by_channel, d, out);
+    for (int64_t k = 0; k < s.h * s.c; k++) { /* a channel of a row at a time, so that its numbers stay in registers */
+        const int64_t y = k / s.c, c = k % s.c;
+        n = by_channel ? channel_norm(p, c) : n;
+        for (int64_t i = 0, at = first + y * row + c; i < s.w; i++, at += s.c) {
+            const int64_t from = (y * s.w + i) * s.c + c;
+            if (feature) {
+                n = (norm){p->scale, feature[from], feature[count + from]};
+            }
+            put(d, out, at, normed(n, value_of(x, from)));
+        }
+    }
+}
+
+void adze_preprocess_image(const adze_preprocess *p, const double *lut, const adze_type *example, const uint8_t *x, adze_dtype d, void *out) {
+    if (!lut) {
+        prepare(p, example, (picture){.bytes = x}, d, out);
+        return;
+    }
+    const image_dims s = image_of(example);
+    int64_t at = put_border(s, p->pad, lut, LEVELS, d, out);
+    for (int64_t y = 0; y < s.h; y++, at += 2 * p->pad * s.c) {
+        for (int64_t i = 0; i < s.w; i++) {
             for (int64_t c = 0; c < s.c; c++) {
-                const int pixel = inside ? x[at + c] : 0;
-                double v;
-                if (lut) {
-                    v = lut[c * LEVELS + pixel];
-                } else if (shift) {
-                    v = inside ? (pixel * p->scale - shift[at + c]) / divide[at + c] : 0;
-                } else {
-                    v = (pixel * p->scale - mean) / sd;
-                }
-                if (d == ADZE_F64) {
-                    *g++ = v;
-                } else {
-                    *f++ = (float)v;
-                }
+                put(d, out, at++, lut[c * LEVELS + *x++]);
             }
         }
     }
+}
+
+void adze_preprocess_floats(const adze_preprocess *p, const adze_type *example, const float *x, adze_dtype d, void *out) {
+    prepare(p, example, (picture){.floats = x}, d, out);
 }
 
 int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, const uint8_t *x, adze_dtype d, void *out) {
@@ -203,6 +306,6 @@ int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, co
     if (table) {
         adze_preprocess_table(p, s.c, lut);
     }
-    adze_preprocess_image(p, table ? lut : NULL, example, (adze_warp){0}, x, d, out);
+    adze_preprocess_image(p, table ? lut : NULL, example, x, d, out);
     return ADZE_OK;
 }

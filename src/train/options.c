@@ -2,6 +2,8 @@
 #include "adze/train.h"
 #include "train/optimizer.h"
 
+#include <stdio.h>
+
 static const char *const optimizers[] = {"sgd",     "momentum",   "nesterov",       "adam",
                                          "adamw",   "heavy_ball", "nesterov_ahead", "nesterov_shifted",
                                          "adagrad", "adadelta",   "rmsprop",        "amsgrad",
@@ -71,8 +73,10 @@ static const adze_field train_fields[] = {
     {"monitor", ADZE_F_ENUM, 0, AT(monitor), 0, "val_acc", 0, 0, monitors, "what decides the best epoch and early stopping"},
     {"patience", ADZE_F_I64, 0, AT(patience), 0, "0", 0, 1e9, NULL, "stop after so many epochs without improvement; 0: off"},
     {"min_delta", ADZE_F_F64, 0, AT(min_delta), 0, "0", 0, 1e300, NULL, "an improvement is at least this large"},
-    {"shift", ADZE_F_I64, 0, AT(shift), 0, "0", 0, 1024, NULL, "augmentation: random shift by up to so many pixels"},
-    {"hflip", ADZE_F_BOOL, 0, AT(hflip), 0, "false", 0, 0, NULL, "augmentation: mirrored with probability 1/2"},
+    {"augment", ADZE_F_STR, 0, AT(augment), sizeof(((adze_train_opts *)0)->augment), "", 0, 0, NULL,
+     "changes to training pictures, as in hflip,crop:pad=4:border=reflect; `adze list augmentations` has them"},
+    {"shift", ADZE_F_I64, 0, AT(shift), 0, "0", 0, 1024, NULL, "augmentation: short for crop:pad=N, a random shift by up to so many pixels"},
+    {"hflip", ADZE_F_BOOL, 0, AT(hflip), 0, "false", 0, 0, NULL, "augmentation: short for hflip, mirrored with probability 1/2"},
     {"pad", ADZE_F_I64, 0, AT(pad), 0, "-1", -1, 4096, NULL, "border of the images in pixels; -1: what the model's input needs"},
     {"limit_train", ADZE_F_I64, 0, AT(limit_train), 0, "0", 0, MANY, NULL, "training examples used; 0: all"},
     {"limit_val", ADZE_F_I64, 0, AT(limit_val), 0, "0", 0, MANY, NULL, "validation examples used; 0: all"},
@@ -93,7 +97,7 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     adze_train_opts scratch;
     adze_fields_default(train_fields, &scratch);
     for (const adze_field *f = train_fields; f->name != NULL; f++) {
-        char text[256], where[64] = "option ";
+        char text[ADZE_OPTION_TEXT], where[64] = "option ";
         strcat(where, f->name);
         if (f->kind == ADZE_F_ENUM) {
             int32_t v = *(const int32_t *)((const char *)o + f->offset), n = 0;
@@ -134,7 +138,23 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
         return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to losses softmax_xent, sigmoid_xent and kl, not to %s",
                          adze_loss_names[o->loss]);
     }
-    return ADZE_OK;
+    char augment[ADZE_OPTION_TEXT];
+    return adze_train_augment(ctx, o, augment);
+}
+
+int adze_train_augment(adze_ctx *ctx, const adze_train_opts *o, char text[ADZE_OPTION_TEXT]) {
+    char crop[32] = "";
+    if (o->shift > 0) {
+        snprintf(crop, sizeof crop, "crop:pad=%lld", (long long)o->shift);
+    }
+    const char *const parts[] = {o->augment, crop, o->hflip ? "hflip" : ""};
+    text[0] = 0;
+    for (size_t i = 0; i < ADZE_COUNT(parts); i++) { /* a text of blanks is an empty one */
+        if (parts[i][strspn(parts[i], " ")] != 0) {
+            strcat(strcat(text, text[0] != 0 ? "," : ""), parts[i]);
+        }
+    }
+    return adze_augmentation_check(ctx, text, "option augment");
 }
 
 adze_dtype adze_train_precision(const adze_train_opts *o) {
@@ -146,7 +166,7 @@ adze_dtype adze_train_precision(const adze_train_opts *o) {
 void adze_fields_json(const adze_field *table, const void *obj, adze_text *out) {
     adze_text_add(out, "{");
     for (const adze_field *f = table; f->name != NULL; f++) {
-        char text[256];
+        char text[ADZE_OPTION_TEXT];
         if (adze_field_print(f, obj, text, sizeof text) < 0) {
             out->failed = true;
             return;

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "base/tree.h"
 
+enum { ADZE_OPTION_TEXT = 512 }; /* every option's value fits */
 enum {
     ADZE_SGD,
     ADZE_MOMENTUM,
@@ -72,6 +73,7 @@ extern const char *const adze_loss_names[]; /* NULL ends */
 bool adze_loss_smooths(int loss);           /* label_smoothing applies */
 bool adze_loss_links(int loss);             /* it applies a softmax or sigmoid itself */
 
-void adze_fields_json(const adze_field *table, const void *obj, adze_text *out); /* an object; reads back through adze_tree_fields */
+int adze_train_augment(adze_ctx *ctx, const adze_train_opts *o, char text[ADZE_OPTION_TEXT]); /* augment with shift and hflip; checked */
+void adze_fields_json(const adze_field *table, const void *obj, adze_text *out);              /* an object; reads back through adze_tree_fields */
 
 #endif

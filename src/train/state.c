@@ -131,7 +131,7 @@ static bool may_differ(const adze_field *f, const adze_train_opts *then, const a
 
 static int compare_options(adze_ctx *ctx, const char *file, const adze_train_opts *then, const adze_train_opts *now) {
     for (const adze_field *f = adze_train_fields(); f->name != NULL; f++) {
-        char a[256] = "", b[256] = "";
+        char a[ADZE_OPTION_TEXT] = "", b[ADZE_OPTION_TEXT] = "";
         if (adze_field_print(f, then, a, sizeof a) < 0 || adze_field_print(f, now, b, sizeof b) < 0) {
             return adze_fail(ctx, ADZE_EBUG, "option %s cannot be printed", f->name);
         }

@@ -4,6 +4,7 @@
 #include "train/steps.h"
 
 #include "adze/ops.h"
+#include "data/augment.h"
 
 #include <math.h>
 
@@ -39,6 +40,11 @@ static int find_slots(adze_steps *s) {
 
 int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o) {
     *s = (adze_steps){.ctx = ctx, .model = m, .store = store, .o = o, .dtype = adze_train_dtype(o)};
+    char augment[ADZE_OPTION_TEXT];
+    adze_augment list;
+    TRY(adze_train_augment(ctx, o, augment));
+    TRY(adze_augment_parse(ctx, augment, "option augment", &list));
+    s->mixes = list.mixes;
     TRY(find_slots(s));
     if (s->nparams == 0) {
         return adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
@@ -74,6 +80,12 @@ static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *tota
     adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
     TRY(adze_model_build(s->model, g, x, &opts, &y));
     TRY(adze_train_loss(s->model, g, s->o, y, label, &loss));
+    if (s->mixes) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
+        adze_val other_loss = {0}, other = adze_input(g, "other", adze_type_make(ADZE_I64, 1, &batch));
+        adze_val share = adze_input(g, "share", adze_type_make(s->dtype, 1, &batch));
+        TRY(adze_train_loss(s->model, g, s->o, y, other, &other_loss));
+        loss = adze_add(g, other_loss, adze_mul(g, share, adze_sub(g, loss, other_loss)));
+    }
     *total = adze_mul(g, adze_sum(g, loss, NULL, 0, false), weight);
     TRY(adze_output(g, "loss", loss));
     return adze_output(g, "y", y);
@@ -122,6 +134,10 @@ static int grad_bind(adze_steps *s, adze_grad_plan *p) {
     TRY(adze_session_input(p->session, "x", &p->x));
     TRY(adze_session_input(p->session, "label", &p->label));
     TRY(adze_session_input(p->session, "weight", &p->weight));
+    if (s->mixes) {
+        TRY(adze_session_input(p->session, "other", &p->other));
+        TRY(adze_session_input(p->session, "share", &p->share));
+    }
     TRY(adze_session_output(p->session, "loss", &p->loss));
     return adze_session_output(p->session, "y", &p->y);
 }

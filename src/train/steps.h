@@ -12,6 +12,7 @@ typedef struct adze_grad_plan {
     adze_plan *plan;
     adze_session *session;
     adze_tensor x, label, weight, loss, y; /* weight: 1 / examples of the update; loss, y: per example */
+    adze_tensor other, share;              /* the label mixed in, and the share of the first: when the augmentation mixes examples */
 } adze_grad_plan;
 
 /* The update, and what wraps it: moving the slow weights of lookahead; climbing to where sam takes its gradients, and coming back. */
@@ -28,6 +29,7 @@ typedef struct adze_steps {
     adze_store *store;
     const adze_train_opts *o;
     adze_dtype dtype;
+    bool mixes; /* examples: each has two labels */
     int nparams;
     int *params, *grads; /* slots of each trainable parameter and of its gradient */
     adze_grad_plan grad[ADZE_STEPS_MAX];

@@ -101,14 +101,15 @@ static int keep_features(adze_trainer *t) {
 }
 
 static int open_loader(adze_trainer *t) {
+    char augment[ADZE_OPTION_TEXT];
+    TRY(adze_train_augment(t->ctx, &t->o, augment));
     adze_loader_opts lo = {.size = sizeof lo,
                            .batch = t->o.batch,
                            .shuffle = true,
                            .seed = t->o.seed,
                            .dtype = adze_train_dtype(&t->o),
                            .workers = (int)t->o.workers,
-                           .shift = t->o.shift,
-                           .hflip = t->o.hflip};
+                           .augment = augment};
     return adze_loader_new(t->ctx, t->data, t->ids, t->ntrain, adze_model_preprocess(t->model), &lo, &t->loader);
 }
 
@@ -352,9 +353,9 @@ static int step_batch(adze_trainer *t, int64_t examples, step_sums *s, adze_grad
     int64_t want = next_batch_size(t, t->p.batch + s->batches), n = 0;
     TRY(adze_steps_grad(&t->steps, want, s->batches > 0, &g));
     *used = g;
-    TRY(adze_loader_next(t->loader, g->x, g->label, &n));
+    TRY(adze_loader_next_mixed(t->loader, g->x, g->label, g->other, g->share, &n));
     if (n == 0) { /* that was the end of the epoch before */
-        TRY(adze_loader_next(t->loader, g->x, g->label, &n));
+        TRY(adze_loader_next_mixed(t->loader, g->x, g->label, g->other, g->share, &n));
     }
     if (n != want) {
         return adze_fail(t->ctx, ADZE_EBUG, "the loader gave %lld examples where %lld were due", (long long)n, (long long)want);

@@ -1,0 +1,16 @@
+/* The options of `adze data`, whose commands stand in two files. */
+#ifndef ADZE_SRC_DATA_OPTS_H
+#define ADZE_SRC_DATA_OPTS_H
+
+#include "cli/cli.h"
+
+typedef struct data_opts {
+    char part[16], out[512], augment[384];
+    int64_t columns, rows, index, zoom;
+    uint64_t seed;
+    bool time;
+} data_opts;
+
+int cli_data_augment(cli *c, const char *name, const data_opts *o);
+
+#endif
