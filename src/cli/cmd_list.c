@@ -3,8 +3,8 @@
 
 typedef struct item {
     const char *name, *doc;
-    char text[512]; /* of a row that is put together */
-    char more[512]; /* a second line; "": none */
+    char text[512];               /* of a row that is put together */
+    char more[512];               /* a second line; "": none */
     const char *targets, *source; /* of losses */
 } item;
 
@@ -77,7 +77,7 @@ static int get_loss(int i, item *out) {
     if (!l || get_enum("loss", i, out) != ADZE_OK) {
         return ADZE_EARG;
     }
-    *out = (item){out->name, l->formula, l->targets, l->source};
+    out->doc = l->formula, out->targets = l->targets, out->source = l->source;
     return ADZE_OK;
 }
 static int get_option(int i, item *out) {

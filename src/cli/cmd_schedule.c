@@ -42,7 +42,7 @@ static int curve_new(cli *c, curve *k, int64_t room) {
 
 static int draw(cli *c, const curve *k, const char *out) {
     const adze_line line = {k->y_name, k->x, k->y, k->n};
-    const adze_chart chart = {k->title, k->x_name, k->y_name, &line, 1};
+    const adze_chart chart = {.title = k->title, .x_label = k->x_name, .y_label = k->y_name, .lines = &line, .nlines = 1};
     return out[0] ? adze_chart_write(c->ctx, out, &chart, 1) : ADZE_OK;
 }
 
