@@ -71,6 +71,7 @@ def row(v):
     return "{" + ", ".join(repr(float(x)) for x in v.flatten()) + "}"
 
 
+print("/* clang-format off */")
 print(f"/* By make_losses.py with PyTorch {torch.__version__.split('+')[0]} in f64: outputs, targets, losses, gradients. */")
 print(f"enum {{ LN = {N}, LC = {C} }};\nstatic const double DELTA = {DELTA}, GAMMA = {GAMMA};")
 print("static const struct {\n    const char *loss;\n    int targets;\n    double y[LN * LC], p[LN * LC], want[LN], grad[LN * LC];\n} LOSSES[] = {")

@@ -19,6 +19,7 @@ def ints(v):
     return "{" + ", ".join(str(int(x)) for x in np.ravel(v)) + "}"
 
 
+print("/* clang-format off */")
 print(f"/* By make_stats.py with SciPy {scipy.__version__} and scikit-learn {sklearn.__version__}. */")
 a = np.round(rng.normal(0.9, 0.02, 8), 3)
 b = np.round(a + rng.normal(0.01, 0.01, 8), 3)
