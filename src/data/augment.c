@@ -1,6 +1,8 @@
 /* The table of augmentations, the text that names some of them, and the walk over a picture. */
 #include "data/augment.h"
 
+#include "adze/linalg.h"
+
 #include "data/formats.h"
 
 #include <math.h>
@@ -285,6 +287,20 @@ static void warn_of_labels(adze_ctx *ctx, const adze_augment *a, const adze_data
     }
 }
 
+/* The directions in which colours vary, each times its eigenvalue. */
+static int fit_colours(adze_ctx *ctx, adze_augment *a, const adze_dataset *d, const int64_t *ids, int64_t n) {
+    enum { C = ADZE_AUG_CHANNELS };
+    double cov[C * C] = {0}, values[C];
+    TRY(adze_pixel_covariance(ctx, d, ids, n, cov, C));
+    TRY(adze_la_eigen(ctx, adze_la_dense(cov, C, C), values, adze_la_dense(&a->basis[0][0], C, C)));
+    for (int r = 0; r < C; r++) {
+        for (int k = 0; k < C; k++) {
+            a->basis[r][k] *= values[k];
+        }
+    }
+    return ADZE_OK;
+}
+
 int adze_augment_fit(adze_ctx *ctx, adze_augment *a, const adze_dataset *d, const int64_t *ids, int64_t n, uint64_t seed) {
     const adze_type *t = &d->example;
     uint64_t stream = adze_hash_str("data/augment");
@@ -304,12 +320,7 @@ int adze_augment_fit(adze_ctx *ctx, adze_augment *a, const adze_dataset *d, cons
         }
     }
     warn_of_labels(ctx, a, d);
-    if (acts(a, "pca")) {
-        double cov[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS] = {{0}};
-        TRY(adze_pixel_covariance(ctx, d, ids, n, &cov[0][0], ADZE_AUG_CHANNELS));
-        adze_aug_pca_basis(cov, a->basis);
-    }
-    return ADZE_OK;
+    return acts(a, "pca") ? fit_colours(ctx, a, d, ids, n) : ADZE_OK;
 }
 
 /* -- a picture --------------------------------------------------------------------------------------------------------------------------------- */

@@ -92,9 +92,6 @@ bool adze_aug_pca(adze_aug_job *j);
 bool adze_aug_noise(adze_aug_job *j);
 bool adze_aug_erase(adze_aug_job *j);
 bool adze_aug_cutout(adze_aug_job *j);
-/* Eigenvectors (columns of basis) times eigenvalues of a symmetric 3x3 matrix, by Jacobi's rotations. */
-void adze_aug_pca_basis(double cov[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS], double basis[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS]);
-
 adze_mix adze_aug_mixup(const adze_aug_params *v, adze_rng *r, int64_t h, int64_t w);
 adze_mix adze_aug_cutmix(const adze_aug_params *v, adze_rng *r, int64_t h, int64_t w);
 

@@ -107,42 +107,6 @@ bool adze_aug_jitter(adze_aug_job *j) {
 
 /* -- along the principal components ------------------------------------------------------------------------------------------------------------ */
 
-/* One rotation that makes a[p][q] zero; v collects the rotations. */
-static void rotate(double a[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS], double v[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS], int p, int q) {
-    if (a[p][q] == 0) {
-        return;
-    }
-    const double theta = (a[q][q] - a[p][p]) / (2 * a[p][q]), t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
-    const double co = 1 / sqrt(t * t + 1), si = t * co;
-    for (int k = 0; k < ADZE_AUG_CHANNELS; k++) { /* columns, then rows */
-        const double kp = a[k][p], kq = a[k][q], vp = v[k][p], vq = v[k][q];
-        a[k][p] = co * kp - si * kq;
-        a[k][q] = si * kp + co * kq;
-        v[k][p] = co * vp - si * vq;
-        v[k][q] = si * vp + co * vq;
-    }
-    for (int k = 0; k < ADZE_AUG_CHANNELS; k++) {
-        const double pk = a[p][k], qk = a[q][k];
-        a[p][k] = co * pk - si * qk;
-        a[q][k] = si * pk + co * qk;
-    }
-}
-
-void adze_aug_pca_basis(double cov[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS], double basis[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS]) {
-    enum { SWEEPS = 12 }; /* convergence is quadratic: six sweeps reach the last bit */
-    double v[ADZE_AUG_CHANNELS][ADZE_AUG_CHANNELS] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
-    for (int i = 0; i < SWEEPS; i++) {
-        rotate(cov, v, 0, 1);
-        rotate(cov, v, 0, 2);
-        rotate(cov, v, 1, 2);
-    }
-    for (int r = 0; r < ADZE_AUG_CHANNELS; r++) {
-        for (int k = 0; k < ADZE_AUG_CHANNELS; k++) {
-            basis[r][k] = v[r][k] * cov[k][k];
-        }
-    }
-}
-
 bool adze_aug_pca(adze_aug_job *j) {
     double draw[ADZE_AUG_CHANNELS];
     for (int k = 0; k < ADZE_AUG_CHANNELS; k++) {
