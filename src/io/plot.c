@@ -82,13 +82,15 @@ static bool point_ok(const adze_line *l, int64_t i) {
 
 static bool frame_fit(frame *f, const adze_chart *c) {
     double x0 = INFINITY, x1 = -INFINITY, y0 = INFINITY, y1 = -INFINITY;
-    for (int k = 0; k < c->nlines; k++) {
-        for (int64_t i = 0; i < c->lines[k].n; i++) {
-            if (point_ok(&c->lines[k], i)) {
-                x0 = fmin(x0, c->lines[k].x[i]);
-                x1 = fmax(x1, c->lines[k].x[i]);
-                y0 = fmin(y0, c->lines[k].y[i]);
-                y1 = fmax(y1, c->lines[k].y[i]);
+    const adze_line *const parts[] = {c->lines, c->low, c->high};
+    for (int k = 0; k < c->nlines * (c->low != NULL ? 3 : 1); k++) {
+        const adze_line *l = &parts[k / c->nlines][k % c->nlines];
+        for (int64_t i = 0; i < l->n; i++) {
+            if (point_ok(l, i)) {
+                x0 = fmin(x0, l->x[i]);
+                x1 = fmax(x1, l->x[i]);
+                y0 = fmin(y0, l->y[i]);
+                y1 = fmax(y1, l->y[i]);
             }
         }
     }
@@ -126,6 +128,22 @@ static void draw_axes(adze_canvas *c, const frame *f, const adze_chart *chart) {
     adze_canvas_text(c, (left + right) / 2, bottom + 30, ADZE_ANCHOR_MIDDLE, INK, chart->x_label);
     adze_canvas_text(c, left, top - 8, ADZE_ANCHOR_MIDDLE, INK, chart->y_label);
     adze_canvas_text(c, (left + right) / 2, f->top + 18, ADZE_ANCHOR_MIDDLE, INK, chart->title);
+}
+
+/* Filled by upright strokes in the line's colour, four fifths of it white. */
+static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, const adze_line *high, uint32_t rgb) {
+    const uint32_t r = rgb >> 16, g = rgb >> 8 & 0xff, b = rgb & 0xff, pale = ((r / 5 + 204) << 16) + ((g / 5 + 204) << 8) + b / 5 + 204;
+    for (int64_t i = 0; i + 1 < low->n; i++) {
+        if (!point_ok(low, i) || !point_ok(high, i) || !point_ok(low, i + 1) || !point_ok(high, i + 1)) {
+            continue;
+        }
+        const double from = frame_x(f, low->x[i]), to = frame_x(f, low->x[i + 1]);
+        for (double x = from; x <= to; x += 0.5) {
+            const double share = to > from ? (x - from) / (to - from) : 0;
+            adze_canvas_line(c, x, frame_y(f, low->y[i] + share * (low->y[i + 1] - low->y[i])), x,
+                             frame_y(f, high->y[i] + share * (high->y[i + 1] - high->y[i])), pale, 1);
+        }
+    }
 }
 
 static void draw_line(adze_canvas *c, const frame *f, const adze_line *l, uint32_t rgb) {
@@ -173,6 +191,9 @@ int adze_chart_write(adze_ctx *ctx, const char *path, const adze_chart *charts, 
         frame f = {.top = PLOT_H * i};
         if (!frame_fit(&f, &charts[i])) {
             adze_canvas_text(&c, PLOT_W / 2, f.top + PLOT_H / 2, ADZE_ANCHOR_MIDDLE, INK, "no data yet");
+        }
+        for (int k = 0; charts[i].low != NULL && k < charts[i].nlines; k++) {
+            draw_band(&c, &f, &charts[i].low[k], &charts[i].high[k], palette[(size_t)k % ADZE_COUNT(palette)]);
         }
         draw_axes(&c, &f, &charts[i]);
         for (int k = 0; k < charts[i].nlines; k++) {

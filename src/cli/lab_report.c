@@ -1,0 +1,167 @@
+/* docs/experiments.md: a table and a section for each record. What stands before the marker is left alone. */
+#include "cli/lab.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const char MARKER[] = "<!-- From here on written by `adze lab report` from experiments/records. -->\n";
+
+static const char *text_of(const adze_tree *t, const char *key) {
+    const adze_tree *k = adze_tree_get(t, key);
+    return k && k->text ? k->text : "";
+}
+
+static double number_of(const adze_tree *t, const char *key) {
+    double v;
+    return adze_parse_f64(text_of(t, key), &v) ? v : NAN;
+}
+
+/* In a table a bar would end the cell. */
+static void cell(adze_text *t, const char *s) {
+    adze_text_add(t, "| ");
+    for (; *s; s++) {
+        adze_text_add(t, *s == '|' ? "\\|" : *s == '\n' ? " " : "%c", *s);
+    }
+    adze_text_add(t, " ");
+}
+
+/* "2.31 [1.9, 2.7]" */
+static void with_interval(char *out, size_t n, const adze_tree *t) {
+    const double mean = number_of(t, "mean"), lo = number_of(t, "lo"), hi = number_of(t, "hi");
+    if (lo < hi) {
+        snprintf(out, n, "%.4g [%.4g, %.4g]", mean, lo, hi);
+    } else {
+        snprintf(out, n, "%.6g", mean);
+    }
+}
+
+static void link_of(adze_text *t, const char *name) {
+    adze_text_add(t, "| [%s](#%s) ", name, name);
+}
+
+static void row(adze_text *t, const adze_tree *r, bool stale) {
+    char ours[120], figure[300];
+    const adze_tree *paper = adze_tree_get(r, "paper");
+    with_interval(ours, sizeof(ours), adze_tree_get(r, "ours"));
+    snprintf(figure, sizeof(figure), "%s %s", text_of(paper, "figure"), text_of(paper, "unit"));
+    link_of(t, text_of(r, "name"));
+    cell(t, text_of(r, "claim"));
+    cell(t, figure[1] ? figure : "");
+    cell(t, ours);
+    adze_text_add(t, "| %s%s |\n", text_of(r, "result"), stale ? ", stale" : "");
+}
+
+static void rules(adze_text *t, const adze_tree *verdict) {
+    for (const adze_tree *k = verdict ? verdict->child : NULL; k; k = k->next) {
+        char v[120];
+        with_interval(v, sizeof(v), k);
+        adze_text_add(t, "- `%s` = %s; confirmed when %s%s%s: %s\n", text_of(k, "value"), v, text_of(k, "confirmed"),
+                      text_of(k, "refuted")[0] ? ", refuted when " : "", text_of(k, "refuted"), text_of(k, "verdict"));
+    }
+}
+
+static void commands(adze_text *t, const adze_tree *arms) {
+    for (const adze_tree *a = arms ? arms->child : NULL; a; a = a->next) {
+        const adze_tree *lines = adze_tree_get(a, "commands");
+        for (const adze_tree *k = lines ? lines->child : NULL; k; k = k->next) {
+            adze_text_add(t, "    %-12s adze %s\n", k == lines->child ? text_of(a, "name") : "", k->text);
+        }
+    }
+}
+
+static void section(adze_text *t, const adze_tree *r, bool stale) {
+    const adze_tree *paper = adze_tree_get(r, "paper"), *control = adze_tree_get(r, "control"), *rows = adze_tree_get(r, "rows");
+    adze_text_add(t, "\n### %s\n\n%s (notes %s; rows", text_of(r, "name"), text_of(r, "claim"), text_of(r, "notes"));
+    for (const adze_tree *k = rows ? rows->child : NULL; k; k = k->next) {
+        adze_text_add(t, " %s", k->text);
+    }
+    adze_text_add(t, ")\n\n**%s**%s", text_of(r, "result"), stale ? " (stale: arms, rule or control have changed since)" : "");
+    if (text_of(paper, "cite")[0]) {
+        adze_text_add(t, ". Paper: %s%s%s%s%s %s", text_of(paper, "cite"), text_of(paper, "where")[0] ? ", " : "", text_of(paper, "where"),
+                      text_of(paper, "figure")[0] ? ": " : "", text_of(paper, "figure"), text_of(paper, "unit"));
+    }
+    adze_text_add(t, "\n\n    adze lab run %s    # %.1f minutes, %d seeds\n\n", text_of(r, "name"), number_of(r, "minutes"),
+                  adze_tree_len(adze_tree_get(r, "seeds")));
+    commands(t, adze_tree_get(r, "arms"));
+    adze_text_add(t, "\n");
+    rules(t, adze_tree_get(r, "verdict"));
+    adze_text_add(t, "\nControl, which must be %s, is %s:\n\n", text_of(control, "must"), text_of(control, "result"));
+    if (adze_tree_len(adze_tree_get(control, "arms")) > 0) {
+        commands(t, adze_tree_get(control, "arms"));
+        adze_text_add(t, "\n");
+    }
+    rules(t, adze_tree_get(control, "verdict"));
+    if (text_of(r, "note")[0]) {
+        adze_text_add(t, "\n%s\n", text_of(r, "note"));
+    }
+    adze_text_add(t, "\n![%s](../experiments/records/%s.png)\n", text_of(r, "name"), text_of(r, "name"));
+}
+
+/* What the page says above the marker. */
+static int keep_head(cli *c, const char *path, adze_text *t) {
+    char *old, *end;
+    int64_t n;
+    if (!adze_path_exists(c->ctx, path)) {
+        adze_text_add(t, "# Experiments\n\n");
+        return ADZE_OK;
+    }
+    TRY(adze_read_file(c->ctx, path, 16 << 20, (void **)&old, &n));
+    end = strstr(old, MARKER);
+    adze_text_put(t, old, end ? (size_t)(end - old) : (size_t)n);
+    adze_text_add(t, end ? "" : "\n");
+    adze_free(c->ctx, old);
+    return ADZE_OK;
+}
+
+static int all_records(cli *c, const lab_opts *o, const lab_names *all, adze_arena *a, adze_text *t, int pass, int counts[4]) {
+    for (int i = 0; i < all->n; i++) {
+        const adze_tree *r;
+        lab_exp *e;
+        TRY(lab_record_read(c, o, all->name[i], a, &r));
+        if (!r) {
+            continue;
+        }
+        TRY(lab_read(c, o->dir, all->name[i], &e));
+        const bool stale = strcmp(text_of(r, "rule_hash"), e->rule_hash) != 0;
+        lab_free(c, e);
+        if (pass == 0) {
+            row(t, r, stale);
+            for (int k = 0; LAB_VERDICT_NAMES[k]; k++) {
+                counts[k] += strcmp(LAB_VERDICT_NAMES[k], text_of(r, "result")) == 0;
+            }
+        } else {
+            section(t, r, stale);
+        }
+    }
+    return ADZE_OK;
+}
+
+int lab_report(cli *c, const lab_opts *o) {
+    lab_names all = {0};
+    adze_arena a = {.ctx = c->ctx};
+    adze_text t = {.ctx = c->ctx};
+    int counts[4] = {0}, status = keep_head(c, o->out, &t);
+    char *s = NULL;
+    adze_text_add(&t, "%s## Claims\n\n| experiment | claim | paper | ours | verdict |\n|---|---|---|---|---|\n", MARKER);
+    status = status == ADZE_OK ? lab_list(c, o->dir, &all) : status;
+    for (int pass = 0; pass < 2 && status == ADZE_OK; pass++) {
+        status = all_records(c, o, &all, &a, &t, pass, counts);
+    }
+    adze_free(c->ctx, all.name);
+    adze_arena_free(&a);
+    if (status != ADZE_OK) {
+        adze_text_drop(&t);
+        return status;
+    }
+    TRY(adze_text_finish(&t, &s));
+    const adze_piece piece = {s, (int64_t)strlen(s)};
+    status = adze_replace_file(c->ctx, o->out, &piece, 1);
+    adze_free(c->ctx, s);
+    if (status == ADZE_OK && c->global.json) {
+        printf("{\"schema\":1,\"page\":\"%s\",\"confirmed\":%d,\"refuted\":%d,\"conditional\":%d,\"invalid\":%d}\n", o->out, counts[1], counts[2],
+               counts[0], counts[3]);
+    } else if (status == ADZE_OK) {
+        printf("%s: %d confirmed, %d refuted, %d conditional, %d invalid\n", o->out, counts[1], counts[2], counts[0], counts[3]);
+    }
+    return status == ADZE_OK ? cli_finish_output(c) : status;
+}
