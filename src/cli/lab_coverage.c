@@ -103,6 +103,11 @@ static int check_one(survey *s, const char *row, const char *what) {
             return ADZE_OK;
         }
     }
+    for (int i = 0; CLI_COMMANDS[i]; i++) {
+        if (strcmp(CLI_COMMANDS[i]->name, what) == 0) {
+            return ADZE_OK;
+        }
+    }
     fault(s, row, what, "there is no such experiment");
     return ADZE_OK;
 }

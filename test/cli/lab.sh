@@ -1,0 +1,184 @@
+#!/bin/bash
+# adze lab on tiny experiments: runs, verdicts, records, what is kept, what is refused, the page, coverage. Usage: lab.sh ADZE TEST_DIR
+set -u
+adze=$1
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+bad=0
+
+fail() {
+    echo "FAIL: $1"
+    bad=1
+}
+
+# expect CODE 'text that the output must hold' COMMAND...
+expect() {
+    local code=$1 text=$2
+    shift 2
+    "$@" > out.txt 2> err.txt < /dev/null
+    local got=$?
+    [ "$got" -eq "$code" ] || fail "'$*' gave exit code $got, not $code: $(cat out.txt err.txt)"
+    [ -z "$text" ] || cat out.txt err.txt | grep -qF -- "$text" || fail "'$*' did not say '$text' but: $(cat out.txt err.txt)"
+}
+
+# 60 pictures of 4x4 pixels in two classes that overlap, as IDX files.
+idx() { # idx NAME SHIFT
+    printf '\0\0\10\3\0\0\0\74\0\0\0\4\0\0\0\4' > "data/$1-images-idx3-ubyte"
+    printf '\0\0\10\1\0\0\0\74' > "data/$1-labels-idx1-ubyte"
+    for i in $(seq 60); do
+        for p in $(seq 16); do
+            printf '%b' "\\0$(printf '%o' $((i % 2 * 20 + (i * 37 + p * 53 + $2) * (p + i) % 101)))" >> "data/$1-images-idx3-ubyte"
+        done
+        printf '%b' "\\0$((i % 2))" >> "data/$1-labels-idx1-ubyte"
+    done
+}
+mkdir -p data experiments docs
+idx train 0
+idx t10k 5
+printf 'name: net\ninput: [4, 4, 1]\nlayers:\n  - {type: flatten, name: f}\n  - {type: dense, name: d, units: 2}\n' > net.yaml
+
+cat > experiments/root.yaml << 'END'
+claim: The notes' square root is right
+notes: "001:1"
+rows: [T1]
+paper: {cite: "Heron, Metrica, 60", figure: "1.41421", unit: "", ours: "right.x"}
+quick: true
+arms:
+  right: 'lab formula "x = 1; repeat 6 { x = (x + 2 / x) / 2 }; e = abs(x * x - 2)"'
+  wrong: ['list schedules', 'lab formula "x = 1; repeat 6 { x = (x + 2 * x) / 2 }; e = abs(x * x - 2)"']
+measure: {e: e, x: x}
+verdict:
+  - {value: right, confirmed: "< 1e-12"}
+  - {value: wrong.e, confirmed: "> 1"}
+control:
+  arms: {right: 'lab formula "x = 1; repeat 1 { x = (x + 2 / x) / 2 }; e = abs(x * x - 2)"'}
+  verdict: {value: right, confirmed: "< 1e-12"}
+  must: refuted
+note: Six steps are enough.
+END
+cat > experiments/train.yaml << 'END'
+claim: A larger rate learns faster
+notes: "001:2"
+rows: [T2, T3]
+data: [data]
+seeds: 3
+arms:
+  slow: train net.yaml --data data --val-count 20 --batch 8 --epochs 3 --lr 0.0001
+  fast:
+    - train net.yaml --data data --val-count 20 --batch 8 --epochs 3 --lr 0.01
+    - eval {out}/run/model.safetensors --data data
+measure: last train_loss
+verdict: {value: "slow - fast", confirmed: "> 0", refuted: "< 0"}
+control: {arms: {fast: train net.yaml --data data --val-count 20 --batch 8 --epochs 3 --lr 0.00001}, measure: last train_loss, must: refuted}
+END
+
+# A verdict, its record without a path of this machine, its picture.
+expect 0 'verdict over 1 seed: confirmed' "$adze" lab run root
+grep -q "paper's figure: 1.41421" out.txt || fail "no paper beside ours: $(cat out.txt)"
+[ -s err.txt ] && fail "stderr of a log is not silent: $(cat err.txt)"
+for key in '"result":"confirmed"' '"must":"refuted","result":"refuted"' '"rule_hash":"' '"cpu":"' '"seeds":\[1\]' 'lab formula'; do
+    grep -q "$key" experiments/records/root.json || fail "the record has no $key: $(cat experiments/records/root.json)"
+done
+grep -q "$tmp" experiments/records/root.json && fail "the record holds a path of this machine"
+[ -s experiments/records/root.png ] || fail "no picture"
+
+# What is finished is not run again; another command is.
+stamp=$(stat -c %Y.%i runs/lab/root/right-1-*/out1)
+sleep 0.01
+expect 0 confirmed "$adze" lab run root --check
+[ "$(stat -c %Y.%i runs/lab/root/right-1-*/out1)" = "$stamp" ] || fail "a finished arm was run again"
+expect 0 '"result":"confirmed"' "$adze" lab run root --json
+
+# Trainings: seeds in turn, an interval, curves; the metrics decide.
+expect 0 'verdict over 3 seeds: confirmed' "$adze" lab run train
+[ "$(ls -d runs/lab/train/fast-*-* | wc -l)" -eq 3 ] || fail "not three seeds: $(ls runs/lab/train)"
+grep -q '"hash":"[0-9a-f]\{32\}"' experiments/records/train.json || fail "the data's hash is not in the record"
+loss=$(tail -1 runs/lab/train/slow-2-*/run/metrics.csv | cut -d, -f3)
+grep -q "\"last train_loss\",\"values\":\[[0-9.]*,$loss," experiments/records/train.json || fail "the record has not the metrics' $loss"
+
+# A killed run goes on where it stopped: the arms that were finished stay.
+rm -r runs/lab/train/fast-3-* runs/lab/train/control-fast-2-*
+before=$(stat -c %Y.%i runs/lab/train/slow-1-*/result.json)
+expect 0 'confirmed' "$adze" lab run train --check
+[ "$(stat -c %Y.%i runs/lab/train/slow-1-*/result.json)" = "$before" ] || fail "the first arm was run again"
+rm runs/lab/train/slow-1-*/result.json # cut off after the training, before its mark: resumed, not begun anew
+expect 0 'confirmed' "$adze" lab run train --check
+
+# A changed rule makes the record stale, and --check says so.
+sed -i 's/confirmed: "< 1e-12"}$/confirmed: "< 1e-11"}/' experiments/root.yaml
+expect 1 'have changed since' "$adze" lab run root --check
+expect 0 'confirmed (stale)' "$adze" lab list
+expect 0 '(stale: the rule has changed since)' "$adze" lab show root
+expect 0 '' "$adze" lab run root
+
+# A control that does not behave; a verdict that differs from the record.
+sed 's/must: refuted/must: confirmed/' experiments/root.yaml > experiments/broken.yaml
+expect 0 'verdict over 1 seed: invalid' "$adze" lab run broken
+sed -i 's/"result":"invalid"/"result":"confirmed"/' experiments/records/broken.json
+expect 1 'comes out invalid, but the record says confirmed' "$adze" lab run broken --check
+rm experiments/broken.yaml experiments/records/broken.*
+
+# Several at once, and what is passed over.
+expect 0 'root' "$adze" lab run --quick
+grep -q 'train' out.txt && fail "--quick ran what is not quick"
+expect 0 '"rows":["T2","T3"]' "$adze" lab list --json --rows T2
+
+# The page: what stands before the marker stays.
+printf '# Mine\n\nWords of my own.\n' > docs/experiments.md
+expect 0 '2 confirmed, 0 refuted' "$adze" lab report
+"$adze" lab report > /dev/null
+grep -q 'Words of my own' docs/experiments.md || fail "the page's head is gone"
+[ "$(grep -c '^### root' docs/experiments.md)" -eq 1 ] || fail "not one section: $(cat docs/experiments.md)"
+grep -q '^| \[train\](#train) | A larger rate learns faster | ' docs/experiments.md || fail "no row: $(cat docs/experiments.md)"
+
+# Coverage: experiments, tests with and without a case, commands with and without a word.
+mkdir test
+printf 'static void squares(void) {}\n' > test/test_x.c
+cat > experiments/claims.yaml << 'END'
+rows:
+  - {id: T1, claim: a root}
+  - {id: T2, claim: a rate, by: [train, test_x, "test_x:squares", "schedule", "list losses"]}
+  - {id: T3, claim: a third}
+  - {id: T4, claim: a fourth, later: needs pruning}
+END
+expect 0 '4 rows, 2 experiments; 0 faults, 1 for later' "$adze" lab coverage
+cat >> experiments/claims.yaml << 'END'
+  - {id: T5, claim: nobody's}
+  - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance"]}
+END
+expect 1 'T5    nothing: no experiment, test or command names this row' "$adze" lab coverage
+for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: the command'; do
+    grep -q "^T6    $what" out.txt || fail "coverage did not say '$what': $(cat out.txt)"
+done
+expect 1 '"row":"T5"' "$adze" lab coverage --json
+
+# What is refused, with its line.
+expect 2 "did you mean 'root'" "$adze" lab run rot
+expect 2 'run takes a name, --quick or --all' "$adze" lab run
+expect 2 'usage: adze lab' "$adze" lab show
+expect 2 "nothing is called 'y'" "$adze" lab formula 'x = y'
+cp experiments/root.yaml ok.yaml
+refused() { # refused 'sed script' 'sentence'
+    sed "$1" ok.yaml > experiments/bad.yaml
+    expect 2 "$2" "$adze" lab show bad
+}
+refused 's/^claim:/clam:/' "did you mean 'claim'"
+refused 's/cite:/site:/' "did you mean 'cite'"
+refused 's/must: refuted/must: refutd/' "did you mean 'refuted'"
+refused 's/^control:/controls:/' "the experiment needs 'control'"
+refused 's/confirmed: "> 1"/confirmed: "about 1"/' 'bad.yaml:'
+refused 's/confirmed: "> 1"/confirmd: "> 1"/' "did you mean 'confirmed'"
+refused 's/^  right:/  Right Arm:/' 'small letters'
+refused 's/^quick: true/seeds: many/' 'seeds: 1 to 64'
+rm experiments/bad.yaml
+
+# An arm that fails says what it said.
+sed 's/list schedules/list dragons/' ok.yaml > experiments/bad.yaml
+expect 2 "nothing to list as 'dragons'" "$adze" lab run bad
+sed 's/value: right,/value: rihgt,/' ok.yaml > experiments/bad.yaml
+expect 2 "did you mean 'right'" "$adze" lab run bad
+sed 's/{e: e, x: x}/{e: e, x: zzz}/' ok.yaml > experiments/bad.yaml
+expect 2 "the result has no 'zzz'" "$adze" lab run bad
+
+exit $bad
