@@ -288,6 +288,7 @@ typedef struct adze_zoo_net {
 int adze_zoo_parse(adze_zoo *z, const char *text);                          /* text: what follows the colon */
 const char *adze_zoo_option_of(adze_zoo *z, const char *name);              /* the value in force */
 int adze_zoo_sizes(adze_zoo *z, const char *name, int64_t *sizes, int max); /* "1024x3-100": how many; 0 and a message when it is no such list */
+void adze_zoo_pass(adze_zoo *z, const char *name); /* sets a field of the last layer to what the option of that name says, if it was given */
 /* A hidden layer with the options that are given of its fields, then normalisation, activation and dropout as options say. */
 void adze_zoo_hidden(adze_zoo *z, const char *name, const char *size_key, int64_t size, const char *norm, const char *dropout);
 adze_tree *adze_zoo_set(adze_zoo *z, adze_tree *map, const char *key, const char *value); /* "[1, 2]" becomes a list; NULL: a map */

@@ -77,6 +77,7 @@ static void convnet(adze_zoo *z) {
     adze_zoo_layer(z, "flatten", "flat", (char *)NULL);
     if (strcmp(adze_zoo_option_of(z, "dense"), "0") != 0) {
         adze_zoo_layer(z, "dense", "fc", "units", adze_zoo_option_of(z, "dense"), "activation", "relu", (char *)NULL);
+        adze_zoo_pass(z, "activation");
     }
     if (strcmp(adze_zoo_option_of(z, "dropout"), "0") != 0) {
         adze_zoo_layer(z, "dropout", "drop", "p", adze_zoo_option_of(z, "dropout"), (char *)NULL);

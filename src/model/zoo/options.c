@@ -3,6 +3,7 @@
 #include "model/layer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static const adze_zoo_option *find_option(const adze_zoo_net *net, const char *name) {
     for (const adze_zoo_option *o = net->options; o && o->name; o++) {
@@ -115,6 +116,13 @@ static adze_tree *last_layer(const adze_zoo *z) {
         t = t->next;
     }
     return t;
+}
+
+void adze_zoo_pass(adze_zoo *z, const char *name) {
+    const char *value = adze_zoo_option_of(z, name);
+    if (value) {
+        set_in(z, last_layer(z), name, value);
+    }
 }
 
 /* The options that are fields of the layer type; with_act: those of the activation go where the activation is. */
