@@ -41,7 +41,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     adze_ints milestones;           /* schedules: epochs of the cuts */
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
-    char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR,maxnorm=C;... */
+    char groups[192];                        /* PATTERN:lr=FACTOR,decay=FACTOR,maxnorm=C;... */
     double l1, maxnorm;                      /* factor of the sum of absolute weights; bound of each unit's incoming weights; 0: off */
     int32_t l1_mode;                         /* prox: soft threshold after the update; subgrad: the sign is added to the gradient */
     char prior[48];                          /* gauss:S, laplace:B: deviation or scale of each weight; sets l2 and l1 */
@@ -131,8 +131,8 @@ ADZE_API adze_store *adze_trainer_store(adze_trainer *t);
 ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t); /* path of the file last saved or resumed from; "" for none */
 /* All epochs so far, those before a resume included (their times are 0: a checkpoint holds results only). */
 ADZE_API int64_t adze_trainer_history(const adze_trainer *t, const adze_epoch_stats **stats);
-ADZE_API int64_t adze_trainer_step(const adze_trainer *t);   /* updates made so far */
-ADZE_API int adze_trainer_save(adze_trainer *t);             /* a checkpoint now, between steps; callbacks may call it */
+ADZE_API int64_t adze_trainer_step(const adze_trainer *t); /* updates made so far */
+ADZE_API int adze_trainer_save(adze_trainer *t);           /* a checkpoint now, between steps; callbacks may call it */
 /* The multipliers of the bounds that maxnorm sets, by the gradient of the whole training set (as a training batch sees it: augmented, with dropout).
  * A unit on its bound c has mu = -(g w) / (2 c^2), one inside has 0; at a minimum mu >= 0 and residual = |g + 2 mu w| = 0, where g is the gradient of
  * the loss with its l2 and l1 penalties. Goodfellow, Bengio, Courville, Deep Learning 2016, 7.2. ADZE_EARG without maxnorm. */

@@ -75,7 +75,8 @@ int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_
     return adze_model_build_layers(m, g, x, opts, y, NULL, NULL);
 }
 
-int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums, adze_val *outs) {
+int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums,
+                            adze_val *outs) {
     adze_build_opts o = {0};
     *y = (adze_val){0};
     if (opts) {

@@ -74,8 +74,8 @@ int adze_groups_check(adze_ctx *ctx, const char *groups, const char *const *name
     bool ok;
     for (const char *at = groups, *from = groups; next_group(&at, &a, &ok); from = at) {
         if (!ok) {
-            return adze_fail(ctx, ADZE_EARG, "option groups: '%.*s' is not of the form PATTERN:lr=FACTOR,decay=FACTOR,maxnorm=BOUND", (int)strcspn(from, ";"),
-                             from);
+            return adze_fail(ctx, ADZE_EARG, "option groups: '%.*s' is not of the form PATTERN:lr=FACTOR,decay=FACTOR,maxnorm=BOUND",
+                             (int)strcspn(from, ";"), from);
         }
         bool used = names == NULL;
         for (int i = 0; i < n && !used; i++) {

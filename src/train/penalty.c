@@ -98,7 +98,8 @@ int adze_penalty_check(adze_ctx *ctx, const adze_train_opts *o) {
             return adze_fail(ctx, ADZE_EARG, "option prior sets l2 and l1 itself: leave those two out");
         }
         if (o->weight_decay > 0) {
-            return adze_fail(ctx, ADZE_EARG, "option prior: with weight_decay the weights are no longer the most likely ones; leave one of the two out");
+            return adze_fail(ctx, ADZE_EARG,
+                             "option prior: with weight_decay the weights are no longer the most likely ones; leave one of the two out");
         }
     }
     const bool l1 = o->l1 > 0 || strncmp(o->prior, "laplace", 7) == 0;
@@ -221,7 +222,8 @@ static int add_list(const adze_steps *s, adze_graph *g, const char *list, bool k
                 continue;
             }
             if (kl && !is_share(l)) {
-                return adze_fail(s->ctx, ADZE_EARG, "option activity_kl: layer '%s' must give numbers from 0 to 1, by sigmoid or hard_sigmoid", l->path);
+                return adze_fail(s->ctx, ADZE_EARG, "option activity_kl: layer '%s' must give numbers from 0 to 1, by sigmoid or hard_sigmoid",
+                                 l->path);
             }
             used = true;
             *loss = kl ? add_kl(g, s->outs[i], &a, *loss) : add_l1(g, s->outs[i], &a, *loss);
