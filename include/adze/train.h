@@ -41,7 +41,11 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     adze_ints milestones;           /* schedules: epochs of the cuts */
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
-    char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR;... */
+    char groups[192];                        /* PATTERN:lr=FACTOR,decay=FACTOR,maxnorm=C;... */
+    double l1, maxnorm;                      /* factor of the sum of absolute weights; bound of each unit's incoming weights; 0: off */
+    int32_t l1_mode;                         /* prox: soft threshold after the update; subgrad: the sign is added to the gradient */
+    char prior[48];                          /* gauss:S, laplace:B: deviation or scale of each weight; sets l2 and l1 */
+    char activity_l1[160], activity_kl[160]; /* LAYER=A,..., LAYER=A:RHO,...: penalties on what layers give */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
@@ -51,6 +55,8 @@ ADZE_API int adze_train_check(adze_ctx *ctx, const adze_train_opts *o);
 ADZE_API adze_dtype adze_train_precision(const adze_train_opts *o); /* for adze_compile_opts.precision */
 ADZE_API double adze_train_lr(const adze_train_opts *o);            /* the base learning rate: lr, or the optimiser's usual one */
 ADZE_API double adze_train_l2(const adze_train_opts *o);            /* the L2 factor: l2, or the optimiser's usual one */
+/* out = o with the prior written as what it stands for with n training examples: gauss:S as l2 = 1 / (S^2 n), laplace:B as l1 = 1 / (B n). */
+ADZE_API int adze_train_prior(adze_ctx *ctx, const adze_train_opts *o, int64_t n, adze_train_opts *out);
 
 /* Losses, in the order of option `loss`. */
 typedef struct adze_loss_info {
@@ -125,8 +131,18 @@ ADZE_API adze_store *adze_trainer_store(adze_trainer *t);
 ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t); /* path of the file last saved or resumed from; "" for none */
 /* All epochs so far, those before a resume included (their times are 0: a checkpoint holds results only). */
 ADZE_API int64_t adze_trainer_history(const adze_trainer *t, const adze_epoch_stats **stats);
-ADZE_API int64_t adze_trainer_step(const adze_trainer *t);   /* updates made so far */
-ADZE_API int adze_trainer_save(adze_trainer *t);             /* a checkpoint now, between steps; callbacks may call it */
+ADZE_API int64_t adze_trainer_step(const adze_trainer *t); /* updates made so far */
+ADZE_API int adze_trainer_save(adze_trainer *t);           /* a checkpoint now, between steps; callbacks may call it */
+/* The multipliers of the bounds that maxnorm sets, by the gradient of the whole training set (as a training batch sees it: augmented, with dropout).
+ * A unit on its bound c has mu = -(g w) / (2 c^2), one inside has 0; at a minimum mu >= 0 and residual = |g + 2 mu w| = 0, where g is the gradient of
+ * the loss with its l2 and l1 penalties. Goodfellow, Bengio, Courville, Deep Learning 2016, 7.2. ADZE_EARG without maxnorm. */
+typedef struct adze_maxnorm_unit {
+    const char *param; /* "fc1:w"; the store's */
+    int64_t unit;
+    double limit, norm, mu, residual;
+} adze_maxnorm_unit;
+ADZE_API int adze_trainer_maxnorm(adze_trainer *t, adze_maxnorm_unit **units, int64_t *n); /* adze_maxnorm_free; between steps */
+ADZE_API void adze_maxnorm_free(adze_trainer *t, adze_maxnorm_unit *units);
 ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans and the store need, known before the first step */
 
 /* Judges a model on (a part of) a data set: the last batch is padded and masked, sums are divided by the true count. */

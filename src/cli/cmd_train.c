@@ -2,6 +2,7 @@
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/rundir.h"
+#include "cli/train_maxnorm.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 
@@ -13,7 +14,7 @@
 
 typedef struct train_opts {
     char data[512], out[512], resume[512], profile[512];
-    bool dry_run;
+    bool dry_run, maxnorm_report;
 } train_opts;
 
 static const adze_field FIELDS[] = {
@@ -24,6 +25,8 @@ static const adze_field FIELDS[] = {
      "go on with this run folder; needs no other flag"},
     {"profile", ADZE_F_STR, 0, offsetof(train_opts, profile), sizeof(((train_opts *)0)->profile), "", 0, 0, NULL,
      "write the times of the first updates' steps to this file, for ui.perfetto.dev, and a table to stderr"},
+    {"maxnorm_report", ADZE_F_BOOL, 0, offsetof(train_opts, maxnorm_report), 0, NULL, 0, 0, NULL,
+     "at the end: the multipliers of maxnorm's bounds, by the gradient of all training examples, as maxnorm.csv in the run folder"},
     {"dry_run", ADZE_F_BOOL, 0, offsetof(train_opts, dry_run), 0, NULL, 0, 0, NULL, "check everything, print the plan, train nothing"},
     {0}};
 
@@ -45,8 +48,10 @@ typedef struct job {
     adze_model *model;
     adze_dataset *data;
     adze_trainer *trainer;
-    int status;     /* of a callback that failed, */
-    char why[2048]; /* and its sentence */
+    bool maxnorm_report;
+    char maxnorm[320]; /* its part of the result */
+    int status;        /* of a callback that failed, */
+    char why[2048];    /* and its sentence */
 } job;
 
 /* A signal handler can reach the trainer only through a global; the command runs one training. */
@@ -209,7 +214,7 @@ static void result_json(job *j, adze_text *t, adze_stop why, int status, double 
     if (best) {
         adze_text_add(t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch + 1, best->val_acc);
     }
-    adze_text_add(t, "}\n");
+    adze_text_add(t, "%s}\n", j->maxnorm);
 }
 
 static int save_result(job *j, adze_stop why, int status, double seconds) {
@@ -291,6 +296,9 @@ static int train(job *j, bool resume) {
     if (why == ADZE_STOP_PATIENCE) {
         cli_progress_say(&j->progress, "stopped early: no improvement in %lld validations", (long long)j->o.patience);
     }
+    if (j->maxnorm_report) {
+        TRY(cli_maxnorm_report(j->c, j->trainer, &j->run, &j->progress, j->maxnorm, sizeof(j->maxnorm)));
+    }
     TRY(save_model(j));
     return save_result(j, why, status, adze_now() - start);
 }
@@ -317,6 +325,9 @@ static int find_data(job *j) {
 static int start(job *j, const train_opts *t) {
     adze_store *s = NULL;
     bool resume = t->resume[0] != 0;
+    if (t->maxnorm_report && j->o.maxnorm <= 0 && !strstr(j->o.groups, "maxnorm=")) {
+        return cli_usage_error(j->c, "--maxnorm-report needs a bound to report on: --maxnorm C, or maxnorm=C in --groups");
+    }
     char model[1024];
     snprintf(model, sizeof(model), "%s", j->ro.model);
     if (resume) {
@@ -417,6 +428,7 @@ static int run(cli *c, int argc, const char **argv) {
     }
     if (status == ADZE_OK) {
         memcpy(j.trace, t.profile, sizeof(j.trace));
+        j.maxnorm_report = t.maxnorm_report;
         status = start(&j, &t);
     }
     cli_profile_free(&j.profile);

@@ -56,9 +56,9 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
     return ADZE_OK;
 }
 
-static int build_all(adze_builder *b, adze_val x, adze_val *y) {
+static int build_all(adze_builder *b, adze_val x, adze_val *y, adze_val *outs) {
     const adze_model *m = b->m;
-    adze_val *ys = adze_alloc(m->ctx, m->nlayers, sizeof *ys);
+    adze_val *ys = outs ? outs : adze_alloc(m->ctx, m->nlayers, sizeof *ys);
     if (!ys) {
         return ADZE_ENOMEM;
     }
@@ -67,15 +67,16 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
         status = build_layer(b, i, ys, x, &ys[i]);
     }
     *y = status == ADZE_OK ? ys[m->nlayers - 1] : (adze_val){0};
-    adze_free(m->ctx, ys);
+    adze_free(m->ctx, outs ? NULL : ys);
     return status;
 }
 
 int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y) {
-    return adze_model_build_sums(m, g, x, opts, y, NULL);
+    return adze_model_build_layers(m, g, x, opts, y, NULL, NULL);
 }
 
-int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums) {
+int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums,
+                            adze_val *outs) {
     adze_build_opts o = {0};
     *y = (adze_val){0};
     if (opts) {
@@ -94,7 +95,7 @@ int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const 
                          adze_type_print(&t, two, sizeof two));
     }
     adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype, .sums = sums};
-    return build_all(&b, x, y);
+    return build_all(&b, x, y, outs);
 }
 
 int adze_model_probe(adze_model *m, int *layer) {
@@ -107,7 +108,7 @@ int adze_model_probe(adze_model *m, int *layer) {
     TRY(adze_graph_new(m->ctx, &g));
     adze_builder b = {.m = m, .probe = m, .g = g, .dtype = ADZE_F32};
     adze_val y;
-    int status = build_all(&b, adze_input(g, "x", t), &y);
+    int status = build_all(&b, adze_input(g, "x", t), &y, NULL);
     *layer = b.layer;
     adze_graph_free(g);
     return status;

@@ -1,6 +1,6 @@
 /* The options of a training: one table for the command line, the configuration file, the checkpoint's metadata and the help. */
 #include "adze/train.h"
-#include "train/optimizer.h"
+#include "train/penalty.h"
 
 #include <stdio.h>
 
@@ -15,6 +15,7 @@ static const char *const schedules[] = {"constant",   "step",     "exponential",
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
 static const char *const norms[] = {"auto", "zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
+static const char *const l1_modes[] = {"prox", "subgrad", NULL};
 static const char *const monitors[] = {"val_loss", "val_acc", NULL};
 
 #define AT(member) offsetof(adze_train_opts, member)
@@ -31,6 +32,17 @@ static const adze_field train_fields[] = {
     {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "-1", -1, 1, NULL, "share of the old velocity; -1: the optimizer's usual one"},
     {"l2", ADZE_F_F64, 0, AT(l2), 0, "-1", -1, 1e6, NULL,
      "l2 times the weight is added to its gradient (not to biases and scales); -1: 0.0005, with adam and its kin 0"},
+    {"l1", ADZE_F_F64, 0, AT(l1), 0, "0", 0, 1e6, NULL, "l1 times the sum of absolute weights (not of biases and scales) is added to the loss"},
+    {"l1_mode", ADZE_F_ENUM, 0, AT(l1_mode), 0, "prox", 0, 0, l1_modes,
+     "prox: after each update weights go lr * l1 towards 0 and stop there (over 1 - momentum where there is one); subgrad: l1 * sign in the gradient"},
+    {"prior", ADZE_F_STR, 0, AT(prior), sizeof(((adze_train_opts *)0)->prior), "", 0, 0, NULL,
+     "of each weight, for the most likely ones: gauss:S is l2 = 1/(S^2 N), laplace:B is l1 = 1/(B N), with N training examples"},
+    {"maxnorm", ADZE_F_F64, 0, AT(maxnorm), 0, "0", 0, 1e300, NULL,
+     "after each update the incoming weights of a unit or filter are scaled to at most this norm; the output layer only by groups; 0: off"},
+    {"activity_l1", ADZE_F_STR, 0, AT(activity_l1), sizeof(((adze_train_opts *)0)->activity_l1), "", 0, 0, NULL,
+     "LAYER=A,...: A times the sum of an example's absolute outputs of that layer is added to its loss; * in a name is any text"},
+    {"activity_kl", ADZE_F_STR, 0, AT(activity_kl), sizeof(((adze_train_opts *)0)->activity_kl), "", 0, 0, NULL,
+     "LAYER=A:RHO,...: A times the divergence of each unit's mean over the batch from RHO is added to the loss; sigmoid layers"},
     {"weight_decay", ADZE_F_F64, 0, AT(weight_decay), 0, "0", 0, 1e6, NULL,
      "decoupled decay (adamw, lion, lamb, ...): weights shrink by lr times this"},
     {"beta1", ADZE_F_F64, 0, AT(beta1), 0, "-1", -1, 0.9999999, NULL, "decay of the gradient's mean; -1: the optimizer's usual one"},
@@ -42,7 +54,7 @@ static const adze_field train_fields[] = {
     {"shrink", ADZE_F_F64, 0, AT(shrink), 0, "-1", -1, 1, NULL, "rprop, delta_bar_delta: of rates whose gradient turns; -1: usual"},
     {"trust", ADZE_F_F64, 0, AT(trust), 0, "-1", -1, 1e6, NULL, "lars: step over weights, as norms; -1: usual"},
     {"groups", ADZE_F_STR, 0, AT(groups), sizeof(((adze_train_opts *)0)->groups), "", 0, 0, NULL,
-     "factors by a pattern on parameter names: '*:b:lr=2,decay=0;conv*:lr=0.1'; the first that fits counts"},
+     "factors by a pattern on parameter names: '*:b:lr=2,decay=0;fc*:maxnorm=2'; the first that fits counts"},
     {"lookahead_k", ADZE_F_I64, 0, AT(lookahead_k), 0, "0", 0, 1e9, NULL, "updates between two moves of lookahead's slow weights; 0: off"},
     {"lookahead_alpha", ADZE_F_F64, 0, AT(lookahead_alpha), 0, "0.5", 0, 1, NULL, "lookahead: share of the way that the slow weights go"},
     {"sam", ADZE_F_F64, 0, AT(sam), 0, "0", 0, 1e6, NULL, "gradients are taken so far up the slope (two passes a step); 0: off"},
@@ -128,6 +140,7 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
         return adze_fail(ctx, ADZE_EARG, "option sam goes over the same batch twice, so accumulate must be 1");
     }
     TRY(adze_groups_check(ctx, o->groups, NULL, 0));
+    TRY(adze_penalty_check(ctx, o));
     if (o->precision == ADZE_PRECISION_BF16 && adze_train_dtype(o) != ADZE_F32) {
         return adze_fail(ctx, ADZE_EARG, "option precision bf16 needs dtype f32, not %s", dtypes[o->dtype]);
     }

@@ -63,6 +63,7 @@ enum {
     ADZE_LOSS_FOCAL
 };
 enum { ADZE_PRECISION_FULL, ADZE_PRECISION_BF16 };
+enum { ADZE_L1_PROX, ADZE_L1_SUBGRAD };
 enum { ADZE_MONITOR_VAL_LOSS, ADZE_MONITOR_VAL_ACC };
 
 static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {

@@ -1,10 +1,11 @@
 /* Compiling and running the two plans of a training step.
  *
  * They are two on purpose: the host looks at the loss and at the gradients' norm between them, so no update runs when either is not finite. */
-#include "train/steps.h"
+#include "train/penalty.h"
 
 #include "adze/ops.h"
 #include "data/augment.h"
+#include "model/layer.h"
 
 #include <math.h>
 
@@ -33,9 +34,10 @@ static int find_slots(adze_steps *s) {
             bytes += adze_type_bytes(&t);
         }
     }
+    s->outs = adze_alloc(s->ctx, s->model->nlayers, sizeof *s->outs);
     s->partial = adze_alloc(s->ctx, s->nchunks, sizeof *s->partial);
     s->backup = adze_alloc(s->ctx, bytes, 1);
-    return s->partial != NULL && s->backup != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return s->outs != NULL && s->partial != NULL && s->backup != NULL ? ADZE_OK : ADZE_ENOMEM;
 }
 
 int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o) {
@@ -63,6 +65,7 @@ void adze_steps_close(adze_steps *s) {
     adze_free(s->ctx, s->params);
     adze_free(s->ctx, s->grads);
     adze_free(s->ctx, s->state);
+    adze_free(s->ctx, s->outs);
     adze_free(s->ctx, s->partial);
     adze_free(s->ctx, s->backup);
     *s = (adze_steps){0};
@@ -78,7 +81,7 @@ static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *tota
     adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
-    TRY(adze_model_build(s->model, g, x, &opts, &y));
+    TRY(adze_model_build_layers(s->model, g, x, &opts, &y, NULL, s->outs));
     TRY(adze_train_loss(s->model, g, s->o, y, label, &loss));
     if (s->mixes) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
         adze_val other_loss = {0}, other = adze_input(g, "other", adze_type_make(ADZE_I64, 1, &batch));
@@ -86,6 +89,7 @@ static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *tota
         TRY(adze_train_loss(s->model, g, s->o, y, other, &other_loss));
         loss = adze_add(g, other_loss, adze_mul(g, share, adze_sub(g, loss, other_loss)));
     }
+    TRY(adze_penalty_activity(s, g, &loss));
     *total = adze_mul(g, adze_sum(g, loss, NULL, 0, false), weight);
     TRY(adze_output(g, "loss", loss));
     return adze_output(g, "y", y);

@@ -15,8 +15,9 @@ typedef struct adze_grad_plan {
     adze_tensor other, share;              /* the label mixed in, and the share of the first: when the augmentation mixes examples */
 } adze_grad_plan;
 
-/* The update, and what wraps it: moving the slow weights of lookahead; climbing to where sam takes its gradients, and coming back. */
-enum { ADZE_UPDATE_STEP, ADZE_UPDATE_SLOW, ADZE_UPDATE_CLIMB, ADZE_UPDATE_RETURN, ADZE_UPDATES };
+/* The update, and what wraps it: thresholds and bounds of weights; moving the slow weights of lookahead; climbing to where sam takes its gradients,
+ * and coming back. */
+enum { ADZE_UPDATE_STEP, ADZE_UPDATE_LIMIT, ADZE_UPDATE_SLOW, ADZE_UPDATE_CLIMB, ADZE_UPDATE_RETURN, ADZE_UPDATES };
 
 typedef struct adze_update_plan {
     adze_plan *plan; /* NULL: not asked for */
@@ -36,9 +37,10 @@ typedef struct adze_steps {
     int ngrad;
     adze_train_opts rule; /* the options with the optimiser's usual settings filled in */
     adze_update_plan update[ADZE_UPDATES];
-    adze_tensor arena;                                     /* of all sessions: they run in turn */
-    adze_tensor lr, clip, factor[ADZE_OPT_FACTORS], climb; /* inputs of updates; zeroed when there is none of that name */
-    double *partial;                                       /* of the gradient norm: one sum for each chunk */
+    adze_tensor arena;                                               /* of all sessions: they run in turn */
+    adze_tensor lr, limit_lr, clip, factor[ADZE_OPT_FACTORS], climb; /* inputs of updates; zeroed when there is none of that name */
+    adze_val *outs;                                                  /* what each layer gives, while a graph is built */
+    double *partial;                                                 /* of the gradient norm: one sum for each chunk */
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
@@ -67,6 +69,10 @@ int adze_update_slots(adze_steps *s); /* those of the optimiser and of the gradi
 int adze_update_compile(adze_steps *s);
 int adze_update_bind(adze_steps *s);
 void adze_update_close(adze_steps *s);
+/* And for penalty.c. The norm of each unit: of all that leads to one output, the last axis; of a vector, the whole. */
+adze_val adze_unit_norm(adze_graph *g, adze_val x);
+adze_val adze_shrink_to(adze_graph *g, adze_val x, adze_val norm, adze_val most); /* x most / norm where norm > most */
+bool adze_in_last_layer(const adze_steps *s, int param);
 
 /* The loss per example (N) that the options ask for: y (N, C), label i64 (N). */
 int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val label, adze_val *loss);

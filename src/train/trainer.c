@@ -158,7 +158,8 @@ static int fit_memory(adze_trainer *t) {
 static int open_plans(adze_trainer *t) {
     const adze_train_opts *o = &t->o;
     int64_t batches = adze_loader_batches(t->loader), rest = t->ntrain % o->batch;
-    TRY(adze_steps_open(&t->steps, t->ctx, t->model, t->store, o));
+    TRY(adze_train_prior(t->ctx, o, t->ntrain, &t->settled));
+    TRY(adze_steps_open(&t->steps, t->ctx, t->model, t->store, &t->settled));
     if (t->ntrain >= o->batch) {
         TRY(adze_steps_plan(&t->steps, o->batch, false));
         if (o->accumulate > 1 && t->ntrain >= 2 * o->batch) {

@@ -23,7 +23,7 @@ struct adze_trainer {
     adze_ctx *ctx;
     adze_model *model;
     const adze_dataset *data;
-    adze_train_opts o;
+    adze_train_opts o, settled; /* as asked for; with the prior as l2 or l1 */
     adze_callbacks cb;
     char *dir; /* NULL: no checkpoints */
     bool resumed;
