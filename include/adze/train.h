@@ -41,6 +41,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     adze_ints milestones;           /* schedules: epochs of the cuts */
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
+    char drop_path[32]; /* stochastic depth: adze_model_set_drop_path; "": as the model says */
     char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR;... */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);

@@ -56,6 +56,20 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
     return ADZE_OK;
 }
 
+/* The layers of a branch that training may skip, between the doors of its guard; the add that ends the block closes it. */
+static int build_branch(adze_builder *b, int end, adze_val *ys, adze_val x) {
+    const adze_model *m = b->m;
+    char region[ADZE_LAYER_NAME + 16];
+    adze_layer_region(&m->layers[end], region, sizeof region);
+    int status = adze_guard_begin(b->g, region);
+    for (int i = 0; i < end && status == ADZE_OK; i++) {
+        if (m->layers[i].branch == end) {
+            status = build_layer(b, i, ys, x, &ys[i]);
+        }
+    }
+    return status;
+}
+
 static int build_all(adze_builder *b, adze_val x, adze_val *y) {
     const adze_model *m = b->m;
     adze_val *ys = adze_alloc(m->ctx, m->nlayers, sizeof *ys);
@@ -64,7 +78,13 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
     }
     int status = ADZE_OK;
     for (int i = 0; i < m->nlayers && status == ADZE_OK; i++) {
-        status = build_layer(b, i, ys, x, &ys[i]);
+        if (b->train && m->layers[i].branch >= 0) {
+            continue; /* its block's end builds it */
+        }
+        if (b->train && m->layers[i].survival < 1) {
+            status = build_branch(b, i, ys, x);
+        }
+        status = status == ADZE_OK ? build_layer(b, i, ys, x, &ys[i]) : status;
     }
     *y = status == ADZE_OK ? ys[m->nlayers - 1] : (adze_val){0};
     adze_free(m->ctx, ys);

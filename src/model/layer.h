@@ -147,6 +147,9 @@ typedef struct adze_layer { /* after repeats are unrolled */
     adze_type out; /* for a batch of 1 */
     int64_t params, fixed, mirror;
     double macs;
+    double survival;  /* of a block's last layer: share of training steps in which its branch runs; 1: always (depth.c) */
+    int branch_input; /* which input of that layer is the branch's */
+    int branch;       /* the last layer of the block whose branch this layer belongs to; -1: none */
 } adze_layer;
 
 typedef struct adze_param { /* a slot of the model, as found by building it once */
@@ -168,6 +171,8 @@ struct adze_model {
     char name[64];
     int32_t task; /* 0: classify, 1: regress */
     adze_ints input;
+    char drop_path[32]; /* rule for all blocks; "": none */
+    int depths;         /* blocks that may be skipped */
     adze_preprocess pre;
     bool pre_given; /* by the file or a caller: printed */
     int nclass_names;
@@ -251,6 +256,10 @@ adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list)
 
 /* -- unroll.c -- */
 int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */
+
+/* -- depth.c -- */
+int adze_model_find_branches(adze_model *m, int *layer); /* sets survival, branch_input and branch of all layers; *layer: where it failed */
+void adze_layer_region(const adze_layer *l, char *out, size_t n); /* the guard of the branch that ends in this layer */
 
 /* -- read.c -- */
 int adze_preprocess_from_tree(adze_faults *f, const adze_tree *t, adze_preprocess *p);
