@@ -75,6 +75,8 @@ typedef struct adze_build_opts {
     size_t size;
     bool train;       /* dropout active, batch statistics used and the running ones updated */
     adze_dtype dtype; /* F32 or F64 */
+    bool drops;       /* masks of dropout and DropConnect are drawn also in use (train: always): by the session's (seed, step) */
+    int64_t samples;  /* DropConnect in use: its sums are so many draws from normal distributions, whose activations are averaged; 0: mean weights */
 } adze_build_opts;
 /* Appends the model to a graph: x (N, ...) -> its last layer's output (N, classes). Slots are named "layer:w". A classifier's outputs are scores: the
  * largest is the best class and softmax makes them probabilities, also for rbf, whose outputs are minus the squared distances. */

@@ -192,7 +192,8 @@ struct adze_builder {
     adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
     int layer;
     adze_graph *g;
-    bool train;
+    bool train, drops; /* drops: masks of dropout and DropConnect are drawn */
+    int64_t samples;   /* DropConnect in use: draws of its sums; 0: their mean */
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
@@ -232,6 +233,20 @@ const char *adze_activation_check(const adze_act *a, char *buf, size_t n); /* li
 
 /* looks_linear: what the weights find in their input and prepare for the activation; width: outputs of a group. */
 void adze_layer_mirror(adze_builder *b, adze_param_desc *d, const adze_act *a, int64_t width);
+
+/* -- drop.c: DropConnect (Wan et al. 2013), here with weights divided by 1 - p in training, so that their mean is what is stored -- */
+enum { ADZE_DROPCONNECT_BATCH, ADZE_DROPCONNECT_EXAMPLE };
+typedef struct adze_dropconnect { /* of a layer */
+    double p;
+    int32_t mask; /* one for a batch, or one for each example as in the paper: (N, C, units) numbers more */
+} adze_dropconnect;
+extern const char *const adze_dropconnect_masks[];
+adze_val adze_dropconnect_weight(adze_builder *b, adze_val w, const adze_dropconnect *d); /* masked for the batch while masks are drawn */
+adze_val adze_dropconnect_matmul(adze_builder *b, adze_val x, adze_val w, const adze_dropconnect *d);
+/* The variance of x (M * w) / (1 - p) over all masks M: p / (1 - p) x^2 w^2. */
+adze_val adze_dropconnect_variance(adze_graph *g, adze_val x, adze_val w, double p);
+/* The mean of the activation of b->samples draws from normal distributions: the paper's inference. */
+adze_val adze_dropconnect_samples(adze_builder *b, adze_val mean, adze_val var, const adze_act *a);
 
 /* -- init.c -- */
 const char *adze_init_check(const adze_init *i, char *buf, size_t n); /* like adze_layer_kind.check */
