@@ -77,12 +77,20 @@ typedef struct adze_build_opts {
     size_t size;
     bool train;       /* dropout active, batch statistics used and the running ones updated */
     adze_dtype dtype; /* F32 or F64 */
+    bool drops;       /* masks of dropout and DropConnect are drawn also in use (train: always): by the session's (seed, step) */
+    int64_t samples;  /* DropConnect in use: its sums are so many draws from normal distributions, whose activations are averaged; 0: mean weights */
 } adze_build_opts;
 /* Appends the model to a graph: x (N, ...) -> its last layer's output (N, classes). Slots are named "layer:w". A classifier's outputs are scores: the
  * largest is the best class and softmax makes them probabilities, also for rbf, whose outputs are minus the squared distances. */
 ADZE_API int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y);
 /* The loss that the model's last layer asks for (softmax cross-entropy on logits; for RBF outputs LeCun's 1998 criterion), per example: (N). */
 ADZE_API int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adze_val label, adze_val *loss);
+/* Stochastic depth (Huang et al. 2016). rule: "linear:P", block l of L runs in a share 1 - l/L (1 - P) of the training steps; "P", all blocks in this
+ * share; "": all always. Blocks are layers `add` of two inputs; those whose own drop_path is not 1 keep it. In use each branch is scaled by its share.
+ * ADZE_EARG when a block's branch cannot be told apart. */
+ADZE_API int adze_model_set_drop_path(adze_model *m, const char *rule);
+/* Draws which blocks of a training graph run next, by (seed, step) alone; at first, all do. */
+ADZE_API int adze_model_draw_depth(const adze_model *m, adze_session *s, uint64_t seed, uint64_t step);
 /* Adds all parameter and state slots to the store and initialises them: the same bits for the same seed. */
 ADZE_API int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t seed);
 

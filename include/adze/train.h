@@ -46,6 +46,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int32_t l1_mode;                         /* prox: soft threshold after the update; subgrad: the sign is added to the gradient */
     char prior[48];                          /* gauss:S, laplace:B: deviation or scale of each weight; sets l2 and l1 */
     char activity_l1[160], activity_kl[160]; /* LAYER=A,..., LAYER=A:RHO,...: penalties on what layers give */
+    char drop_path[32];                      /* stochastic depth: adze_model_set_drop_path; "": as the model says */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
@@ -148,6 +149,27 @@ ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans 
 /* Judges a model on (a part of) a data set: the last batch is padded and masked, sums are divided by the true count. */
 ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
                            int64_t n, int64_t batch, adze_metrics *out);
+/* What a network does in use with what training drops at random. */
+enum {
+    ADZE_DROPOUT_WEIGHT_SCALE, /* all units, scaled (Srivastava et al. 2014): one pass */
+    ADZE_DROPOUT_MC,           /* the mean of the probabilities of `passes` networks drawn at random */
+    ADZE_DROPOUT_GEO           /* their geometric mean, normalised again */
+};
+typedef struct adze_eval_opts {
+    size_t size;
+    int64_t batch;           /* 0: 250 */
+    const char *prefix;      /* of the store's slots; NULL: "" */
+    int32_t dropout;         /* of dropout and DropConnect */
+    int64_t passes, samples; /* mc, geo: networks drawn; samples: DropConnect by Gaussian moment matching with so many draws; 0: by mean weights */
+    uint64_t seed;           /* of the draws */
+} adze_eval_opts;
+/* Reads "weight-scale", "mc:50", "geo" or "geo:50" into dropout and passes, and "mean" or "gauss:100" into samples; either text may be NULL. */
+ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dropconnect, adze_eval_opts *o);
+/* As adze_evaluate, adze_predict. The loss of several passes is the mean of theirs; everything else is of the averaged probabilities. The masks of an
+ * example do not depend on the batch, but DropConnect's masks for batches do. */
+ADZE_API int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, const adze_dataset *d, const int64_t *ids,
+                                int64_t n, adze_metrics *out);
+ADZE_API int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, adze_tensor x, adze_tensor *probs);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
 ADZE_API int adze_metrics_report(adze_ctx *ctx, const adze_metrics *m, adze_report *out); /* m with scores */
 ADZE_API void adze_report_free(adze_ctx *ctx, adze_report *r);

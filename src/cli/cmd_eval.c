@@ -1,5 +1,5 @@
 /* adze eval: judges a trained model on a data set it was not trained on. */
-#include "cli/cli.h"
+#include "cli/drop_opts.h"
 
 #include <math.h>
 
@@ -18,7 +18,8 @@ static const adze_field FIELDS[] = {
 
 static int tables(cli_table *t) {
     t[0] = (cli_table){FIELDS, NULL, NULL};
-    return 1;
+    t[1] = (cli_table){CLI_DROP_FIELDS, NULL, "what training dropped"};
+    return 2;
 }
 
 static void print_confusion(adze_text *t, const adze_model *model, const adze_metrics *m) {
@@ -40,6 +41,7 @@ typedef struct judged {
     const adze_model *model;
     const adze_metrics *m;
     const eval_opts *o;
+    const drop_opts *drop;
     adze_report r;
 } judged;
 
@@ -119,8 +121,10 @@ static void report_json(adze_text *t, const adze_report *r) {
 static int print_json(cli *c, const judged *j) {
     adze_text t = {.ctx = c->ctx};
     const adze_metrics *m = j->m;
-    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g",
-                  j->o->part, (long long)m->count, m->acc, 100 * (1 - m->acc), m->top5, m->nll, m->loss);
+    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"dropout\":\"%s\",\"dropconnect\":\"%s\",\"examples\":%lld", j->o->part, j->drop->dropout,
+                  j->drop->dropconnect, (long long)m->count);
+    adze_text_add(&t, ",\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g", m->acc, 100 * (1 - m->acc), m->top5, m->nll,
+                  m->loss);
     adze_text_add(&t, ",\"top\":{\"k\":%lld", (long long)j->o->top);
     number(&t, "accuracy", adze_metrics_top(m, j->o->top));
     adze_text_add(&t, "}");
@@ -165,16 +169,18 @@ static int draw_reliability(cli *c, const adze_report *r, const char *path) {
     return adze_chart_write(c->ctx, path, charts, 2);
 }
 
-static int eval(cli *c, const char *name, const eval_opts *o) {
+static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *drop) {
     adze_model *model;
     adze_store *store;
     TRY(cli_load_trained(c, name, &model, &store));
     adze_dataset *d = NULL;
     adze_metrics m = {0};
-    judged j = {.model = model, .m = &m, .o = o};
+    judged j = {.model = model, .m = &m, .o = o, .drop = drop};
     int status = adze_dataset_open(c->ctx, o->data, o->part, &d);
     if (status == ADZE_OK) {
-        status = adze_evaluate(c->ctx, model, store, "", d, NULL, d->count, o->batch, &m);
+        adze_eval_opts how;
+        status = cli_drop_opts(c, drop, o->batch, &how);
+        status = status == ADZE_OK ? adze_evaluate_with(c->ctx, model, store, &how, d, NULL, d->count, &m) : status;
     }
     if (status == ADZE_OK) {
         status = adze_metrics_report(c->ctx, &m, &j.r);
@@ -195,14 +201,15 @@ static int eval(cli *c, const char *name, const eval_opts *o) {
 
 static int run(cli *c, int argc, const char **argv) {
     eval_opts o;
-    cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
+    drop_opts drop;
+    cli_args a = {.tables = {{FIELDS, &o, NULL}, {CLI_DROP_FIELDS, &drop, NULL}}, .ntables = 2};
     int status = cli_parse(c, &a, argc, argv, 1, 1);
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK && strcmp(o.part, "test") != 0 && strcmp(o.part, "train") != 0) {
         status = cli_usage_error(c, "--part is 'test' or 'train', not '%s'", o.part);
     } else if (status == ADZE_OK) {
-        status = eval(c, a.words[0], &o);
+        status = eval(c, a.words[0], &o, &drop);
     }
     cli_args_free(c, &a);
     return status;
@@ -212,6 +219,7 @@ const cli_cmd CLI_EVAL = {"eval",
                           "accuracy, confusion matrix, precision, recall, AUC, calibration on a data set",
                           "eval MODEL.safetensors [options]",
                           "  adze eval runs/mlp-001/model.safetensors\n  adze eval m.safetensors --data mnist --json\n"
-                          "  adze eval m.safetensors --data mnist --reliability sure.png\n",
+                          "  adze eval m.safetensors --data mnist --reliability sure.png\n"
+                          "  adze eval m.safetensors --dropout mc:50\n",
                           tables,
                           run};

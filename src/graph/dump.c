@@ -35,6 +35,9 @@ static void print_node(const adze_graph *g, const adze_gnode *n, adze_text *t) {
         static const char *const KINDS[] = {"", "guard ", "repeat ", "", ""};
         adze_text_add(t, " [%s%s]", KINDS[g->regions[n->region].kind], g->regions[n->region].name);
     }
+    if (n->guard) {
+        adze_text_add(t, " [guard %s]", g->regions[n->guard].name);
+    }
     adze_text_add(t, "\n");
 }
 
@@ -108,6 +111,9 @@ static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
                   adze_type_print(&out, type, sizeof type), place, (long long)adze_type_bytes(&out));
     if (s->region) {
         adze_text_add(t, "  %s", p->regions[s->region].name);
+    }
+    if (s->guard) {
+        adze_text_add(t, "  guard %s", p->regions[s->guard].name);
     }
     adze_text_add(t, "\n");
 }

@@ -56,6 +56,20 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
     return ADZE_OK;
 }
 
+/* The layers of a branch that training may skip, between the doors of its guard; the add that ends the block closes it. */
+static int build_branch(adze_builder *b, int end, adze_val *ys, adze_val x) {
+    const adze_model *m = b->m;
+    char region[ADZE_LAYER_NAME + 16];
+    adze_layer_region(&m->layers[end], region, sizeof region);
+    int status = adze_guard_begin(b->g, region);
+    for (int i = 0; i < end && status == ADZE_OK; i++) {
+        if (m->layers[i].branch == end) {
+            status = build_layer(b, i, ys, x, &ys[i]);
+        }
+    }
+    return status;
+}
+
 static int build_all(adze_builder *b, adze_val x, adze_val *y, adze_val *outs) {
     const adze_model *m = b->m;
     adze_val *ys = outs ? outs : adze_alloc(m->ctx, m->nlayers, sizeof *ys);
@@ -64,7 +78,13 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y, adze_val *outs) {
     }
     int status = ADZE_OK;
     for (int i = 0; i < m->nlayers && status == ADZE_OK; i++) {
-        status = build_layer(b, i, ys, x, &ys[i]);
+        if (b->train && m->layers[i].branch >= 0) {
+            continue; /* its block's end builds it */
+        }
+        if (b->train && m->layers[i].survival < 1) {
+            status = build_branch(b, i, ys, x);
+        }
+        status = status == ADZE_OK ? build_layer(b, i, ys, x, &ys[i]) : status;
     }
     *y = status == ADZE_OK ? ys[m->nlayers - 1] : (adze_val){0};
     adze_free(m->ctx, outs ? NULL : ys);
@@ -94,7 +114,8 @@ int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, cons
         return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, adze_type_print(&want, one, sizeof one),
                          adze_type_print(&t, two, sizeof two));
     }
-    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype, .sums = sums};
+    adze_builder b = {
+        .m = m, .g = g, .train = o.train, .drops = o.train || o.drops, .samples = o.drops ? 0 : o.samples, .dtype = o.dtype, .sums = sums};
     return build_all(&b, x, y, outs);
 }
 

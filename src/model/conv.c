@@ -80,6 +80,7 @@ typedef struct conv {
     bool bias;
     double bias_init;
     adze_init init;
+    adze_dropconnect drop;
     char table[TABLE_CHARS];
 } conv;
 
@@ -96,6 +97,8 @@ static const adze_field CONV_FIELDS[] = {
     {"bias", ADZE_F_BOOL, 0, offsetof(conv, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output channel"},
     {"bias_init", ADZE_F_F64, 0, offsetof(conv, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(conv, "auto"),
+    {"dropconnect", ADZE_F_F64, 0, offsetof(conv, drop.p), 0, "0", 0, 0.99, NULL,
+     "probability that a weight is 0 in training, the others divided by 1 - this; a draw for each batch"},
     {0},
 };
 
@@ -248,7 +251,7 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
     d.fan_in = points * (channels / f->groups);
     d.fan_out = points * (filters / f->groups);
     adze_layer_mirror(b, &d, &f->act, filters / f->groups);
-    adze_val weight = conv_weight(b, f, &d, points);
+    adze_val weight = adze_dropconnect_weight(b, conv_weight(b, f, &d, points), &f->drop);
     adze_conv_attrs a = {.stride = w.stride, .dilation = w.dilation, .pad_lo = w.pad_lo, .pad_hi = w.pad_hi, .groups = f->groups};
     adze_val y = adze_conv(b->g, b->x[0], weight, &a);
     if (adze_graph_status(b->g) == ADZE_OK && !b->failed) {

@@ -148,6 +148,9 @@ typedef struct adze_layer { /* after repeats are unrolled */
     adze_type out; /* for a batch of 1 */
     int64_t params, fixed, mirror;
     double macs;
+    double survival;  /* of a block's last layer: share of training steps in which its branch runs; 1: always (depth.c) */
+    int branch_input; /* which input of that layer is the branch's */
+    int branch;       /* the last layer of the block whose branch this layer belongs to; -1: none */
 } adze_layer;
 
 typedef struct adze_param { /* a slot of the model, as found by building it once */
@@ -169,6 +172,8 @@ struct adze_model {
     char name[64];
     int32_t task; /* 0: classify, 1: regress */
     adze_ints input;
+    char drop_path[32]; /* rule for all blocks; "": none */
+    int depths;         /* blocks that may be skipped */
     adze_preprocess pre;
     bool pre_given; /* by the file or a caller: printed */
     int nclass_names;
@@ -188,7 +193,8 @@ struct adze_builder {
     adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
     int layer;
     adze_graph *g;
-    bool train;
+    bool train, drops; /* drops: masks of dropout and DropConnect are drawn */
+    int64_t samples;   /* DropConnect in use: draws of its sums; 0: their mean */
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
@@ -229,6 +235,20 @@ const char *adze_activation_check(const adze_act *a, char *buf, size_t n); /* li
 /* looks_linear: what the weights find in their input and prepare for the activation; width: outputs of a group. */
 void adze_layer_mirror(adze_builder *b, adze_param_desc *d, const adze_act *a, int64_t width);
 
+/* -- drop.c: DropConnect (Wan et al. 2013), here with weights divided by 1 - p in training, so that their mean is what is stored -- */
+enum { ADZE_DROPCONNECT_BATCH, ADZE_DROPCONNECT_EXAMPLE };
+typedef struct adze_dropconnect { /* of a layer */
+    double p;
+    int32_t mask; /* one for a batch, or one for each example as in the paper: (N, C, units) numbers more */
+} adze_dropconnect;
+extern const char *const adze_dropconnect_masks[];
+adze_val adze_dropconnect_weight(adze_builder *b, adze_val w, const adze_dropconnect *d); /* masked for the batch while masks are drawn */
+adze_val adze_dropconnect_matmul(adze_builder *b, adze_val x, adze_val w, const adze_dropconnect *d);
+/* The variance of x (M * w) / (1 - p) over all masks M: p / (1 - p) x^2 w^2. */
+adze_val adze_dropconnect_variance(adze_graph *g, adze_val x, adze_val w, double p);
+/* The mean of the activation of b->samples draws from normal distributions: the paper's inference. */
+adze_val adze_dropconnect_samples(adze_builder *b, adze_val mean, adze_val var, const adze_act *a);
+
 /* -- init.c -- */
 const char *adze_init_check(const adze_init *i, char *buf, size_t n); /* like adze_layer_kind.check */
 bool adze_init_elementwise(const adze_init *i);                       /* elements are drawn one by one, so that some may be absent */
@@ -253,6 +273,10 @@ adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list)
 
 /* -- unroll.c -- */
 int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */
+
+/* -- depth.c -- */
+int adze_model_find_branches(adze_model *m, int *layer); /* sets survival, branch_input and branch of all layers; *layer: where it failed */
+void adze_layer_region(const adze_layer *l, char *out, size_t n); /* the guard of the branch that ends in this layer */
 
 /* -- read.c -- */
 int adze_preprocess_from_tree(adze_faults *f, const adze_tree *t, adze_preprocess *p);

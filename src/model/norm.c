@@ -1,4 +1,4 @@
-/* Layers that steady the signal: batch normalisation with running statistics, layer normalisation, dropout. */
+/* Layers that steady the signal: batch normalisation with running statistics, and layer normalisation. */
 #include "model/layer.h"
 
 typedef struct norm {
@@ -71,29 +71,4 @@ const adze_layer_kind adze_layer_layernorm = {
     .from_min = 1,
     .from_max = 1,
     .build = layernorm_build,
-};
-
-typedef struct dropout {
-    double p;
-} dropout;
-
-static const adze_field DROPOUT_FIELDS[] = {
-    {"p", ADZE_F_F64, 0, offsetof(dropout, p), 0, "0.5", 0, 0.99, NULL, "probability that a number is set to 0 in training"},
-    {0},
-};
-
-static adze_val dropout_build(adze_builder *b, const void *fields) {
-    const dropout *f = fields;
-    return b->train && f->p > 0 ? adze_dropout(b->g, b->x[0], f->p) : b->x[0];
-}
-
-const adze_layer_kind adze_layer_dropout = {
-    .name = "dropout",
-    .doc = "training: each number is 0 with probability p, else divided by 1 - p; in use: y = x",
-    .fields = DROPOUT_FIELDS,
-    .size = sizeof(dropout),
-    .from_min = 1,
-    .from_max = 1,
-    .keeps_mirror = true,
-    .build = dropout_build,
 };

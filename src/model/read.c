@@ -38,6 +38,7 @@ typedef struct head {
     char name[64];
     int32_t task;
     adze_ints input;
+    char drop_path[sizeof(((adze_model *)0)->drop_path)];
 } head;
 
 const adze_field adze_model_fields[] = {
@@ -45,6 +46,8 @@ const adze_field adze_model_fields[] = {
     {"name", ADZE_F_STR, ADZE_FIELD_REQUIRED, offsetof(head, name), 64, NULL, 0, 0, NULL, "what the network is called"},
     {"task", ADZE_F_ENUM, 0, offsetof(head, task), 0, "classify", 0, 0, TASKS, "classify: the last layer has one number per class; regress: any"},
     {"input", ADZE_F_INTS, ADZE_FIELD_REQUIRED, offsetof(head, input), 0, NULL, 1, 65536, NULL, "shape of one example: [height, width, channels]"},
+    {"drop_path", ADZE_F_STR, 0, offsetof(head, drop_path), sizeof(((head *)0)->drop_path), "", 0, 0, NULL,
+     "stochastic depth of all blocks: linear:0.5 (falling from 1 to this at the last one) or 0.8 (all alike); each `add` may have its own"},
     {0},
 };
 
@@ -146,6 +149,7 @@ static void read_head(adze_model *m, adze_faults *f, const adze_tree *t) {
     snprintf(m->name, sizeof m->name, "%s", h.name);
     m->task = h.task;
     m->input = h.input;
+    memcpy(m->drop_path, h.drop_path, sizeof m->drop_path);
     int64_t channels = h.input.n > 0 ? h.input.v[h.input.n - 1] : 1;
     m->pre.channels = channels <= MAX_PREPROCESS_CHANNELS ? (int)channels : 1; /* with more channels one mean and one deviation serve all */
 }
@@ -222,7 +226,8 @@ static int read_model(adze_model *m, adze_faults *f, const adze_tree *t) {
     if (f->count) {
         return ADZE_OK; /* shapes of a broken file mean nothing */
     }
-    int bad = 0, status = adze_model_probe(m, &bad);
+    int bad = 0, status = adze_model_find_branches(m, &bad);
+    status = status == ADZE_OK ? adze_model_probe(m, &bad) : status;
     if (status == ADZE_ENOMEM) {
         return status;
     }

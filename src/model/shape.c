@@ -77,10 +77,13 @@ const adze_layer_kind adze_layer_reshape = {
 };
 
 typedef struct add {
+    double drop_path;
     adze_act act;
 } add;
 
 static const adze_field ADD_FIELDS[] = {
+    {"drop_path", ADZE_F_F64, 0, offsetof(add, drop_path), 0, "1", 1e-6, 1, NULL,
+     "share of training steps in which the branch of this block runs (stochastic depth); in use it is scaled by that"},
     ADZE_ACT_FIELDS(add),
     {0},
 };
@@ -92,6 +95,7 @@ static const char *add_check(const void *fields, char *buf, size_t n) {
 
 static adze_val add_build(adze_builder *b, const void *fields) {
     const add *f = fields;
+    const adze_layer *l = &b->m->layers[b->layer];
     adze_val y = b->x[0];
     adze_type first = adze_layer_in(b, 0);
     for (int i = 1; i < b->nx; i++) {
@@ -101,7 +105,12 @@ static adze_val add_build(adze_builder *b, const void *fields) {
             return adze_layer_fail(b, ADZE_ESHAPE, "its inputs differ: %s and %s", adze_type_print(&first, one, sizeof one),
                                    adze_type_print(&t, two, sizeof two));
         }
-        y = adze_add(b->g, y, b->x[i]);
+        if (l->survival == 1) {
+            y = adze_add(b->g, y, b->x[i]);
+        } else {
+            const adze_val branch = b->x[l->branch_input], rest = b->x[1 - l->branch_input];
+            y = b->train ? adze_guard_end(b->g, rest, branch) : adze_add(b->g, rest, adze_scale(b->g, branch, l->survival, 0));
+        }
     }
     return adze_layer_activate(b, y, &f->act);
 }

@@ -14,6 +14,8 @@ typedef struct adze_evaluator {
     adze_plan *plan;
     adze_session *session;
     adze_tensor x, label, loss, y;
+    adze_eval_opts how; /* with what is dropped at random */
+    double *mixed;      /* several passes: for each example its loss and `classes` sums; NULL: one pass */
 } adze_evaluator;
 
 /* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. `open` is `plan` and `bind` with an arena of its
@@ -23,6 +25,7 @@ int adze_evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, c
 int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, adze_tensor arena);
 int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, int64_t batch,
                         const adze_train_opts *o);
+int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, int64_t batch, const adze_eval_opts *how);
 void adze_evaluator_close(adze_evaluator *e);
 int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out);
 

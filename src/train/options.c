@@ -97,6 +97,8 @@ static const adze_field train_fields[] = {
      "preprocessing, fitted on the training examples; auto: what the model file says (zscore)"},
     {"lsuv", ADZE_F_BOOL, 0, AT(lsuv), 0, "false", 0, 0, NULL,
      "layer-sequential unit variance: before the first step each layer's weights are scaled until its sums on a batch have variance 1"},
+    {"drop_path", ADZE_F_STR, 0, AT(drop_path), sizeof(((adze_train_opts *)0)->drop_path), "", 0, 0, NULL,
+     "stochastic depth: share of steps in which a residual block's branch runs, as linear:0.5 (at the last block) or 0.8; default: as the model says"},
     {"workers", ADZE_F_I64, 0, AT(workers), 0, "1", 0, 64, NULL, "threads that prepare batches; never changes the result"},
     {0},
 };

@@ -59,6 +59,9 @@ static int choose_pad(adze_trainer *t, int64_t *pad) {
 }
 
 static int prepare_model(adze_trainer *t) {
+    if (t->o.drop_path[0]) {
+        TRY(adze_model_set_drop_path(t->model, t->o.drop_path));
+    }
     adze_preprocess p = *adze_model_preprocess(t->model);
     TRY(choose_pad(t, &p.pad));
     if (p.fixed && t->o.norm > 0) {
@@ -363,6 +366,7 @@ static int step_batch(adze_trainer *t, int64_t examples, step_sums *s, adze_grad
     }
     adze_tensor_set(&g->weight, 0, 1.0 / (double)examples);
     adze_session_random(g->session, t->o.seed, (uint64_t)t->p.step, s->batches * t->o.batch);
+    TRY(adze_model_draw_depth(t->model, g->session, t->o.seed, (uint64_t)t->p.step));
     TRY(adze_session_run(g->session));
     tally_batch(t, g, n, s);
     return isfinite(s->loss) ? ADZE_OK : diverged(t, g, "loss");
