@@ -75,6 +75,7 @@ typedef struct adze_build_opts {
     size_t size;
     bool train;       /* dropout active, batch statistics used and the running ones updated */
     adze_dtype dtype; /* F32 or F64 */
+    bool statistics;  /* batchnorm uses the batch's statistics and stores them as the running ones; all else as in use */
 } adze_build_opts;
 /* Appends the model to a graph: x (N, ...) -> its last layer's output (N, classes). Slots are named "layer:w". A classifier's outputs are scores: the
  * largest is the best class and softmax makes them probabilities, also for rbf, whose outputs are minus the squared distances. */
@@ -108,6 +109,8 @@ ADZE_API bool adze_init_about(int i, adze_about *out);
 ADZE_API int adze_model_save(const adze_model *m, adze_store *s, const char *prefix,
                              const char *path); /* durable: temporary file, sync, rename, sync */
 ADZE_API int adze_model_load(adze_ctx *ctx, const char *path, adze_model **m, adze_store **s);
+/* The same with the weights that lie under `prefix` in the file ("avg/" in checkpoints of a training with an average); the store's names are plain. */
+ADZE_API int adze_model_load_under(adze_ctx *ctx, const char *path, const char *prefix, adze_model **m, adze_store **s);
 
 /* safetensors: named tensors and string metadata; every rule of the format is checked before memory is asked for. */
 typedef struct adze_meta {

@@ -42,6 +42,10 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
     char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR;... */
+    int32_t average;                                              /* none, polyak, ema, swa: what is judged and becomes the model */
+    double ema_decay, swa_lr;                                     /* swa_lr: 0: half of lr */
+    int64_t average_start, swa_start, swa_cycle, average_batches; /* epochs; swa_start: -1: three quarters; swa_cycle: 0: a constant rate */
+    int64_t snapshots;                                            /* equal cycles of restarts, a model at the end of each; 0: off */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
@@ -139,6 +143,14 @@ ADZE_API double adze_metrics_top(const adze_metrics *m, int64_t k); /* share of 
 /* Area under the ROC curve: the share of pairs in which the positive example scores higher, ties half. NaN when one side is empty. */
 ADZE_API int adze_auc(adze_ctx *ctx, const double *score, const bool *positive, int64_t n, double *out);
 ADZE_API int adze_fit_numbers(adze_ctx *ctx, const double *truth, const double *predicted, int64_t n, adze_fit *out);
+/* Estimates batchnorm's running statistics anew (Izmailov et al. 2018, section 3.2), for weights that were averaged, changed, or meet other data: mean
+ * and variance over the first `batches` batches (0: all) of `batch` examples ids[0 .. n) (NULL and 0: all of d), unaugmented, each layer reading what
+ * the batch's own statistics make of it. Only whole batches count, at least one; layers but batchnorm work as in use. No bit depends on the threads.
+ * A model without batchnorm stays as it is. */
+ADZE_API int adze_recalibrate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
+                              int64_t n, int64_t batch, int64_t batches);
+/* Writes the trained model: the best epoch's weights from the checkpoints, those in memory without; averaged ones where the options have an average. */
+ADZE_API int adze_trainer_save_model(adze_trainer *t, const char *path);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 

@@ -187,7 +187,7 @@ struct adze_builder {
     adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
     int layer;
     adze_graph *g;
-    bool train;
+    bool train, statistics;
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];

@@ -11,6 +11,7 @@ typedef struct adze_evaluator {
     int64_t batch, classes;
     bool probabilities; /* the model ends in a softmax: its outputs are no logits */
     bool keep;          /* metrics get every score and label */
+    bool statistics;    /* set before it is opened: batches are run for batchnorm's statistics (average.c) */
     adze_plan *plan;
     adze_session *session;
     adze_tensor x, label, loss, y;
