@@ -32,6 +32,7 @@ ADZE_API void adze_model_free(adze_model *m);
 ADZE_API int adze_model_to_json(const adze_model *m, char **text); /* canonical; adze_text_free */
 ADZE_API int adze_model_to_yaml(const adze_model *m, char **text); /* what a person would write */
 ADZE_API const char *adze_model_name(const adze_model *m);
+ADZE_API const char *adze_model_data(const adze_model *m); /* name of the data set that it was trained on, kept in its file; "" when it is not known */
 ADZE_API adze_type adze_model_input_type(const adze_model *m, int64_t batch, adze_dtype d); /* (batch, H, W, C) */
 ADZE_API adze_type adze_model_label_type(const adze_model *m,
                                          int64_t batch);                /* of a classifier: i64 (batch), or (batch, T) for scores at every step */

@@ -43,8 +43,11 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
     adze_text pre = {.ctx = m->ctx}, classes = {.ctx = m->ctx};
     adze_preprocess_print(&m->pre, false, &pre);
     TRY(adze_text_finish(&pre, &text[1]));
-    adze_meta meta[3] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
+    adze_meta meta[4] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
     int n = 2;
+    if (m->data[0]) {
+        meta[n++] = (adze_meta){"adze.dataset", m->data};
+    }
     if (m->nclass_names) {
         adze_class_names_print(m, false, &classes);
         TRY(adze_text_finish(&classes, &text[2]));
@@ -184,6 +187,8 @@ static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, cons
     TRY(status);
     TRY(read_extras(*m, f, path));
     TRY(read_features(*m, f, path));
+    const char *data = adze_safetensors_meta(f, "adze.dataset");
+    snprintf((*m)->data, sizeof (*m)->data, "%s", data && strlen(data) < sizeof (*m)->data ? data : "");
     if (!s) {
         return ADZE_OK;
     }

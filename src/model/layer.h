@@ -165,7 +165,7 @@ typedef struct adze_param { /* a slot of the model, as found by building it once
 struct adze_model {
     adze_ctx *ctx;
     adze_arena arena;
-    char name[64];
+    char name[64], data[64]; /* data: the set that it was trained on; "": not known */
     int32_t task; /* 0: classify, 1: regress */
     adze_ints input;
     adze_preprocess pre;
