@@ -32,6 +32,8 @@ ADZE_API void adze_model_free(adze_model *m);
 ADZE_API int adze_model_to_json(const adze_model *m, char **text); /* canonical; adze_text_free */
 ADZE_API int adze_model_to_yaml(const adze_model *m, char **text); /* what a person would write */
 ADZE_API const char *adze_model_name(const adze_model *m);
+ADZE_API const char *
+adze_model_data(const adze_model *m); /* name of the data set that it was trained on, kept in its file; "" when it is not known */
 ADZE_API adze_type adze_model_input_type(const adze_model *m, int64_t batch, adze_dtype d); /* (batch, H, W, C) */
 ADZE_API adze_type adze_model_label_type(const adze_model *m,
                                          int64_t batch);                /* of a classifier: i64 (batch), or (batch, T) for scores at every step */
@@ -79,6 +81,7 @@ typedef struct adze_build_opts {
     adze_dtype dtype; /* F32 or F64 */
     bool drops;       /* masks of dropout and DropConnect are drawn also in use (train: always): by the session's (seed, step) */
     int64_t samples;  /* DropConnect in use: its sums are so many draws from normal distributions, whose activations are averaged; 0: mean weights */
+    bool statistics;  /* batchnorm uses the batch's statistics and stores them as the running ones; all else as in use */
 } adze_build_opts;
 /* Appends the model to a graph: x (N, ...) -> its last layer's output (N, classes). Slots are named "layer:w". A classifier's outputs are scores: the
  * largest is the best class and softmax makes them probabilities, also for rbf, whose outputs are minus the squared distances. */
@@ -86,8 +89,8 @@ ADZE_API int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, co
 /* The loss that the model's last layer asks for (softmax cross-entropy on logits; for RBF outputs LeCun's 1998 criterion), per example: (N). */
 ADZE_API int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adze_val label, adze_val *loss);
 /* Stochastic depth (Huang et al. 2016). rule: "linear:P", block l of L runs in a share 1 - l/L (1 - P) of the training steps; "P", all blocks in this
- * share; "": all always. Blocks are layers `add` of two inputs; those whose own drop_path is not 1 keep it. In use each branch is scaled by its share.
- * ADZE_EARG when a block's branch cannot be told apart. */
+ * share; "": all always. Blocks are layers `add` of two inputs; those whose own drop_path is not 1 keep it. In use each branch is scaled by its
+ * share. ADZE_EARG when a block's branch cannot be told apart. */
 ADZE_API int adze_model_set_drop_path(adze_model *m, const char *rule);
 /* Draws which blocks of a training graph run next, by (seed, step) alone; at first, all do. */
 ADZE_API int adze_model_draw_depth(const adze_model *m, adze_session *s, uint64_t seed, uint64_t step);
@@ -118,6 +121,9 @@ ADZE_API bool adze_init_about(int i, adze_about *out);
 ADZE_API int adze_model_save(const adze_model *m, adze_store *s, const char *prefix,
                              const char *path); /* durable: temporary file, sync, rename, sync */
 ADZE_API int adze_model_load(adze_ctx *ctx, const char *path, adze_model **m, adze_store **s);
+/* The same with the weights that lie under `prefix` in the file ("avg/" in checkpoints of a training with an average); the store's names are plain.
+ */
+ADZE_API int adze_model_load_under(adze_ctx *ctx, const char *path, const char *prefix, adze_model **m, adze_store **s);
 
 /* safetensors: named tensors and string metadata; every rule of the format is checked before memory is asked for. */
 typedef struct adze_meta {

@@ -47,6 +47,10 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     char prior[48];                          /* gauss:S, laplace:B: deviation or scale of each weight; sets l2 and l1 */
     char activity_l1[160], activity_kl[160]; /* LAYER=A,..., LAYER=A:RHO,...: penalties on what layers give */
     char drop_path[32];                      /* stochastic depth: adze_model_set_drop_path; "": as the model says */
+    int32_t average;                         /* none, polyak, ema, swa: what is judged and becomes the model */
+    double ema_decay, swa_lr;                /* swa_lr: 0: half of lr */
+    int64_t average_start, swa_start, swa_cycle, average_batches; /* epochs; swa_start: -1: three quarters; swa_cycle: 0: a constant rate */
+    int64_t snapshots;                                            /* equal cycles of restarts, a model at the end of each; 0: off */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
@@ -177,8 +181,58 @@ ADZE_API double adze_metrics_top(const adze_metrics *m, int64_t k); /* share of 
 /* Area under the ROC curve: the share of pairs in which the positive example scores higher, ties half. NaN when one side is empty. */
 ADZE_API int adze_auc(adze_ctx *ctx, const double *score, const bool *positive, int64_t n, double *out);
 ADZE_API int adze_fit_numbers(adze_ctx *ctx, const double *truth, const double *predicted, int64_t n, adze_fit *out);
+/* Estimates batchnorm's running statistics anew (Izmailov et al. 2018, section 3.2), for weights that were averaged, changed, or meet other data:
+ * mean and variance over the first `batches` batches (0: all) of `batch` examples ids[0 .. n) (NULL and 0: all of d), unaugmented, each layer reading
+ * what the batch's own statistics make of it. Only whole batches count, at least one; layers but batchnorm work as in use. No bit depends on the
+ * threads. A model without batchnorm stays as it is. */
+ADZE_API int adze_recalibrate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
+                              int64_t n, int64_t batch, int64_t batches);
+/* Writes the trained model: the best epoch's weights from the checkpoints, those in memory without; averaged ones where the options have an average.
+ */
+ADZE_API int adze_trainer_save_model(adze_trainer *t, const char *path);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
+
+/* -- ensembles: several models judge the same examples, each with its own preprocessing ------------------------------------------------- */
+
+typedef enum adze_ensemble_mean {
+    ADZE_MEAN_PROB,  /* p = sum of w_m p_m: its negative log-likelihood is at most the members' mean, by Jensen's inequality */
+    ADZE_MEAN_LOGIT, /* p ~ exp(sum of w_m log p_m): softmax of the mean logits */
+    ADZE_MEAN_VOTE   /* p = share of the votes; equal shares: the class of the larger mean probability, then the lower number */
+} adze_ensemble_mean;
+typedef struct adze_ensemble adze_ensemble;
+
+typedef struct adze_score { /* of a member or of the whole, on `count` examples */
+    double weight;          /* of a member, as a share of all; of the whole 1 */
+    double error, nll;      /* share of wrong answers; mean -log p(label), infinite where a label has no probability */
+    double brier, ece;      /* as in adze_report */
+} adze_score;
+typedef struct adze_ensemble_report {
+    int64_t count, classes;
+    int nmembers;
+    adze_score *members;      /* in the order in which they came */
+    adze_score mean, whole;   /* mean: of the members' figures, by weight */
+    int best;                 /* the member of weight above 0 with the least error; equal: the lower nll, then the first */
+    double *disagreement;     /* nmembers x nmembers: share of examples to which two give different answers */
+    double mean_disagreement; /* over pairs of members of weight above 0; NaN of fewer than two */
+    uint8_t *right;           /* (nmembers + 1) x count, 1 or 0; the last row is the whole's */
+} adze_ensemble_report;
+typedef struct adze_versus { /* the whole against one member, on the same examples */
+    double gain;             /* in accuracy */
+    double lo, hi;           /* 95 % of its bootstrap (Efron 1979) over examples */
+    double p;                /* McNemar's */
+} adze_versus;
+
+ADZE_API int adze_ensemble_new(adze_ctx *ctx, adze_ensemble_mean mean, adze_ensemble **out);
+ADZE_API void adze_ensemble_free(adze_ensemble *e);
+/* A member: a model file, or a model with its store, which are borrowed. weight >= 0; 0: judged beside the others, no part of the whole. All must
+ * tell the same number of classes apart. */
+ADZE_API int adze_ensemble_load(adze_ensemble *e, const char *path, double weight);
+ADZE_API int adze_ensemble_add(adze_ensemble *e, const adze_model *m, adze_store *s, double weight);
+/* Batch by batch: memory grows with the members and, by a byte each, with the examples. */
+ADZE_API int adze_ensemble_evaluate(adze_ensemble *e, const adze_dataset *d, int64_t batch, adze_ensemble_report *out);
+ADZE_API void adze_ensemble_report_free(adze_ctx *ctx, adze_ensemble_report *r);
+ADZE_API int adze_ensemble_versus(adze_ctx *ctx, const adze_ensemble_report *r, int member, adze_versus *out);
 
 #ifdef __cplusplus
 }

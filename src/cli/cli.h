@@ -49,7 +49,7 @@ typedef struct cli_cmd {
 } cli_cmd;
 
 extern const cli_cmd CLI_TRAIN, CLI_EVAL, CLI_PREDICT, CLI_INFO, CLI_INSPECT, CLI_GRAPH, CLI_LIST, CLI_ZOO, CLI_DATA, CLI_DOCTOR, CLI_BENCH,
-    CLI_CHECK, CLI_SCHEDULE, CLI_COMPARE, CLI_LAB;
+    CLI_CHECK, CLI_SCHEDULE, CLI_COMPARE, CLI_LAB, CLI_ENSEMBLE;
 extern const cli_cmd *const CLI_COMMANDS[]; /* NULL ends; main.c */
 
 /* args.c: flags (--name value, --name=value, --no-name, name=value) by the tables; unknown ones are refused with a suggestion. The caller's tables
@@ -74,6 +74,8 @@ void cli_json_type(adze_text *t, const adze_type *type);    /* [32, 28, 28, 1] *
 
 /* load.c: a model by zoo name, model file (.yaml, .json) or trained file (.safetensors, then *store is filled; else NULL). */
 int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s);
+/* The data set to judge a trained model on: what --data says, else the one that the file was trained on. */
+int cli_data_of(cli *c, const char *given, const char *file, char *out, size_t n);
 /* The same, but the model must have weights. */
 int cli_load_trained(cli *c, const char *name, adze_model **m, adze_store **s);
 

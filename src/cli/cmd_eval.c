@@ -5,13 +5,16 @@
 
 typedef struct eval_opts {
     char data[512], part[16], reliability[512];
-    int64_t batch, top;
+    int64_t batch, top, bn_recal;
 } eval_opts;
 static const adze_field FIELDS[] = {
-    {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "fashion-mnist", 0, 0, NULL, "data set: a name or a folder"},
+    {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "", 0, 0, NULL,
+     "data set: a name or a folder (default: the one that the model was trained on)"},
     {"part", ADZE_F_STR, 0, offsetof(eval_opts, part), sizeof(((eval_opts *)0)->part), "test", 0, 0, NULL, "test or train"},
     {"batch", ADZE_F_I64, 0, offsetof(eval_opts, batch), 0, "250", 1, 65536, NULL, "examples at a time; never changes a result"},
     {"top", ADZE_F_I64, 0, offsetof(eval_opts, top), 0, "5", 1, 1e6, NULL, "an answer counts for top-k accuracy when it is among so many"},
+    {"bn_recal", ADZE_F_I64, 0, offsetof(eval_opts, bn_recal), 0, "0", 0, 1e9, NULL,
+     "first estimate batchnorm's statistics anew on so many batches of 128 of the training part; 0: as they are in the file"},
     {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
      "draw how often the network is right against how sure it is, to this .svg or .png"},
     {0}};
@@ -169,6 +172,16 @@ static int draw_reliability(cli *c, const adze_report *r, const char *path) {
     return adze_chart_write(c->ctx, path, charts, 2);
 }
 
+enum { RECAL_BATCH = 128 };
+
+static int recalibrate(cli *c, const adze_model *model, adze_store *store, const char *data, const eval_opts *o) {
+    adze_dataset *d;
+    TRY(adze_dataset_open(c->ctx, data, "train", &d));
+    const int status = adze_recalibrate(c->ctx, model, store, "", d, NULL, 0, RECAL_BATCH, o->bn_recal);
+    adze_dataset_close(d);
+    return status;
+}
+
 static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *drop) {
     adze_model *model;
     adze_store *store;
@@ -176,7 +189,14 @@ static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *d
     adze_dataset *d = NULL;
     adze_metrics m = {0};
     judged j = {.model = model, .m = &m, .o = o, .drop = drop};
-    int status = adze_dataset_open(c->ctx, o->data, o->part, &d);
+    char data[sizeof(o->data)];
+    int status = cli_data_of(c, o->data, name, data, sizeof(data));
+    if (status == ADZE_OK && o->bn_recal > 0) {
+        status = recalibrate(c, model, store, data, o);
+    }
+    if (status == ADZE_OK) {
+        status = adze_dataset_open(c->ctx, data, o->part, &d);
+    }
     if (status == ADZE_OK) {
         adze_eval_opts how;
         status = cli_drop_opts(c, drop, o->batch, &how);

@@ -184,21 +184,11 @@ static int plan_json(job *j) {
     return cli_print_text(j->c, &t);
 }
 
-/* The trained net with the best weights, as one file that `adze predict` needs nothing else for. */
+/* The trained net as one file that `adze predict` needs nothing else for. */
 static int save_model(job *j) {
-    char best[1024], path[1024];
-    TRY(cli_rundir_file(&j->run, "ckpt/best", best, sizeof(best)));
+    char path[1024];
     TRY(cli_rundir_file(&j->run, "model.safetensors", path, sizeof(path)));
-    if (!adze_path_exists(j->c->ctx, best)) {
-        return adze_model_save(j->model, adze_trainer_store(j->trainer), "", path);
-    }
-    adze_model *m;
-    adze_store *s;
-    TRY(adze_model_load(j->c->ctx, best, &m, &s));
-    int status = adze_model_save(j->model, s, "", path);
-    adze_store_free(s);
-    adze_model_free(m);
-    return status;
+    return adze_trainer_save_model(j->trainer, path);
 }
 
 static void result_json(job *j, adze_text *t, adze_stop why, int status, double seconds, const adze_epoch_stats *best) {

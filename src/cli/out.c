@@ -64,7 +64,9 @@ int cli_print_text(cli *c, adze_text *t) {
 }
 
 const char *cli_json_number(char *out, size_t n, double v) {
-    snprintf(out, n, isfinite(v) ? "%.9g" : "null", v);
+    if (!isfinite(v) || adze_print_f64(out, n, v) < 0) {
+        snprintf(out, n, "null");
+    }
     return out;
 }
 

@@ -3,6 +3,7 @@
 #include "model/safetensors.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* -- saving -- */
 
@@ -42,8 +43,11 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
     adze_text pre = {.ctx = m->ctx}, classes = {.ctx = m->ctx};
     adze_preprocess_print(&m->pre, false, &pre);
     TRY(adze_text_finish(&pre, &text[1]));
-    adze_meta meta[3] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
+    adze_meta meta[4] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
     int n = 2;
+    if (m->data[0]) {
+        meta[n++] = (adze_meta){"adze.dataset", m->data};
+    }
     if (m->nclass_names) {
         adze_class_names_print(m, false, &classes);
         TRY(adze_text_finish(&classes, &text[2]));
@@ -142,13 +146,15 @@ static int read_features(adze_model *m, const adze_safetensors *f, const char *p
     return ADZE_OK;
 }
 
-static int read_slots(const adze_model *m, const adze_safetensors *f, const char *path, adze_store *s) {
+static int read_slots(const adze_model *m, const adze_safetensors *f, const char *path, const char *prefix, adze_store *s) {
     for (int pass = 0; pass < 2; pass++) { /* slots first, so that they lie in one block; then the data */
         for (int i = 0; i < m->nparams; i++) {
             const adze_param *p = &m->params[i];
-            int at = adze_safetensors_find(f, p->slot), slot;
+            char name[512];
+            const int len = snprintf(name, sizeof name, "%s%s", prefix, p->slot);
+            int at = len < (int)sizeof name ? adze_safetensors_find(f, name) : -1, slot;
             if (at < 0) {
-                return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its model needs", path, p->slot);
+                return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its model needs", path, name);
             }
             adze_tensor from, to;
             TRY(adze_safetensors_tensor(f, at, &from));
@@ -169,7 +175,7 @@ static int read_slots(const adze_model *m, const adze_safetensors *f, const char
     return ADZE_OK;
 }
 
-static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, adze_model **m, adze_store **s) {
+static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, const char *prefix, adze_model **m, adze_store **s) {
     const char *json = adze_safetensors_meta(f, "adze.model");
     if (!json) {
         return adze_fail(ctx, ADZE_EFORMAT, "'%s' holds tensors but no model: its metadata has no 'adze.model'", path);
@@ -181,21 +187,27 @@ static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, adze
     TRY(status);
     TRY(read_extras(*m, f, path));
     TRY(read_features(*m, f, path));
+    const char *data = adze_safetensors_meta(f, "adze.dataset");
+    snprintf((*m)->data, sizeof (*m)->data, "%s", data && strlen(data) < sizeof (*m)->data ? data : "");
     if (!s) {
         return ADZE_OK;
     }
     TRY(adze_store_new(ctx, s));
-    return read_slots(*m, f, path, *s);
+    return read_slots(*m, f, path, prefix, *s);
 }
 
 int adze_model_load(adze_ctx *ctx, const char *path, adze_model **m, adze_store **s) {
+    return adze_model_load_under(ctx, path, "", m, s);
+}
+
+int adze_model_load_under(adze_ctx *ctx, const char *path, const char *prefix, adze_model **m, adze_store **s) {
     *m = NULL;
     if (s) {
         *s = NULL;
     }
     adze_safetensors *f;
     TRY(adze_safetensors_open(ctx, path, &f));
-    int status = load(ctx, f, path, m, s);
+    int status = load(ctx, f, path, prefix, m, s);
     adze_safetensors_close(f);
     if (status != ADZE_OK) {
         adze_model_free(*m);

@@ -169,8 +169,8 @@ typedef struct adze_param { /* a slot of the model, as found by building it once
 struct adze_model {
     adze_ctx *ctx;
     adze_arena arena;
-    char name[64];
-    int32_t task; /* 0: classify, 1: regress */
+    char name[64], data[64]; /* data: the set that it was trained on; "": not known */
+    int32_t task;            /* 0: classify, 1: regress */
     adze_ints input;
     char drop_path[32]; /* rule for all blocks; "": none */
     int depths;         /* blocks that may be skipped */
@@ -193,8 +193,8 @@ struct adze_builder {
     adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
     int layer;
     adze_graph *g;
-    bool train, drops; /* drops: masks of dropout and DropConnect are drawn */
-    int64_t samples;   /* DropConnect in use: draws of its sums; 0: their mean */
+    bool train, statistics, drops; /* drops: masks of dropout and DropConnect are drawn */
+    int64_t samples;               /* DropConnect in use: draws of its sums; 0: their mean */
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
@@ -275,7 +275,7 @@ adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list)
 int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */
 
 /* -- depth.c -- */
-int adze_model_find_branches(adze_model *m, int *layer); /* sets survival, branch_input and branch of all layers; *layer: where it failed */
+int adze_model_find_branches(adze_model *m, int *layer);          /* sets survival, branch_input and branch of all layers; *layer: where it failed */
 void adze_layer_region(const adze_layer *l, char *out, size_t n); /* the guard of the branch that ends in this layer */
 
 /* -- read.c -- */

@@ -27,13 +27,14 @@ static adze_val batchnorm_build(adze_builder *b, const void *fields) {
     adze_val mean = adze_layer_vector(b, "mean", c, 0, ADZE_SLOT_STATE);
     adze_val var = adze_layer_vector(b, "var", c, 1, ADZE_SLOT_STATE);
     adze_layer_macs(b, (double)adze_type_count(&x) / (double)(x.dims[0] ? x.dims[0] : 1));
-    if (!b->train) {
+    if (!b->train && !b->statistics) {
         return adze_layer_activate(b, adze_batchnorm_eval(b->g, b->x[0], scale, shift, mean, var, f->eps), &f->act);
     }
     adze_val batch_mean, batch_var;
     adze_val y = adze_batchnorm(b->g, b->x[0], scale, shift, f->eps, &batch_mean, &batch_var);
-    adze_ema(b->g, mean, batch_mean, f->momentum);
-    adze_ema(b->g, var, batch_var, f->momentum); /* biased: divided by the count */
+    const double kept = b->statistics ? 0 : f->momentum;
+    adze_ema(b->g, mean, batch_mean, kept);
+    adze_ema(b->g, var, batch_var, kept); /* biased: divided by the count */
     return adze_layer_activate(b, y, &f->act);
 }
 

@@ -290,6 +290,10 @@ void adze_model_free(adze_model *m) {
 
 /* -- small facts -- */
 
+const char *adze_model_data(const adze_model *m) {
+    return m->data;
+}
+
 const char *adze_model_name(const adze_model *m) {
     return m->name;
 }

@@ -80,7 +80,8 @@ static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
 
 static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_opts *o) {
     adze_val y = {0}, loss = {0};
-    adze_build_opts opts = {.size = sizeof opts, .dtype = e->dtype, .drops = e->how.passes > 0, .samples = e->how.samples};
+    adze_build_opts opts = {
+        .size = sizeof opts, .dtype = e->dtype, .drops = e->how.passes > 0, .samples = e->how.samples, .statistics = e->statistics};
     adze_val x = adze_input(g, "x", adze_model_input_type(e->model, e->batch, e->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &e->batch));
     TRY(adze_model_build(e->model, g, x, &opts, &y));
@@ -94,8 +95,8 @@ static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_op
 
 static int evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
                           const adze_train_opts *o, const adze_eval_opts *how) {
-    *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .probabilities = adze_model_ends_in_softmax(m)};
-    e->how = *how;
+    *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .statistics = e->statistics, .how = *how};
+    e->probabilities = adze_model_ends_in_softmax(m);
     if (batch < 1) {
         return adze_fail(ctx, ADZE_EARG, "an evaluation needs a batch of at least 1, not %lld", (long long)batch);
     }
@@ -103,7 +104,7 @@ static int evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m,
     TRY(adze_graph_new(ctx, &g));
     int st = evaluator_build(e, g, o);
     if (st == ADZE_OK) {
-        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = true, .precision = o ? adze_train_precision(o) : ADZE_NONE};
+        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = !e->statistics, .precision = o ? adze_train_precision(o) : ADZE_NONE};
         st = adze_compile(g, &opts, &e->plan);
     }
     adze_graph_free(g);

@@ -11,6 +11,7 @@ typedef struct adze_evaluator {
     int64_t batch, classes;
     bool probabilities; /* the model ends in a softmax: its outputs are no logits */
     bool keep;          /* metrics get every score and label */
+    bool statistics;    /* set before it is opened: batches are run for batchnorm's statistics (average.c) */
     adze_plan *plan;
     adze_session *session;
     adze_tensor x, label, loss, y;
@@ -35,6 +36,7 @@ int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor 
 void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double *out);
 /* How many classes score above the label's (ties: lower index first); classes when a score is not a number. */
 int64_t adze_scores_rank(const double *scores, int64_t classes, int64_t label);
+int adze_bin_of(double top); /* of adze_report's bins, that of a largest probability */
 void adze_scores_to_probabilities(double *scores, int64_t classes);
 bool adze_model_ends_in_softmax(const adze_model *m);
 

@@ -16,6 +16,7 @@ static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
 static const char *const norms[] = {"auto", "zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
 static const char *const l1_modes[] = {"prox", "subgrad", NULL};
+static const char *const averages[] = {"none", "polyak", "ema", "swa", NULL};
 static const char *const monitors[] = {"val_loss", "val_acc", NULL};
 
 #define AT(member) offsetof(adze_train_opts, member)
@@ -58,6 +59,18 @@ static const adze_field train_fields[] = {
     {"lookahead_k", ADZE_F_I64, 0, AT(lookahead_k), 0, "0", 0, 1e9, NULL, "updates between two moves of lookahead's slow weights; 0: off"},
     {"lookahead_alpha", ADZE_F_F64, 0, AT(lookahead_alpha), 0, "0.5", 0, 1, NULL, "lookahead: share of the way that the slow weights go"},
     {"sam", ADZE_F_F64, 0, AT(sam), 0, "0", 0, 1e6, NULL, "gradients are taken so far up the slope (two passes a step); 0: off"},
+    {"average", ADZE_F_ENUM, 0, AT(average), 0, "none", 0, 0, averages,
+     "average of the weights that is judged and becomes the model: of all updates; exponential; of epochs at a high rate"},
+    {"average_start", ADZE_F_I64, 0, AT(average_start), 0, "0", 0, 1e9, NULL, "polyak, ema: epochs before the average begins"},
+    {"ema_decay", ADZE_F_F64, 0, AT(ema_decay), 0, "0.999", 0, 0.9999999, NULL, "ema: share of the old average that an update leaves"},
+    {"swa_start", ADZE_F_I64, 0, AT(swa_start), 0, "-1", -1, 1e9, NULL, "swa: epochs before the average begins; -1: three quarters"},
+    {"swa_lr", ADZE_F_F64, 0, AT(swa_lr), 0, "0", 0, 1e300, NULL, "swa: learning rate from then on; 0: half of lr"},
+    {"swa_cycle", ADZE_F_I64, 0, AT(swa_cycle), 0, "0", 0, 1e9, NULL,
+     "swa: in so many epochs the rate falls from swa_lr to min_lr, again and again, and each end is averaged; 0: constant, every epoch"},
+    {"average_batches", ADZE_F_I64, 0, AT(average_batches), 0, "100", 0, MANY, NULL,
+     "batches on which batchnorm's statistics are estimated for averaged weights; 0: the whole training part"},
+    {"snapshots", ADZE_F_I64, 0, AT(snapshots), 0, "0", 0, 1e6, NULL,
+     "schedule restarts: so many equal cycles, each of which leaves a model file; 0: as cycle_epochs says, none"},
     {"schedule", ADZE_F_ENUM, 0, AT(schedule), 0, "cosine", 0, 0, schedules, "how the learning rate changes"},
     {"warmup_epochs", ADZE_F_F64, 0, AT(warmup_epochs), 0, "0", 0, 1e9, NULL, "epochs over which the learning rate rises from 0"},
     {"min_lr", ADZE_F_F64, 0, AT(min_lr), 0, "0", 0, 1e300, NULL, "the schedule goes no lower"},
@@ -143,6 +156,7 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     }
     TRY(adze_groups_check(ctx, o->groups, NULL, 0));
     TRY(adze_penalty_check(ctx, o));
+    TRY(adze_average_check(ctx, o));
     if (o->precision == ADZE_PRECISION_BF16 && adze_train_dtype(o) != ADZE_F32) {
         return adze_fail(ctx, ADZE_EARG, "option precision bf16 needs dtype f32, not %s", dtypes[o->dtype]);
     }

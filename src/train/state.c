@@ -16,6 +16,7 @@ static const adze_field progress_fields[] = {
     {"best_step", ADZE_F_I64, 0, AT(best_step), 0, "-1", -1, 1e15, NULL, "the best epoch's last step"},
     {"waited", ADZE_F_I64, 0, AT(waited), 0, "0", 0, 1e15, NULL, "epochs without improvement"},
     {"patience_over", ADZE_F_BOOL, 0, AT(patience_over), 0, "false", 0, 0, NULL, "stopped early"},
+    {"averaged", ADZE_F_I64, 0, AT(averaged), 0, "0", 0, 1e15, NULL, "weights in the average"},
     {"cuts", ADZE_F_I64, 0, AT(cuts), 0, "0", 0, 1e15, NULL, "cuts of the rate by the schedule plateau"},
     {"flat", ADZE_F_I64, 0, AT(flat), 0, "0", 0, 1e15, NULL, "epochs without improvement since the last cut"},
     {0},

@@ -73,6 +73,7 @@ static int prepare_model(adze_trainer *t) {
         TRY(adze_preprocess_fit(t->ctx, t->data, t->ids, t->ntrain, &p));
     }
     adze_model_set_preprocess(t->model, &p);
+    memcpy(t->model->data, t->data->name, sizeof t->model->data);
     int classes = adze_model_classes(t->model);
     if (classes > 0 && t->data->classes > classes) {
         return adze_fail(t->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %d apart", t->data->name, t->data->classes,
@@ -152,7 +153,7 @@ static int fit_memory(adze_trainer *t) {
     while (t->eval.plan != NULL && adze_plan_describe(t->eval.plan).arena_bytes > room && t->eval.batch > 1) {
         const int64_t batch = t->eval.batch / 2;
         adze_evaluator_close(&t->eval);
-        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, "", batch, &t->o));
+        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), batch, &t->o));
     }
     return adze_steps_shrink(&t->steps, room);
 }
@@ -173,12 +174,15 @@ static int open_plans(adze_trainer *t) {
         TRY(adze_steps_plan(&t->steps, rest, (batches - 1) % o->accumulate != 0));
     }
     if (t->nval > 0) {
-        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, "", t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
+        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
     }
     TRY(fit_memory(t));
-    TRY(adze_steps_bind(&t->steps, t->nval > 0 ? adze_plan_describe(t->eval.plan).arena_bytes : 0));
+    int64_t arena = t->nval > 0 ? adze_plan_describe(t->eval.plan).arena_bytes : 0;
+    TRY(adze_average_plan(t, &arena));
+    TRY(adze_steps_bind(&t->steps, arena));
+    TRY(adze_average_bind(t));
     if (t->nval > 0) {
-        TRY(adze_evaluator_bind(&t->eval, t->store, "", t->steps.arena));
+        TRY(adze_evaluator_bind(&t->eval, t->store, adze_trainer_judged(t), t->steps.arena));
     }
     adze_type y = adze_tensor_type(&t->steps.grad[0].y);
     t->scores = adze_alloc(t->ctx, y.dims[1], sizeof *t->scores);
@@ -237,6 +241,7 @@ void adze_trainer_free(adze_trainer *t) {
     adze_ctx *ctx = t->ctx;
     adze_loader_free(t->loader);
     adze_evaluator_close(&t->eval);
+    adze_evaluator_close(&t->recal);
     if (t->steps.ctx != NULL) {
         adze_steps_close(&t->steps);
     }
@@ -409,6 +414,7 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
     }
     *lr = rate_at(t, t->p.step);
     TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
+    TRY(adze_average_step(t));
     *loss = s.loss / (double)s.n;
     t->p.step++;
     t->p.batch += s.batches;
@@ -447,6 +453,7 @@ static int after_step(adze_trainer *t, double loss, double lr) {
 static int validate(adze_trainer *t, adze_epoch_stats *s) {
     adze_metrics m;
     s->val_loss = s->val_acc = NAN;
+    TRY(adze_average_settle(t));
     if (t->nval == 0) {
         return ADZE_OK;
     }
@@ -457,10 +464,14 @@ static int validate(adze_trainer *t, adze_epoch_stats *s) {
     return ADZE_OK;
 }
 
-/* Without validation examples the training figure of the same kind decides. */
+/* Without validation examples the training figure of the same kind decides; it says nothing about an average, of which the last is taken then. What
+ * was best before an average began is forgotten, for the model is to be one. */
 static void judge(adze_trainer *t, adze_epoch_stats *s) {
     bool by_loss = t->o.monitor == ADZE_MONITOR_VAL_LOSS;
     double v = by_loss ? (t->nval > 0 ? s->val_loss : s->loss) : t->nval > 0 ? s->val_acc : s->acc;
+    if (adze_average_begins(t) || (t->nval == 0 && t->o.average != ADZE_AVERAGE_NONE)) {
+        t->p.best_epoch = -1;
+    }
     double gain = by_loss ? t->p.best - v : v - t->p.best;
     s->best = t->p.best_epoch < 0 || isnan(t->p.best) || (gain > 0 && gain >= t->o.min_delta);
     if (s->best) {
@@ -486,6 +497,7 @@ static int finish_epoch(adze_trainer *t, double start, double lr, int64_t seen_b
     s.items_per_s = (double)(t->p.seen - seen_before) / (seconds > 0 ? seconds : 1);
     s.wait_share = (adze_loader_wait(t->loader) - t->wait_before) / (seconds > 0 ? seconds : 1);
     TRY(validate(t, &s));
+    TRY(adze_trainer_snapshot(t)); /* before the checkpoint: who is killed between them writes it again */
     TRY(history_room(t));
     s.seconds = adze_now() - start;
     judge(t, &s);

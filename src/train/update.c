@@ -65,7 +65,7 @@ int adze_update_slots(adze_steps *s) {
     for (int i = 0; i < s->nparams; i++) {
         TRY(add_role(s, s->params[i], "g", ADZE_SLOT_TEMP, &s->grads[i]));
     }
-    return ADZE_OK;
+    return s->o->average != ADZE_AVERAGE_NONE ? adze_average_slots(s) : ADZE_OK;
 }
 
 static adze_val slot_val(adze_steps *s, adze_graph *g, int slot) {
@@ -216,7 +216,7 @@ int adze_update_compile(adze_steps *s) {
         TRY(compile(s, ADZE_UPDATE_CLIMB, build_climb));
         TRY(compile(s, ADZE_UPDATE_RETURN, build_return));
     }
-    return ADZE_OK;
+    return s->o->average != ADZE_AVERAGE_NONE ? compile(s, ADZE_UPDATE_AVERAGE, adze_average_build) : ADZE_OK;
 }
 
 int adze_update_bind(adze_steps *s) {
@@ -235,6 +235,9 @@ int adze_update_bind(adze_steps *s) {
     }
     if (s->o->sam > 0) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_CLIMB].session, "climb", &s->climb));
+    }
+    if (s->o->average != ADZE_AVERAGE_NONE) {
+        TRY(adze_session_input(s->update[ADZE_UPDATE_AVERAGE].session, "share", &s->share));
     }
     return s->o->clip_norm > 0 ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;
 }
