@@ -10,10 +10,11 @@ typedef struct adze_evaluator {
     adze_dtype dtype;
     int64_t batch, classes;
     bool probabilities; /* the model ends in a softmax: its outputs are no logits */
+    bool rebuilds;      /* the target is the input: loss and error are all there is to tell */
     bool keep;          /* metrics get every score and label */
     adze_plan *plan;
     adze_session *session;
-    adze_tensor x, label, loss, y;
+    adze_tensor x, label, loss, error, y;
 } adze_evaluator;
 
 /* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. `open` is `plan` and `bind` with an arena of its

@@ -62,6 +62,7 @@ enum {
     ADZE_LOSS_POISSON,
     ADZE_LOSS_FOCAL
 };
+enum { ADZE_TARGET_LABEL, ADZE_TARGET_INPUT };
 enum { ADZE_PRECISION_FULL, ADZE_PRECISION_BF16 };
 enum { ADZE_MONITOR_VAL_LOSS, ADZE_MONITOR_VAL_ACC };
 
@@ -71,6 +72,7 @@ static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {
 
 extern const char *const adze_loss_names[]; /* NULL ends */
 bool adze_loss_smooths(int loss);           /* label_smoothing applies */
+bool adze_loss_takes_numbers(int loss);     /* of any kind as targets: those of a reconstruction */
 bool adze_loss_links(int loss);             /* it applies a softmax or sigmoid itself */
 
 int adze_train_augment(adze_ctx *ctx, const adze_train_opts *o, char text[ADZE_OPTION_TEXT]); /* augment with shift and hflip; checked */
