@@ -4,6 +4,7 @@
 
 #include "adze/base.h"   /* errors, context, memory and file tables, fields, random numbers */
 #include "adze/linalg.h" /* factorisations, eigenvalues, Krylov methods, Fourier transforms, clusters, all in double */
+#include "adze/minimize.h" /* minimisers of smooth functions: Newton, BFGS, L-BFGS, conjugate gradients */
 #include "adze/core.h"   /* dtypes, types, tensors, the store */
 #include "adze/graph.h"  /* graphs, derivatives, plans, sessions */
 #include "adze/ops.h"    /* one builder function per op */

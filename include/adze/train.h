@@ -51,6 +51,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double ema_decay, swa_lr;                /* swa_lr: 0: half of lr */
     int64_t average_start, swa_start, swa_cycle, average_batches; /* epochs; swa_start: -1: three quarters; swa_cycle: 0: a constant rate */
     int64_t snapshots;                                            /* equal cycles of restarts, a model at the end of each; 0: off */
+    int32_t target;                                               /* of the loss: label, input (an autoencoder's) */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
@@ -78,6 +79,7 @@ typedef struct adze_metrics {
     int64_t count, classes;
     double loss, nll, acc, top5;
     int64_t *confusion; /* classes x classes, row: true class; owned by whoever asked */
+    double error;       /* squared error of a reconstruction, summed over its numbers, mean of the examples; NaN where the target is a class */
     double *scores;     /* count x classes: the model's outputs, in the order of the examples; of adze_evaluate only, else NULL */
     int64_t *labels;    /* count, likewise */
     bool probabilities; /* scores are such; else softmax makes them */
@@ -111,6 +113,7 @@ ADZE_API const char *adze_stop_name(adze_stop s);
 typedef struct adze_epoch_stats {
     int64_t epoch, step, examples;
     double loss, acc, val_loss, val_acc, lr, seconds, items_per_s, wait_share;
+    double error, val_error; /* squared error of a reconstruction, as in adze_metrics; NaN where the target is a class */
     bool best;
 } adze_epoch_stats;
 

@@ -201,6 +201,9 @@ static void result_json(job *j, adze_text *t, adze_stop why, int status, double 
         adze_text_add(t, ",\"epochs\":%lld,\"steps\":%lld,\"loss\":%.9g,\"val_acc\":%s,\"val_loss\":%s", (long long)last->epoch + 1,
                       (long long)last->step, last->loss, cli_json_number(a, sizeof(a), last->val_acc), cli_json_number(b, sizeof(b), last->val_loss));
     }
+    if (last && isfinite(last->error)) {
+        adze_text_add(t, ",\"error\":%.17g,\"val_error\":%s", last->error, cli_json_number(a, sizeof(a), last->val_error));
+    }
     if (best) {
         adze_text_add(t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch + 1, best->val_acc);
     }

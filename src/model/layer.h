@@ -323,6 +323,6 @@ void adze_zoo_layer(adze_zoo *z, const char *type, const char *name, ...);
 adze_tree *adze_zoo_repeat(adze_zoo *z, const char *name, const char *times);
 void adze_zoo_imagenet(adze_zoo *z); /* input of 224 x 224 x 3, the usual means and deviations, and the list of layers */
 extern const adze_zoo_net adze_zoo_mlp[], adze_zoo_lenet[], adze_zoo_resnet[], adze_zoo_charlstm[], adze_zoo_alexnet[], adze_zoo_vgg[],
-    adze_zoo_squeezenet[]; /* each ends in a NULL name */
+    adze_zoo_squeezenet[], adze_zoo_autoencoder[]; /* each ends in a NULL name */
 
 #endif

@@ -79,17 +79,20 @@ static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
 }
 
 static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_opts *o) {
-    adze_val y = {0}, loss = {0};
+    adze_val y = {0};
+    adze_train_terms terms;
     adze_build_opts opts = {
         .size = sizeof opts, .dtype = e->dtype, .drops = e->how.passes > 0, .samples = e->how.samples, .statistics = e->statistics};
     adze_val x = adze_input(g, "x", adze_model_input_type(e->model, e->batch, e->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &e->batch));
     TRY(adze_model_build(e->model, g, x, &opts, &y));
     adze_train_opts own = {0};
-    TRY(adze_train_loss(e->model, g, o != NULL ? o : &own, y, label, &loss));
+    TRY(adze_train_loss(e->model, g, o != NULL ? o : &own, x, y, label, &terms));
     adze_type t = adze_val_type(g, y);
     e->classes = t.dims[t.rank - 1];
-    TRY(adze_output(g, "loss", loss));
+    TRY(adze_output(g, "loss", terms.loss));
+    e->rebuilds = terms.error.id != 0;
+    TRY(e->rebuilds ? adze_output(g, "error", terms.error) : ADZE_OK);
     return adze_output(g, "y", y);
 }
 
@@ -121,6 +124,9 @@ int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, ad
     TRY(adze_session_input(e->session, "x", &e->x));
     TRY(adze_session_input(e->session, "label", &e->label));
     TRY(adze_session_output(e->session, "loss", &e->loss));
+    if (e->rebuilds) {
+        TRY(adze_session_output(e->session, "error", &e->error));
+    }
     return adze_session_output(e->session, "y", &e->y);
 }
 
@@ -210,11 +216,17 @@ static bool gives_probabilities(const adze_evaluator *e) {
  * ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct tally { /* sums over examples, in their order */
-    double loss, nll;
+    double loss, nll, error;
     int64_t right, top, n;
 } tally;
 
 static void tally_row(const adze_evaluator *e, int64_t row, double *scores, tally *t, adze_metrics *out) {
+    if (e->rebuilds) {
+        t->loss += adze_tensor_get(&e->loss, row);
+        t->error += adze_tensor_get(&e->error, row);
+        t->n++;
+        return;
+    }
     int64_t label = ((const int64_t *)adze_tensor_data(&e->label))[row];
     read_row(e, row, scores);
     int64_t rank = adze_scores_rank(scores, e->classes, label);
@@ -250,11 +262,12 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
     out->nll = t.nll / count;
     out->acc = (double)t.right / count;
     out->top5 = (double)t.top / count;
+    out->error = e->rebuilds ? t.error / count : NAN;
     return ADZE_OK;
 }
 
 static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
-    if (d->classes > e->classes) {
+    if (d->classes > e->classes && !e->rebuilds) {
         return adze_fail(e->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %lld apart", d->name, d->classes,
                          adze_model_name(e->model), (long long)e->classes);
     }
@@ -262,10 +275,10 @@ static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
 }
 
 int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
-    *out = (adze_metrics){.classes = e->classes, .probabilities = gives_probabilities(e)};
+    *out = (adze_metrics){.classes = e->rebuilds ? 0 : e->classes, .probabilities = gives_probabilities(e)};
     TRY(evaluator_check(e, d));
     int64_t cells;
-    if (!adze_mul_size(e->classes, e->classes, &cells)) {
+    if (!adze_mul_size(out->classes, out->classes, &cells)) {
         return adze_fail(e->ctx, ADZE_ENOMEM, "a confusion matrix of %lld classes is too large", (long long)e->classes);
     }
     adze_loader_opts lo = {.size = sizeof lo, .batch = e->batch, .dtype = e->dtype, .workers = EVAL_WORKERS};

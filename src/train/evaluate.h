@@ -10,11 +10,12 @@ typedef struct adze_evaluator {
     adze_dtype dtype;
     int64_t batch, classes;
     bool probabilities; /* the model ends in a softmax: its outputs are no logits */
+    bool rebuilds;      /* the target is the input: loss and error are all there is to tell */
     bool keep;          /* metrics get every score and label */
     bool statistics;    /* set before it is opened: batches are run for batchnorm's statistics (average.c) */
     adze_plan *plan;
     adze_session *session;
-    adze_tensor x, label, loss, y;
+    adze_tensor x, label, loss, error, y;
     adze_eval_opts how; /* with what is dropped at random */
     double *mixed;      /* several passes: for each example its loss and `classes` sums; NULL: one pass */
 } adze_evaluator;

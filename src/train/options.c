@@ -17,6 +17,7 @@ static const char *const precisions[] = {"full", "bf16", NULL};
 static const char *const norms[] = {"auto", "zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
 static const char *const l1_modes[] = {"prox", "subgrad", NULL};
 static const char *const averages[] = {"none", "polyak", "ema", "swa", NULL};
+static const char *const targets[] = {"label", "input", NULL};
 static const char *const monitors[] = {"val_loss", "val_acc", NULL};
 
 #define AT(member) offsetof(adze_train_opts, member)
@@ -88,6 +89,8 @@ static const adze_field train_fields[] = {
     {"clip_tensor", ADZE_F_F64, 0, AT(clip_tensor), 0, "0", 0, 1e300, NULL, "the same for each tensor by itself; 0: off"},
     {"clip_agc", ADZE_F_F64, 0, AT(clip_agc), 0, "0", 0, 1e300, NULL, "each unit's gradient to this share of its weights' norm; 0: off"},
     {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, adze_loss_names, "loss; `adze list losses` has the formulas"},
+    {"target", ADZE_F_ENUM, 0, AT(target), 0, "label", 0, 0, targets,
+     "what the loss compares outputs with; input: the example itself (autoencoders)"},
     {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL,
      "softmax_xent, sigmoid_xent, kl: share of the target spread over all classes"},
     {"huber_delta", ADZE_F_F64, 0, AT(huber_delta), 0, "1", 1e-300, 1e300, NULL, "huber: errors beyond this count linearly"},
@@ -166,6 +169,10 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     if (o->label_smoothing > 0 && !adze_loss_smooths(o->loss)) {
         return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to losses softmax_xent, sigmoid_xent and kl, not to %s",
                          adze_loss_names[o->loss]);
+    }
+    if (o->target == ADZE_TARGET_INPUT && (o->label_smoothing > 0 || !adze_loss_takes_numbers(o->loss))) {
+        return adze_fail(ctx, ADZE_EARG,
+                         "option target input goes with losses auto (mse), mse, mae, huber and sigmoid_xent, without label_smoothing");
     }
     char augment[ADZE_OPTION_TEXT];
     return adze_train_augment(ctx, o, augment);

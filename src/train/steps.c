@@ -77,21 +77,25 @@ void adze_steps_close(adze_steps *s) {
 /* The mean over the whole update: the sum of this batch's losses times `weight`, so the same plan serves any number of batches. */
 static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *total) {
     adze_val y = {0}, loss = {0};
+    adze_train_terms terms;
     adze_build_opts opts = {.size = sizeof opts, .train = true, .dtype = s->dtype};
     adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
     TRY(adze_model_build_layers(s->model, g, x, &opts, &y, NULL, s->outs));
-    TRY(adze_train_loss(s->model, g, s->o, y, label, &loss));
+    TRY(adze_train_loss(s->model, g, s->o, x, y, label, &terms));
+    loss = terms.loss;
     if (s->mixes) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
-        adze_val other_loss = {0}, other = adze_input(g, "other", adze_type_make(ADZE_I64, 1, &batch));
+        adze_train_terms second;
+        adze_val other = adze_input(g, "other", adze_type_make(ADZE_I64, 1, &batch));
         adze_val share = adze_input(g, "share", adze_type_make(s->dtype, 1, &batch));
-        TRY(adze_train_loss(s->model, g, s->o, y, other, &other_loss));
-        loss = adze_add(g, other_loss, adze_mul(g, share, adze_sub(g, loss, other_loss)));
+        TRY(adze_train_loss(s->model, g, s->o, x, y, other, &second));
+        loss = adze_add(g, second.loss, adze_mul(g, share, adze_sub(g, loss, second.loss)));
     }
     TRY(adze_penalty_activity(s, g, &loss));
     *total = adze_mul(g, adze_sum(g, loss, NULL, 0, false), weight);
     TRY(adze_output(g, "loss", loss));
+    TRY(terms.error.id != 0 ? adze_output(g, "error", terms.error) : ADZE_OK);
     return adze_output(g, "y", y);
 }
 
@@ -143,6 +147,9 @@ static int grad_bind(adze_steps *s, adze_grad_plan *p) {
         TRY(adze_session_input(p->session, "share", &p->share));
     }
     TRY(adze_session_output(p->session, "loss", &p->loss));
+    if (s->o->target == ADZE_TARGET_INPUT) {
+        TRY(adze_session_output(p->session, "error", &p->error));
+    }
     return adze_session_output(p->session, "y", &p->y);
 }
 

@@ -12,6 +12,7 @@ typedef struct adze_grad_plan {
     adze_plan *plan;
     adze_session *session;
     adze_tensor x, label, weight, loss, y; /* weight: 1 / examples of the update; loss, y: per example */
+    adze_tensor error;                     /* per example, of a reconstruction; zeroed where the target is a class */
     adze_tensor other, share;              /* the label mixed in, and the share of the first: when the augmentation mixes examples */
 } adze_grad_plan;
 
@@ -79,7 +80,10 @@ adze_val adze_unit_norm(adze_graph *g, adze_val x);
 adze_val adze_shrink_to(adze_graph *g, adze_val x, adze_val norm, adze_val most); /* x most / norm where norm > most */
 bool adze_in_last_layer(const adze_steps *s, int param);
 
-/* The loss per example (N) that the options ask for: y (N, C), label i64 (N). */
-int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val label, adze_val *loss);
+/* The loss per example (N) that the options ask for: x the model's input, y (N, C) its output, label i64 (N). */
+typedef struct adze_train_terms {
+    adze_val loss, error; /* (N); error: {0} unless the target is the input */
+} adze_train_terms;
+int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val x, adze_val y, adze_val label, adze_train_terms *out);
 
 #endif

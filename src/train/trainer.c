@@ -68,8 +68,14 @@ static int prepare_model(adze_trainer *t) {
         return adze_fail(t->ctx, ADZE_EARG, "option norm: the preprocessing of model '%s' is fixed; take 'fixed: true' out of its file",
                          adze_model_name(t->model));
     }
+    const int norm = t->o.norm > 0 ? t->o.norm - 1 : p.norm;
+    if (t->o.target == ADZE_TARGET_INPUT && t->o.loss == ADZE_LOSS_SIGMOID_XENT && norm != ADZE_NORM_NONE && norm != ADZE_NORM_MINMAX &&
+        norm != ADZE_NORM_MINMAX_FEATURE) {
+        return adze_fail(t->ctx, ADZE_EARG, "loss sigmoid_xent wants targets from 0 to 1: with target input, give norm none or minmax, not %s",
+                         adze_norm_names[norm]);
+    }
     if (!p.fixed) {
-        p.norm = t->o.norm > 0 ? t->o.norm - 1 : p.norm;
+        p.norm = norm;
         TRY(adze_preprocess_fit(t->ctx, t->data, t->ids, t->ntrain, &p));
     }
     adze_model_set_preprocess(t->model, &p);
@@ -329,7 +335,7 @@ static int64_t next_batch_size(const adze_trainer *t, int64_t batch) {
 }
 
 typedef struct step_sums { /* of one update */
-    double loss;
+    double loss, error;
     int64_t n, right, batches;
 } step_sums;
 
@@ -338,6 +344,10 @@ static void tally_batch(adze_trainer *t, const adze_grad_plan *g, int64_t n, ste
     const int64_t *label = adze_tensor_data(&g->label);
     for (int64_t i = 0; i < n; i++) {
         s->loss += adze_tensor_get(&g->loss, i);
+        if (t->o.target == ADZE_TARGET_INPUT) {
+            s->error += adze_tensor_get(&g->error, i);
+            continue;
+        }
         adze_scores_row(&g->y, i, y.dims[1], t->scores);
         s->right += adze_scores_rank(t->scores, y.dims[1], label[i]) == 0;
     }
@@ -421,6 +431,7 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
     t->p.seen += s.n;
     t->p.right += s.right;
     t->p.loss_sum += s.loss;
+    t->p.error_sum += s.error;
     return ADZE_OK;
 }
 
@@ -452,14 +463,15 @@ static int after_step(adze_trainer *t, double loss, double lr) {
 
 static int validate(adze_trainer *t, adze_epoch_stats *s) {
     adze_metrics m;
-    s->val_loss = s->val_acc = NAN;
+    s->val_loss = s->val_acc = s->val_error = NAN;
     TRY(adze_average_settle(t));
     if (t->nval == 0) {
         return ADZE_OK;
     }
     TRY(adze_evaluator_run(&t->eval, t->data, t->ids + t->ntrain, t->nval, &m));
     s->val_loss = m.loss;
-    s->val_acc = m.acc;
+    s->val_acc = m.classes > 0 ? m.acc : NAN;
+    s->val_error = m.error;
     adze_metrics_free(t->ctx, &m);
     return ADZE_OK;
 }
@@ -467,7 +479,7 @@ static int validate(adze_trainer *t, adze_epoch_stats *s) {
 /* Without validation examples the training figure of the same kind decides; it says nothing about an average, of which the last is taken then. What
  * was best before an average began is forgotten, for the model is to be one. */
 static void judge(adze_trainer *t, adze_epoch_stats *s) {
-    bool by_loss = t->o.monitor == ADZE_MONITOR_VAL_LOSS;
+    bool by_loss = t->o.monitor == ADZE_MONITOR_VAL_LOSS || t->o.target == ADZE_TARGET_INPUT;
     double v = by_loss ? (t->nval > 0 ? s->val_loss : s->loss) : t->nval > 0 ? s->val_acc : s->acc;
     if (adze_average_begins(t) || (t->nval == 0 && t->o.average != ADZE_AVERAGE_NONE)) {
         t->p.best_epoch = -1;
@@ -496,6 +508,7 @@ static int finish_epoch(adze_trainer *t, double start, double lr, int64_t seen_b
         .epoch = t->p.epoch, .step = t->p.step, .examples = t->p.seen, .loss = t->p.loss_sum / n, .acc = (double)t->p.right / n, .lr = lr};
     s.items_per_s = (double)(t->p.seen - seen_before) / (seconds > 0 ? seconds : 1);
     s.wait_share = (adze_loader_wait(t->loader) - t->wait_before) / (seconds > 0 ? seconds : 1);
+    s.error = t->o.target == ADZE_TARGET_INPUT ? t->p.error_sum / n : NAN;
     TRY(validate(t, &s));
     TRY(adze_trainer_snapshot(t)); /* before the checkpoint: who is killed between them writes it again */
     TRY(history_room(t));
@@ -504,7 +517,7 @@ static int finish_epoch(adze_trainer *t, double start, double lr, int64_t seen_b
     t->history[t->nhistory++] = s;
     t->p.epoch++;
     t->p.batch = t->p.seen = t->p.right = 0;
-    t->p.loss_sum = 0;
+    t->p.loss_sum = t->p.error_sum = 0;
     t->unsaved = true;
     TRY(adze_trainer_save(t));
     if (t->cb.epoch_end != NULL && t->cb.epoch_end(t->cb.user, t, &s) != 0) {
