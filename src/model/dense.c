@@ -4,7 +4,7 @@
 typedef struct dense {
     int64_t units;
     adze_act act;
-    bool bias;
+    bool bias, weight_norm;
     double bias_init;
     adze_init init;
 } dense;
@@ -15,6 +15,7 @@ static const adze_field DENSE_FIELDS[] = {
     {"bias", ADZE_F_BOOL, 0, offsetof(dense, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output"},
     {"bias_init", ADZE_F_F64, 0, offsetof(dense, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(dense, "auto"),
+    ADZE_WEIGHT_NORM_FIELD(dense),
     {0},
 };
 
@@ -45,7 +46,7 @@ static adze_val dense_build(adze_builder *b, const void *fields) {
     w.type = adze_type_make(b->dtype, 2, (int64_t[]){in, sums}); /* (in, units) */
     w.init = adze_layer_init(f->init, &f->act);
     adze_layer_mirror(b, &w, &f->act, sums);
-    adze_val y = adze_matmul(b->g, b->x[0], adze_layer_param(b, &w), false, false);
+    adze_val y = adze_matmul(b->g, b->x[0], adze_layer_weight(b, &w, f->weight_norm), false, false);
     if (f->bias) {
         y = adze_add(b->g, y, adze_layer_vector(b, "b", sums, f->bias_init, ADZE_SLOT_TRAINABLE));
     }
