@@ -159,6 +159,13 @@ typedef struct adze_random_attrs {
 ADZE_API adze_val adze_uniform(adze_graph *g, adze_type t, double lo, double hi);
 ADZE_API adze_val adze_normal(adze_graph *g, adze_type t, double mean, double sd);
 ADZE_API adze_val adze_bernoulli(adze_graph *g, adze_type t, double p); /* 1 with probability p, else 0 */
+typedef struct adze_pool_regions_attrs {
+    int64_t n, out;
+    uint64_t stream;
+    bool pseudo, overlap;
+} adze_pool_regions_attrs;
+/* Fractional max pooling (Graham 2014): the pixels of `out` regions of an axis of n, i32 (2, out) or with overlap (3, out), the last one repeated. */
+ADZE_API adze_val adze_pool_regions(adze_graph *g, int64_t n, int64_t out, bool pseudo, bool overlap);
 
 /* -- fused
  * ------------------------------------------------------------------------------------------------------------------------------------------------ */

@@ -1,6 +1,7 @@
 /* The graphs of a model, and what a first build for a batch of one tells about it: shapes, slots, costs. */
 #include "model/layer.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* RBF outputs are compared with this virtual "rubbish" class at squared distance j: LeCun 1998, equation 9, leaves the constant open; 0.1 is ours. */
@@ -169,6 +170,20 @@ int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adze_val lab
 
 /* -- slots -- */
 
+/* out: the lengths of the columns of w (.., n) */
+static void column_norms(const adze_tensor *w, adze_tensor *out) {
+    const adze_type t = adze_tensor_type(w);
+    const int64_t n = out->dims[0], rows = adze_type_count(&t) / n;
+    for (int64_t k = 0; k < n; k++) {
+        double sum = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            const double v = adze_tensor_get(w, r * n + k);
+            sum += v * v;
+        }
+        adze_tensor_set(out, k, sqrt(sum));
+    }
+}
+
 int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t seed) {
     if (d != ADZE_F32 && d != ADZE_F64) {
         return adze_fail(m->ctx, ADZE_ETYPE, "the slots of model '%s' are f32 or f64, not %s", m->name, adze_dtype_name(d));
@@ -179,9 +194,13 @@ int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t s
         TRY(adze_store_add(s, m->params[i].slot, t, m->params[i].flags, NULL));
     }
     for (int i = 0; i < m->nparams; i++) {
-        adze_tensor t;
+        adze_tensor t, before = {0};
         TRY(adze_store_tensor(s, adze_store_find(s, m->params[i].slot), &t));
         TRY(adze_init_tensor(m->ctx, &m->params[i], t, seed));
+        if (m->params[i].norms) {
+            TRY(adze_store_tensor(s, adze_store_find(s, m->params[i - 1].slot), &before));
+            column_norms(&before, &t);
+        }
     }
     return ADZE_OK;
 }

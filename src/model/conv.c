@@ -77,7 +77,7 @@ typedef struct conv {
     int64_t filters, groups;
     window w;
     adze_act act;
-    bool bias;
+    bool bias, weight_norm;
     double bias_init;
     adze_init init;
     adze_dropconnect drop;
@@ -99,6 +99,7 @@ static const adze_field CONV_FIELDS[] = {
     ADZE_INIT_FIELDS(conv, "auto"),
     {"dropconnect", ADZE_F_F64, 0, offsetof(conv, drop.p), 0, "0", 0, 0.99, NULL,
      "probability that a weight is 0 in training, the others divided by 1 - this; a draw for each batch"},
+    ADZE_WEIGHT_NORM_FIELD(conv),
     {0},
 };
 
@@ -161,6 +162,9 @@ static const char *conv_check(const void *fields, char *buf, size_t n) {
     if (f->groups != 1 || f->filters > TABLE_MAPS) {
         return "a 'table' needs groups 1 and at most 512 filters";
     }
+    if (f->weight_norm) {
+        return "a 'table' and 'weight_norm' exclude each other";
+    }
     if (f->act.fn == ADZE_ACT_MAXOUT) {
         return "a 'table' and 'activation: maxout' exclude each other";
     }
@@ -195,7 +199,7 @@ static adze_val mask_const(adze_builder *b, const adze_type *w, const uint8_t *m
 /* The weight, masked by the table when there is one. */
 static adze_val conv_weight(adze_builder *b, const conv *f, adze_param_desc *d, int64_t window_points) {
     if (!f->table[0]) {
-        return adze_layer_param(b, d);
+        return adze_layer_weight(b, d, f->weight_norm);
     }
     int64_t channels = d->type.dims[d->type.rank - 2], plane = channels * f->filters;
     if (channels > TABLE_MAPS) {

@@ -4,7 +4,7 @@
 typedef struct dense {
     int64_t units;
     adze_act act;
-    bool bias;
+    bool bias, weight_norm;
     double bias_init;
     adze_init init;
     adze_dropconnect drop;
@@ -16,9 +16,11 @@ static const adze_field DENSE_FIELDS[] = {
     {"bias", ADZE_F_BOOL, 0, offsetof(dense, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output"},
     {"bias_init", ADZE_F_F64, 0, offsetof(dense, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(dense, "auto"),
-    {"dropconnect", ADZE_F_F64, 0, offsetof(dense, drop.p), 0, "0", 0, 0.99, NULL, "probability that a weight is 0 in training, the others divided by 1 - this"},
+    {"dropconnect", ADZE_F_F64, 0, offsetof(dense, drop.p), 0, "0", 0, 0.99, NULL,
+     "probability that a weight is 0 in training, the others divided by 1 - this"},
     {"dropconnect_mask", ADZE_F_ENUM, 0, offsetof(dense, drop.mask), 0, "batch", 0, 0, adze_dropconnect_masks,
      "a draw for each batch, or for each example (as much memory as batch times weights)"},
+    ADZE_WEIGHT_NORM_FIELD(dense),
     {0},
 };
 
@@ -49,7 +51,7 @@ static adze_val dense_build(adze_builder *b, const void *fields) {
     w.type = adze_type_make(b->dtype, 2, (int64_t[]){in, sums}); /* (in, units) */
     w.init = adze_layer_init(f->init, &f->act);
     adze_layer_mirror(b, &w, &f->act, sums);
-    const adze_val weight = adze_layer_param(b, &w);
+    const adze_val weight = adze_layer_weight(b, &w, f->weight_norm);
     adze_val y = adze_dropconnect_matmul(b, b->x[0], weight, &f->drop);
     if (f->bias) {
         y = adze_add(b->g, y, adze_layer_vector(b, "b", sums, f->bias_init, ADZE_SLOT_TRAINABLE));

@@ -55,6 +55,8 @@ static inline bool adze_norm_per_channel(const adze_preprocess *p) {
     return p->norm < ADZE_NORM_ZSCORE_FEATURE;
 }
 
+#define ADZE_WEIGHT_NORM_FIELD(S)                                                                                                                    \
+    {"weight_norm", ADZE_F_BOOL, 0, offsetof(S, weight_norm), 0, "false", 0, 0, NULL, "weights are g v / |v| by output; v starts as 'init' says"}
 #define ADZE_INIT_FIELDS(S, def_kind)                                                                                                                \
     {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                   \
         {"init_fan", ADZE_F_ENUM, 0, offsetof(S, init.fan), 0, "auto", 0, 0, adze_fan_names, "fan that scales them; auto: in, glorot: average"},     \
@@ -124,7 +126,8 @@ const adze_layer_kind *adze_layer_kind_find(const char *name);
 extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
     adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
     adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut, adze_layer_rnn,
-    adze_layer_lstm, adze_layer_gru;
+    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn,
+    adze_layer_fractional_maxpool;
 
 /* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
 typedef struct adze_spec adze_spec;
@@ -164,6 +167,7 @@ typedef struct adze_param { /* a slot of the model, as found by building it once
     int64_t shift_from, shift_to;
     int64_t mirror_in; /* looks_linear: period of the input channels, see adze_builder.mirror; 0: none */
     bool mirror_out;   /* and whether the outputs shall be such a period */
+    bool norms;        /* starts as the lengths of the columns of the parameter before it */
 } adze_param;
 
 struct adze_model {
@@ -218,9 +222,11 @@ typedef struct adze_param_desc {
     double shift;        /* added to elements [shift_from, shift_to) at the start */
     int64_t shift_from, shift_to;
     int64_t mirror_in; /* see adze_param */
-    bool mirror_out;
+    bool mirror_out, norms;
 } adze_param_desc;
 adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d);
+/* The weights d; normalised: g v / |v| by unit, the last axis (Salimans and Kingma 2016), with slots "v" and "g" instead of "w". */
+adze_val adze_layer_weight(adze_builder *b, const adze_param_desc *d, bool normalised);
 adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags); /* (n), all starting at value */
 adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_PRINTF(3, 4);            /* "layer 'c1': ..." */
 void adze_layer_fixed(adze_builder *b, int64_t numbers);
