@@ -49,7 +49,8 @@ typedef enum adze_norm { /* what mean and sd are; the first four per channel */
                          ADZE_NORM_ZSCORE_FEATURE, /* per pixel and channel: `feature` */
                          ADZE_NORM_CENTER_FEATURE,
                          ADZE_NORM_MINMAX_FEATURE,
-                         ADZE_NORM_GCN /* each example's own */
+                         ADZE_NORM_GCN, /* each example's own */
+                         ADZE_NORM_ZCA  /* `feature`: means and a matrix */
 } adze_norm;
 
 typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitted on the training part only */
@@ -60,7 +61,9 @@ typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitte
     bool fixed;   /* mean and sd come from the model file: training does not fit them */
     int32_t norm; /* adze_norm */
     int64_t nfeature;
-    double *feature; /* nfeature means, then as many deviations; NULL: not fitted. Belongs to the model once it is set */
+    double *feature; /* nfeature means, then as many deviations (zca: then a row of the matrix for each, x = (pixel * scale - mean) matrix); NULL: not
+                        fitted. Belongs to the model once it is set */
+    double eps;      /* zca: added to the variance in every direction */
 } adze_preprocess;
 ADZE_API bool adze_norm_about(int i, adze_about *out);
 ADZE_API const adze_preprocess *adze_model_preprocess(const adze_model *m);

@@ -42,6 +42,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
     char groups[192];                        /* PATTERN:lr=FACTOR,decay=FACTOR,maxnorm=C;... */
+    double zca_eps;                          /* norm zca; -1: as the model says */
     double l1, maxnorm;                      /* factor of the sum of absolute weights; bound of each unit's incoming weights; 0: off */
     int32_t l1_mode;                         /* prox: soft threshold after the update; subgrad: the sign is added to the gradient */
     char prior[48];                          /* gauss:S, laplace:B: deviation or scale of each weight; sets l2 and l1 */

@@ -37,7 +37,7 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
     const bool fitted = m->pre.feature != NULL;
     if (fitted) {
         named[m->nparams].name = ADZE_FITTED_SLOT;
-        TRY(adze_tensor_wrap(m->ctx, adze_type_make(ADZE_F64, 2, (int64_t[]){2, m->pre.nfeature}), m->pre.feature, &named[m->nparams].t));
+        TRY(adze_tensor_wrap(m->ctx, adze_fitted_type(&m->pre, m->pre.nfeature), m->pre.feature, &named[m->nparams].t));
     }
     TRY(adze_model_print(m, ADZE_PRINT_NET, &text[0]));
     adze_text pre = {.ctx = m->ctx}, classes = {.ctx = m->ctx};
@@ -124,25 +124,26 @@ static int read_features(adze_model *m, const adze_safetensors *f, const char *p
         return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its preprocessing needs", path, ADZE_FITTED_SLOT);
     }
     TRY(adze_safetensors_tensor(f, at, &t));
-    const adze_type have = adze_tensor_type(&t), want = adze_type_make(ADZE_F64, 2, (int64_t[]){2, n});
+    const adze_type have = adze_tensor_type(&t), want = adze_fitted_type(&m->pre, n);
     if (n < 1 || !adze_type_equal(&have, &want)) {
-        char one[128];
-        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs f64 (2, %lld)", path, ADZE_FITTED_SLOT,
-                         adze_type_print(&have, one, sizeof one), (long long)n);
+        char one[128], two[128];
+        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs %s", path, ADZE_FITTED_SLOT,
+                         adze_type_print(&have, one, sizeof one), adze_type_print(&want, two, sizeof two));
     }
-    for (int64_t i = 0; i < 2 * n; i++) {
+    const int64_t count = adze_type_count(&want);
+    for (int64_t i = 0; i < count; i++) {
         const double v = adze_tensor_get(&t, i);
-        if (!isfinite(v) || (i >= n && v < 1e-30)) {
+        if (!isfinite(v) || (i >= n && v < 1e-30 && m->pre.norm != ADZE_NORM_ZCA)) {
             return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': number %lld of tensor '%s' is %g, which is no mean or deviation", path, (long long)i,
                              ADZE_FITTED_SLOT, v);
         }
     }
-    m->pre.feature = adze_alloc(m->ctx, 2 * n, sizeof *m->pre.feature);
+    m->pre.feature = adze_alloc(m->ctx, count, sizeof *m->pre.feature);
     if (!m->pre.feature) {
         return ADZE_ENOMEM;
     }
     m->pre.nfeature = n;
-    memcpy(m->pre.feature, adze_tensor_data(&t), (size_t)(2 * n) * sizeof *m->pre.feature);
+    memcpy(m->pre.feature, adze_tensor_data(&t), (size_t)count * sizeof *m->pre.feature);
     return ADZE_OK;
 }
 

@@ -47,9 +47,12 @@ typedef struct adze_init { /* how a slot gets its first values */
 
 extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[], *const adze_norm_names[];
 
-#define ADZE_FITTED_SLOT "preprocess:feature" /* in files: (2, features) means and deviations, f64 */
+#define ADZE_FITTED_SLOT "preprocess:feature" /* in files: (2, features) means and deviations, f64; zca: (1 + features, features) */
 static inline bool adze_norm_per_feature(const adze_preprocess *p) {
-    return p->norm >= ADZE_NORM_ZSCORE_FEATURE && p->norm <= ADZE_NORM_MINMAX_FEATURE;
+    return (p->norm >= ADZE_NORM_ZSCORE_FEATURE && p->norm <= ADZE_NORM_MINMAX_FEATURE) || p->norm == ADZE_NORM_ZCA;
+}
+static inline adze_type adze_fitted_type(const adze_preprocess *p, int64_t n) { /* of the tensor, for n features */
+    return adze_type_make(ADZE_F64, 2, (int64_t[]){p->norm == ADZE_NORM_ZCA ? 1 + n : 2, n});
 }
 static inline bool adze_norm_per_channel(const adze_preprocess *p) {
     return p->norm < ADZE_NORM_ZSCORE_FEATURE;

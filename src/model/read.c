@@ -6,7 +6,8 @@
 
 enum { MAX_CLASSES = 1000000, MAX_PREPROCESS_CHANNELS = 16 };
 
-const char *const adze_norm_names[] = {"zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
+const char *const adze_norm_names[] = {"zscore",         "none",           "center", "minmax", "zscore_feature",
+                                       "center_feature", "minmax_feature", "gcn",    "zca",    NULL};
 
 /* x: the pixel times `scale`, 1 / 255 */
 static const adze_about NORMS[] = {
@@ -19,6 +20,8 @@ static const adze_about NORMS[] = {
     [ADZE_NORM_MINMAX_FEATURE] = {.formula = "minmax with a range for each pixel and channel"},
     [ADZE_NORM_GCN] = {.formula = "global contrast: (x - mean) / deviation of its own example; nothing is fitted",
                        .paper = "Coates, Ng and Lee 2011; Goodfellow et al. 2013"},
+    [ADZE_NORM_ZCA] = {.formula = "(x - mean) (C + eps I)^(-1/2), C the covariance of all pixels and channels; the border is 0",
+                       .paper = "Bell and Sejnowski 1997; Krizhevsky 2009, appendix A"},
 };
 _Static_assert(ADZE_COUNT(NORMS) + 1 == ADZE_COUNT(adze_norm_names), "every preprocessing has a name and a row");
 
@@ -55,6 +58,7 @@ const adze_field adze_preprocess_fields[] = {
     {"scale", ADZE_F_F64, 0, offsetof(adze_preprocess, scale), 0, "0.00392156862745098", 1e-30, 1e30, NULL, "factor on the pixel, first"},
     {"norm", ADZE_F_ENUM, 0, offsetof(adze_preprocess, norm), 0, "zscore", 0, 0, adze_norm_names, "what is subtracted and divided by"},
     {"pad", ADZE_F_I64, 0, offsetof(adze_preprocess, pad), 0, "0", 0, 4096, NULL, "pixels of border added on every side"},
+    {"eps", ADZE_F_F64, 0, offsetof(adze_preprocess, eps), 0, "0.01", 0, 1e6, NULL, "zca: added to the variance in every direction"},
     {"fixed", ADZE_F_BOOL, 0, offsetof(adze_preprocess, fixed), 0, "false", 0, 0, NULL, "mean and sd stay as given instead of being fitted"},
     {0},
 };

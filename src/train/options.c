@@ -14,7 +14,8 @@ static const char *const schedules[] = {"constant",   "step",     "exponential",
                                         "polynomial", "restarts", "one_cycle",   "plateau", "range",  NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
-static const char *const norms[] = {"auto", "zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
+static const char *const norms[] = {"auto",           "zscore",         "none", "center", "minmax", "zscore_feature",
+                                    "center_feature", "minmax_feature", "gcn",  "zca",    NULL};
 static const char *const l1_modes[] = {"prox", "subgrad", NULL};
 static const char *const averages[] = {"none", "polyak", "ema", "swa", NULL};
 static const char *const targets[] = {"label", "input", NULL};
@@ -111,6 +112,8 @@ static const adze_field train_fields[] = {
     {"save_every", ADZE_F_I64, 0, AT(save_every), 0, "0", 0, MANY, NULL, "steps between checkpoints within an epoch; 0: at its end only"},
     {"norm", ADZE_F_ENUM, 0, AT(norm), 0, "auto", 0, 0, norms,
      "preprocessing, fitted on the training examples; auto: what the model file says (zscore)"},
+    {"zca_eps", ADZE_F_F64, 0, AT(zca_eps), 0, "-1", -1, 1e6, NULL,
+     "norm zca: added to the variance in every direction, pixels being 0 to 1; -1: what the model file says (0.01)"},
     {"lsuv", ADZE_F_BOOL, 0, AT(lsuv), 0, "false", 0, 0, NULL,
      "layer-sequential unit variance: before the first step each layer's weights are scaled until its sums on a batch have variance 1"},
     {"drop_path", ADZE_F_STR, 0, AT(drop_path), sizeof(((adze_train_opts *)0)->drop_path), "", 0, 0, NULL,

@@ -29,7 +29,7 @@ static int find_slots(adze_steps *s) {
         if (flags & ADZE_SLOT_TRAINABLE) {
             s->params[s->nparams++] = i;
             s->nchunks += adze_type_count(&t) / NORM_CHUNK + 1;
-        } else if (flags & ADZE_SLOT_STATE) {
+        } else if ((flags & ADZE_SLOT_STATE) && strcmp(adze_store_name(s->store, i), ADZE_FITTED_SLOT) != 0) {
             s->state[s->nstate++] = i;
             bytes += adze_type_bytes(&t);
         }

@@ -76,6 +76,7 @@ static int prepare_model(adze_trainer *t) {
     }
     if (!p.fixed) {
         p.norm = norm;
+        p.eps = t->o.zca_eps >= 0 ? t->o.zca_eps : p.eps;
         TRY(adze_preprocess_fit(t->ctx, t->data, t->ids, t->ntrain, &p));
     }
     adze_model_set_preprocess(t->model, &p);
@@ -104,9 +105,10 @@ static int keep_features(adze_trainer *t) {
     if (p->feature == NULL) {
         return ADZE_OK;
     }
-    TRY(adze_store_add(t->store, ADZE_FITTED_SLOT, adze_type_make(ADZE_F64, 2, (int64_t[]){2, p->nfeature}), ADZE_SLOT_STATE, &slot));
+    const adze_type type = adze_fitted_type(p, p->nfeature);
+    TRY(adze_store_add(t->store, ADZE_FITTED_SLOT, type, ADZE_SLOT_STATE, &slot));
     TRY(adze_store_tensor(t->store, slot, &to));
-    memcpy(adze_tensor_data(&to), p->feature, (size_t)(2 * p->nfeature) * sizeof *p->feature);
+    memcpy(adze_tensor_data(&to), p->feature, (size_t)adze_type_bytes(&type));
     return ADZE_OK;
 }
 

@@ -31,7 +31,8 @@ static void of_sigmoid(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_autoencoder[] = {
-    {"autoencoder", "784-1000-500-250-30 and back, tanh, linear code: 2,837,314 parameters (Hinton and Salakhutdinov 2006, with tanh)", of_tanh},
-    {"autoencoder-sigmoid", "the same with sigmoids: 2,837,314 parameters (Hinton and Salakhutdinov 2006)", of_sigmoid},
+    {"autoencoder", "784-1000-500-250-30 and back, tanh, linear code: 2,837,314 parameters (Hinton and Salakhutdinov 2006, with tanh)", of_tanh, NULL,
+     NULL},
+    {"autoencoder-sigmoid", "the same with sigmoids: 2,837,314 parameters (Hinton and Salakhutdinov 2006)", of_sigmoid, NULL, NULL},
     {0},
 };
