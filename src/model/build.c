@@ -96,6 +96,10 @@ int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_
     return adze_model_build_layers(m, g, x, opts, y, NULL, NULL);
 }
 
+int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums) {
+    return adze_model_build_layers(m, g, x, opts, y, sums, NULL);
+}
+
 int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums,
                             adze_val *outs) {
     adze_build_opts o = {0};

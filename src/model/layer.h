@@ -264,8 +264,9 @@ bool adze_init_elementwise(const adze_init *i);                       /* element
 int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed);
 
 /* -- build.c -- */
-/* adze_model_build that also says what goes into each layer's activation (sums, by layer; {0} where there is none) and what each layer gives (outs).
- * Either may be NULL. */
+/* adze_model_build that also says what goes into each layer's activation: sums, by layer; {0} where there is none. May be NULL. */
+int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums);
+/* And what each layer gives; may be NULL too. */
 int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums, adze_val *outs);
 int adze_model_probe(adze_model *m, int *layer); /* builds once for a batch of 1, gathers parameters and shapes; *layer: where it failed */
 
