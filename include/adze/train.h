@@ -53,6 +53,9 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int64_t average_start, swa_start, swa_cycle, average_batches; /* epochs; swa_start: -1: three quarters; swa_cycle: 0: a constant rate */
     int64_t snapshots;                                            /* equal cycles of restarts, a model at the end of each; 0: off */
     int32_t target;                                               /* of the loss: label, input (an autoencoder's) */
+    double damping, overlap, cg_decay, kfac_stats, kfac_products, kfac_keep; /* of second-order optimisers: the fields' table says which */
+    int64_t lbfgs_m, inner, cg_steps, kfac_invert_every, kfac_gamma_every, kfac_lambda_every;
+    bool kfac_momentum;
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */

@@ -46,6 +46,7 @@ typedef struct adze_steps {
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
     char *backup; /* their bytes before the step */
+    struct adze_second *second; /* NULL: the optimiser is of first order */
 } adze_steps;
 
 /* The model's slots are in the store already. Adds gradient and optimiser slots and compiles the update plan. Then the grad plans are compiled, made
