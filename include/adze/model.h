@@ -84,6 +84,11 @@ ADZE_API int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adz
 /* Adds all parameter and state slots to the store and initialises them: the same bits for the same seed. */
 ADZE_API int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t seed);
 
+/* The same function with fewer numbers and steps, for use: each batchnorm whose input is a conv or dense layer's plain result, which nobody else
+ * reads, goes into that layer's weights and bias (Ioffe and Szegedy 2015, section 3.1), and weight_norm's v and g become w. s: the model's slots, without
+ * prefix. Both results are new, in s's dtype. */
+ADZE_API int adze_model_fold(const adze_model *m, adze_store *s, adze_model **out, adze_store **folded);
+
 typedef struct adze_layer_row { /* the summary table, one row a layer */
     char name[64], type[32];
     adze_type out;         /* for one example */

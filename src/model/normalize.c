@@ -66,8 +66,10 @@ static adze_val normalise_groups(adze_builder *b, const norm *f, int64_t groups)
     return adze_layer_activate(b, maps && shift.id ? adze_add(g, y, shift) : y, &f->act);
 }
 
-#define EPS_FIELD(what) {"eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the " what}
-#define AFFINE_FIELD(what) {"affine", ADZE_F_BOOL, 0, offsetof(norm, affine), 0, "true", 0, 0, NULL, "a trainable " what " per channel"}
+#define EPS_FIELD(what)                                                                                                                              \
+    { "eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the " what }
+#define AFFINE_FIELD(what)                                                                                                                           \
+    { "affine", ADZE_F_BOOL, 0, offsetof(norm, affine), 0, "true", 0, 0, NULL, "a trainable " what " per channel" }
 
 static const adze_field GROUPNORM_FIELDS[] = {
     {"groups", ADZE_F_I64, 0, offsetof(norm, groups), 0, "32", 1, 1000000, NULL, "groups of neighbouring channels; 1: all channels together"},
@@ -84,7 +86,8 @@ static adze_val groupnorm_build(adze_builder *b, const void *fields) {
 
 const adze_layer_kind adze_layer_groupnorm = {
     .name = "groupnorm",
-    .doc = "y = fn((x - mean) / sqrt(var + eps) * scale + shift), statistics of each example over the pixels and channels of a group (Wu and He 2018)",
+    .doc =
+        "y = fn((x - mean) / sqrt(var + eps) * scale + shift), statistics of each example over the pixels and channels of a group (Wu and He 2018)",
     .fields = GROUPNORM_FIELDS,
     .size = sizeof(norm),
     .from_min = 1,
@@ -210,7 +213,8 @@ static adze_val lrn_build(adze_builder *b, const void *fields) {
 
 const adze_layer_kind adze_layer_lrn = {
     .name = "lrn",
-    .doc = "y = x / (k + alpha sum x^2)^beta, the sum over 'size' neighbouring channels (Krizhevsky et al. 2012); Caffe divides alpha by the size: mean",
+    .doc =
+        "y = x / (k + alpha sum x^2)^beta, the sum over 'size' neighbouring channels (Krizhevsky et al. 2012); Caffe divides alpha by the size: mean",
     .fields = LRN_FIELDS,
     .size = sizeof(lrn),
     .from_min = 1,
