@@ -59,6 +59,11 @@ const char *adze_layer_doc(int i) {
     return k ? k->doc : NULL;
 }
 
+const char *adze_layer_cost(int i) {
+    const adze_layer_kind *k = adze_layer_kind_at(i);
+    return k ? k->cost : NULL;
+}
+
 const adze_field *adze_layer_fields(int i) {
     const adze_layer_kind *k = adze_layer_kind_at(i);
     return k ? k->fields : NULL;

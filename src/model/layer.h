@@ -108,8 +108,8 @@ typedef struct adze_act { /* an activation with its parameters, a layer's member
 typedef struct adze_layer_kind adze_layer_kind;
 typedef struct adze_builder adze_builder;
 
-struct adze_layer_kind { /* a layer type: all that is known about it */
-    const char *name, *doc;
+struct adze_layer_kind {           /* a layer type: all that is known about it */
+    const char *name, *doc, *cost; /* cost: forward, of one example; C: channels of the input */
     const adze_field *fields;
     size_t size;            /* bytes of the fields' struct */
     int from_min, from_max; /* how many inputs */
