@@ -1,7 +1,9 @@
 /* Layers that normalise: against PyTorch's recorded values with their derivatives of first and second order, and the laws that batch normalisation,
  * maxout and fractional max pooling keep. */
+#include "adze/data.h"
 #include "adze/io.h"
 #include "adze/ops.h"
+#include "adze/train.h"
 #include "base/base.h"
 
 #include <math.h>
@@ -497,6 +499,73 @@ static void fractional_regions_come_from_seed_and_step_alone(void **state) {
     net_free(&again);
 }
 
+/* The mean of the probabilities of three passes, each with the regions of its step, whatever the batch. */
+static void passes_average_probabilities(void **state) {
+    enum { N = 7, PIXELS = 9 * 9, CLASSES = 3, PASSES = 3 };
+    adze_ctx *ctx = *state;
+    const char *const text = "name: p\ninput: [9, 9, 1]\nlayers:\n  - {type: fractional_maxpool, name: f}\n  - {type: flatten, name: flat}\n"
+                             "  - {type: dense, name: d, units: 3}\n";
+    const adze_type tx = adze_type_make(ADZE_F32, 4, (int64_t[]){N, 9, 9, 1}), example = adze_type_make(ADZE_U8, 3, (int64_t[]){9, 9, 1});
+    uint8_t pixels[N * PIXELS];
+    int64_t labels[N];
+    adze_model *m;
+    adze_store *s;
+    adze_dataset *d;
+    must(ctx, parse(ctx, text, &m));
+    must(ctx, adze_store_new(ctx, &s));
+    must(ctx, adze_model_init(m, s, ADZE_F32, 1));
+    for (int64_t i = 0; i < N * PIXELS; i++) {
+        pixels[i] = (uint8_t)(128 + 75 * formula(1, i));
+        labels[i / PIXELS] = i / PIXELS % CLASSES;
+    }
+    must(ctx, adze_dataset_from_memory(ctx, example, pixels, labels, N, CLASSES, &d));
+    double want[N][CLASSES] = {{0}}, differ = 0;
+    adze_graph *g;
+    adze_plan *plan;
+    adze_session *session;
+    adze_val y;
+    must(ctx, adze_graph_new(ctx, &g));
+    must(ctx, adze_model_build(m, g, adze_input(g, "x", tx), &(adze_build_opts){.size = sizeof(adze_build_opts)}, &y));
+    adze_output(g, "p", adze_softmax(g, y, -1));
+    must(ctx, adze_compile(g, NULL, &plan));
+    must(ctx, adze_session_new(ctx, plan, s, "", &session));
+    adze_tensor in, p;
+    must(ctx, adze_session_input(session, "x", &in));
+    for (int64_t i = 0; i < N; i++) {
+        must(ctx,
+             adze_preprocess_apply(adze_model_preprocess(m), &example, pixels + i * PIXELS, ADZE_F32, (float *)adze_tensor_data(&in) + i * PIXELS));
+    }
+    must(ctx, adze_session_output(session, "p", &p));
+    for (uint64_t pass = 0; pass < PASSES; pass++) {
+        adze_session_random(session, 0, pass, 0);
+        must(ctx, adze_session_run(session));
+        for (int64_t i = 0; i < N * CLASSES; i++) {
+            want[i / CLASSES][i % CLASSES] += adze_tensor_get(&p, i) / PASSES;
+            differ = fmax(differ, fabs(want[i / CLASSES][i % CLASSES] * PASSES / (double)(pass + 1) - adze_tensor_get(&p, i)));
+        }
+    }
+    assert_true(differ > 0.01); /* the passes are not all alike */
+    for (int64_t batch = 2; batch <= 4; batch += 2) {
+        adze_metrics r;
+        must(ctx, adze_evaluate_passes(ctx, m, s, "", d, NULL, 0, batch, PASSES, &r));
+        double nll = 0;
+        for (int64_t i = 0; i < N; i++) {
+            nll -= log(want[i][i % CLASSES]) / N;
+            for (int64_t c = 0; c < CLASSES; c++) {
+                assert_true(fabs(exp(r.scores[i * CLASSES + c]) - want[i][c]) <= 1e-6);
+            }
+        }
+        assert_true(fabs(r.nll - nll) <= 1e-6 && r.loss >= r.nll); /* Jensen */
+        adze_metrics_free(ctx, &r);
+    }
+    adze_session_free(session);
+    adze_plan_free(plan);
+    adze_graph_free(g);
+    adze_dataset_close(d);
+    adze_store_free(s);
+    adze_model_free(m);
+}
+
 /* -- folding --------------------------------------------------------------------------------------------------------------------------------------
  */
 
@@ -617,6 +686,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(normalised_weights_start_as_their_directions, setup, teardown),
         cmocka_unit_test_setup_teardown(fractional_regions_step_by_one_or_two_and_cover_the_axis, setup, teardown),
         cmocka_unit_test_setup_teardown(fractional_regions_come_from_seed_and_step_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(passes_average_probabilities, setup, teardown),
         cmocka_unit_test_setup_teardown(folding_changes_numbers_and_not_the_function, setup, teardown),
         cmocka_unit_test_setup_teardown(layers_say_what_does_not_fit, setup, teardown),
     };

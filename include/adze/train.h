@@ -132,6 +132,10 @@ ADZE_API int64_t adze_trainer_memory(const adze_trainer *t); /* bytes the plans 
 /* Judges a model on (a part of) a data set: the last batch is padded and masked, sums are divided by the true count. */
 ADZE_API int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
                            int64_t n, int64_t batch, adze_metrics *out);
+/* The same with the mean of the probabilities of several passes, which differ by what a layer draws in use (fractional_maxpool; Graham 2014, section
+ * 4): pass p has the random numbers of (seed 0, step p). The scores are logarithms of those means, or the means where the model ends in a softmax. */
+ADZE_API int adze_evaluate_passes(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
+                                  int64_t n, int64_t batch, int64_t passes, adze_metrics *out);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
 ADZE_API int adze_metrics_report(adze_ctx *ctx, const adze_metrics *m, adze_report *out); /* m with scores */
 ADZE_API void adze_report_free(adze_ctx *ctx, adze_report *r);

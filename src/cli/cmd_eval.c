@@ -5,13 +5,15 @@
 
 typedef struct eval_opts {
     char data[512], part[16], reliability[512];
-    int64_t batch, top;
+    int64_t batch, top, passes;
 } eval_opts;
 static const adze_field FIELDS[] = {
     {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "fashion-mnist", 0, 0, NULL, "data set: a name or a folder"},
     {"part", ADZE_F_STR, 0, offsetof(eval_opts, part), sizeof(((eval_opts *)0)->part), "test", 0, 0, NULL, "test or train"},
     {"batch", ADZE_F_I64, 0, offsetof(eval_opts, batch), 0, "250", 1, 65536, NULL, "examples at a time; never changes a result"},
     {"top", ADZE_F_I64, 0, offsetof(eval_opts, top), 0, "5", 1, 1e6, NULL, "an answer counts for top-k accuracy when it is among so many"},
+    {"passes", ADZE_F_I64, 0, offsetof(eval_opts, passes), 0, "1", 1, 10000, NULL,
+     "mean of the probabilities of so many passes; they differ by what is drawn in use: fractional_maxpool's regions"},
     {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
      "draw how often the network is right against how sure it is, to this .svg or .png"},
     {0}};
@@ -174,7 +176,7 @@ static int eval(cli *c, const char *name, const eval_opts *o) {
     judged j = {.model = model, .m = &m, .o = o};
     int status = adze_dataset_open(c->ctx, o->data, o->part, &d);
     if (status == ADZE_OK) {
-        status = adze_evaluate(c->ctx, model, store, "", d, NULL, d->count, o->batch, &m);
+        status = adze_evaluate_passes(c->ctx, model, store, "", d, NULL, d->count, o->batch, o->passes, &m);
     }
     if (status == ADZE_OK) {
         status = adze_metrics_report(c->ctx, &m, &j.r);

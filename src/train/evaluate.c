@@ -153,6 +153,37 @@ static void tally_row(const adze_evaluator *e, int64_t row, double *scores, tall
     }
 }
 
+/* Runs the batch; with several passes y becomes what gives the mean of their probabilities, and the loss the mean of their losses. A pass has the
+ * same random numbers for every batch. mean: of y's size and the loss's */
+static int evaluator_passes(adze_evaluator *e, double *scores, double *mean) {
+    if (e->passes < 2) {
+        return adze_session_run(e->session);
+    }
+    double *loss = mean + e->batch * e->classes;
+    memset(mean, 0, sizeof *mean * (size_t)(e->batch * (e->classes + 1)));
+    for (int64_t p = 0; p < e->passes; p++) {
+        adze_session_random(e->session, 0, (uint64_t)p, 0);
+        TRY(adze_session_run(e->session));
+        for (int64_t i = 0; i < e->batch; i++) {
+            adze_scores_row(&e->y, i, e->classes, scores);
+            if (!e->probabilities) {
+                adze_scores_to_probabilities(scores, e->classes);
+            }
+            for (int64_t c = 0; c < e->classes; c++) {
+                mean[i * e->classes + c] += scores[c] / (double)e->passes;
+            }
+            loss[i] += adze_tensor_get(&e->loss, i) / (double)e->passes;
+        }
+    }
+    for (int64_t i = 0; i < e->batch * e->classes; i++) {
+        adze_tensor_set(&e->y, i, e->probabilities ? mean[i] : log(mean[i]));
+    }
+    for (int64_t i = 0; i < e->batch; i++) {
+        adze_tensor_set(&e->loss, i, loss[i]);
+    }
+    return ADZE_OK;
+}
+
 static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, adze_metrics *out) {
     tally t = {0};
     for (int64_t b = 0; b < adze_loader_batches(l); b++) {
@@ -162,7 +193,7 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
         for (int64_t i = n; i < e->batch; i++) {
             label[i] = -1; /* padding: no loss; x keeps what the batch before left there */
         }
-        TRY(adze_session_run(e->session));
+        TRY(evaluator_passes(e, scores, scores + e->classes));
         for (int64_t i = 0; i < n; i++) {
             tally_row(e, i, scores, &t, out);
         }
@@ -194,7 +225,7 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
     adze_loader_opts lo = {.size = sizeof lo, .batch = e->batch, .dtype = e->dtype, .workers = EVAL_WORKERS};
     adze_loader *l = NULL;
     TRY(adze_loader_new(e->ctx, d, ids, n, adze_model_preprocess(e->model), &lo, &l));
-    double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
+    double *scores = adze_alloc(e->ctx, e->classes + (e->passes > 1 ? e->batch * (e->classes + 1) : 0), sizeof *scores);
     out->confusion = adze_alloc(e->ctx, cells, sizeof *out->confusion);
     int st = scores != NULL && out->confusion != NULL ? ADZE_OK : ADZE_ENOMEM;
     if (st == ADZE_OK && e->keep) {
@@ -215,11 +246,20 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
 
 int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
                   int64_t batch, adze_metrics *out) {
+    return adze_evaluate_passes(ctx, m, s, prefix, d, ids, n, batch, 1, out);
+}
+
+int adze_evaluate_passes(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
+                         int64_t batch, int64_t passes, adze_metrics *out) {
     adze_evaluator e = {0};
     *out = (adze_metrics){0};
+    if (passes < 1) {
+        return adze_fail(ctx, ADZE_EARG, "an evaluation needs at least 1 pass, not %lld", (long long)passes);
+    }
     int64_t count = ids == NULL && n == 0 ? d->count : n;
     int st = adze_evaluator_open(&e, ctx, m, s, prefix != NULL ? prefix : "", batch, NULL);
     e.keep = true;
+    e.passes = passes;
     if (st == ADZE_OK) {
         st = adze_evaluator_run(&e, d, ids, count, out);
     }

@@ -9,6 +9,7 @@ typedef struct adze_evaluator {
     const adze_model *model;
     adze_dtype dtype;
     int64_t batch, classes;
+    int64_t passes;     /* over each batch, whose probabilities are averaged; 0: one */
     bool probabilities; /* the model ends in a softmax: its outputs are no logits */
     bool keep;          /* metrics get every score and label */
     adze_plan *plan;
