@@ -5,7 +5,7 @@
 
 typedef struct eval_opts {
     char data[512], part[16], reliability[512];
-    int64_t batch, top, bn_recal;
+    int64_t batch, top, bn_recal, passes;
 } eval_opts;
 static const adze_field FIELDS[] = {
     {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "", 0, 0, NULL,
@@ -15,6 +15,8 @@ static const adze_field FIELDS[] = {
     {"top", ADZE_F_I64, 0, offsetof(eval_opts, top), 0, "5", 1, 1e6, NULL, "an answer counts for top-k accuracy when it is among so many"},
     {"bn_recal", ADZE_F_I64, 0, offsetof(eval_opts, bn_recal), 0, "0", 0, 1e9, NULL,
      "first estimate batchnorm's statistics anew on so many batches of 128 of the training part; 0: as they are in the file"},
+    {"passes", ADZE_F_I64, 0, offsetof(eval_opts, passes), 0, "1", 1, 10000, NULL,
+     "mean of the probabilities of so many passes; they differ by what is drawn in use: fractional_maxpool's regions"},
     {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
      "draw how often the network is right against how sure it is, to this .svg or .png"},
     {0}};
@@ -200,6 +202,10 @@ static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *d
     if (status == ADZE_OK) {
         adze_eval_opts how;
         status = cli_drop_opts(c, drop, o->batch, &how);
+        if (status == ADZE_OK && o->passes > 1 && how.passes > 0) {
+            status = cli_usage_error(c, "--passes and --dropout mc or geo both say how many passes: give one of them");
+        }
+        how.passes = o->passes > 1 ? o->passes : how.passes;
         status = status == ADZE_OK ? adze_evaluate_with(c->ctx, model, store, &how, d, NULL, d->count, &m) : status;
     }
     if (status == ADZE_OK) {

@@ -7,6 +7,7 @@ typedef struct item {
     char more[512];               /* a second line; "": none */
     const char *targets, *source; /* of losses */
     const adze_field *fields;     /* parameters, a line each; or NULL */
+    bool brief;                   /* parameters on one line, their ranges in JSON alone */
 } item;
 
 static int get_model(int i, item *out) {
@@ -20,7 +21,8 @@ static int get_layer(int i, item *out) {
     if (i >= adze_layer_count()) {
         return ADZE_EARG;
     }
-    *out = (item){.name = adze_layer_name(i), .doc = adze_layer_doc(i)};
+    *out = (item){.name = adze_layer_name(i), .doc = adze_layer_doc(i), .fields = adze_layer_fields(i), .brief = true};
+    snprintf(out->more, sizeof(out->more), "costs %s", adze_layer_cost(i));
     return ADZE_OK;
 }
 static int get_op(int i, item *out) {
@@ -108,7 +110,9 @@ static const struct {
 /* What a field may be: "0 to 1", or its names. */
 static void print_range(adze_text *t, const adze_field *f) {
     char lo[32], hi[32];
-    if (f->names) {
+    if (f->kind == ADZE_F_BOOL || f->kind == ADZE_F_STR) {
+        adze_text_add(t, f->kind == ADZE_F_BOOL ? "true, false" : "a text");
+    } else if (f->names) {
         for (int i = 0; f->names[i]; i++) {
             adze_text_add(t, "%s%s", i ? ", " : "", f->names[i]);
         }
@@ -118,14 +122,20 @@ static void print_range(adze_text *t, const adze_field *f) {
 }
 
 static void print_params(adze_text *t, const item *it, bool json) {
+    const bool brief = it->brief && !json;
     if (json && it->paper) {
         adze_text_add(t, ",\"paper\":");
         adze_json_string(t, it->paper);
-        adze_text_add(t, ",\"parameters\":[");
     }
+    adze_text_add(t, "%s", json && it->fields ? ",\"parameters\":[" : brief && it->fields->name ? "  " : "");
     for (const adze_field *f = it->fields; f && f->name; f++) {
+        const char *def = f->def ? f->def : "";
+        if (brief) {
+            adze_text_add(t, "%s%s%s%s", f == it->fields ? "" : " ", f->name, *def ? "=" : "", def);
+            continue;
+        }
         adze_text_add(t, json ? "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"" : "%s  %s=%s  (", json && f > it->fields ? "," : "", f->name,
-                      f->def);
+                      def);
         print_range(t, f);
         adze_text_add(t, json ? "\",\"help\":" : ")  %s\n", f->help);
         if (json) {
@@ -133,7 +143,7 @@ static void print_params(adze_text *t, const item *it, bool json) {
             adze_text_add(t, "}");
         }
     }
-    adze_text_add(t, "%s", json && it->paper ? "]" : "");
+    adze_text_add(t, "%s", json && it->fields ? "]" : brief && it->fields->name ? "\n" : "");
 }
 
 static int print_list(cli *c, int which) {

@@ -59,7 +59,7 @@ static inline bool adze_norm_per_channel(const adze_preprocess *p) {
 }
 
 #define ADZE_WEIGHT_NORM_FIELD(S)                                                                                                                    \
-    {"weight_norm", ADZE_F_BOOL, 0, offsetof(S, weight_norm), 0, "false", 0, 0, NULL, "weights are g v / |v| by output; v starts as 'init' says"}
+    { "weight_norm", ADZE_F_BOOL, 0, offsetof(S, weight_norm), 0, "false", 0, 0, NULL, "weights are g v / |v| by output; v starts as 'init' says" }
 #define ADZE_INIT_FIELDS(S, def_kind)                                                                                                                \
     {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                   \
         {"init_fan", ADZE_F_ENUM, 0, offsetof(S, init.fan), 0, "auto", 0, 0, adze_fan_names, "fan that scales them; auto: in, glorot: average"},     \
@@ -112,8 +112,8 @@ typedef struct adze_act { /* an activation with its parameters, a layer's member
 typedef struct adze_layer_kind adze_layer_kind;
 typedef struct adze_builder adze_builder;
 
-struct adze_layer_kind { /* a layer type: all that is known about it */
-    const char *name, *doc;
+struct adze_layer_kind {           /* a layer type: all that is known about it */
+    const char *name, *doc, *cost; /* cost: forward, of one example; C: channels of the input */
     const adze_field *fields;
     size_t size;            /* bytes of the fields' struct */
     int from_min, from_max; /* how many inputs */
@@ -129,8 +129,7 @@ const adze_layer_kind *adze_layer_kind_find(const char *name);
 extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
     adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
     adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut, adze_layer_rnn,
-    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn,
-    adze_layer_fractional_maxpool;
+    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn, adze_layer_fractional_maxpool;
 
 /* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
 typedef struct adze_spec adze_spec;

@@ -114,6 +114,7 @@ static adze_val gru_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_rnn = {
     .name = "rnn",
     .doc = "Elman's network: h_t = fn(x_t wx + b + h_(t-1) wh): x (N, T, C) -> (N, T, units), or the last step (N, units)",
+    .cost = "C + units multiply-adds an output and step; (C + units + 1) units parameters a layer",
     .fields = RNN_FIELDS,
     .size = sizeof(recurrent),
     .from_min = 1,
@@ -125,6 +126,7 @@ const adze_layer_kind adze_layer_rnn = {
 const adze_layer_kind adze_layer_lstm = {
     .name = "lstm",
     .doc = "long short-term memory, gates in the order i, f, g, o: x (N, T, C) -> (N, T, units), or the last step (N, units)",
+    .cost = "4 (C + units) multiply-adds an output and step; 4 (C + units + 1) units parameters a layer",
     .fields = LSTM_FIELDS,
     .size = sizeof(recurrent),
     .from_min = 1,
@@ -136,6 +138,7 @@ const adze_layer_kind adze_layer_lstm = {
 const adze_layer_kind adze_layer_gru = {
     .name = "gru",
     .doc = "gated recurrent unit, gates in the order r, z, n: x (N, T, C) -> (N, T, units), or the last step (N, units)",
+    .cost = "3 (C + units) multiply-adds an output and step; 3 (C + units + 1) units parameters a layer, with reset_after units more",
     .fields = GRU_FIELDS,
     .size = sizeof(recurrent),
     .from_min = 1,
