@@ -64,6 +64,7 @@ int adze_steps_forget(adze_steps *s);             /* zeroes the gradients */
 int64_t adze_steps_memory(const adze_steps *s);   /* bytes of the sessions beside the arena */
 
 /* -- average.c -- */
+adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val share); /* avg + share (w - avg) */
 int adze_average_slots(adze_steps *s);                      /* "avg/NAME" of every slot of the model, equal to it */
 void adze_average_build(adze_steps *s, adze_graph *g);      /* avg += share (w - avg) for every parameter */
 
