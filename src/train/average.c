@@ -94,6 +94,10 @@ int adze_average_slots(adze_steps *s) {
     return copy_slots(s, 0);
 }
 
+adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val share) {
+    return adze_add(g, avg, adze_mul(g, share, adze_sub(g, w, avg)));
+}
+
 void adze_average_build(adze_steps *s, adze_graph *g) {
     const adze_val share = adze_input(g, "share", adze_scalar_type(s->dtype));
     for (int i = 0; i < s->nparams; i++) {
@@ -104,7 +108,7 @@ void adze_average_build(adze_steps *s, adze_graph *g) {
             return;
         }
         const adze_val w = adze_slot(g, slot, type), avg = adze_slot(g, name, type);
-        adze_assign(g, avg, adze_add(g, avg, adze_mul(g, share, adze_sub(g, w, avg))));
+        adze_assign(g, avg, adze_average_toward(g, avg, w, share));
     }
 }
 
