@@ -318,7 +318,7 @@ static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bo
         if (on && (updates || !p->update) && !(p->kept && s->is_packed && !s->lent) && (apart || !p->follows)) {
             run_step(s, p, followed && !apart ? p + 1 : NULL);
         }
-        if (s->profile) {
+        if (s->profile && on) {
             s->times[t] += adze_now() - start;
         }
         if (after && on) {
