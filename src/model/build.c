@@ -65,6 +65,9 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
     int status = ADZE_OK;
     for (int i = 0; i < m->nlayers && status == ADZE_OK; i++) {
         status = build_layer(b, i, ys, x, &ys[i]);
+        if (b->taps && b->taps->outs) {
+            b->taps->outs[i] = ys[i];
+        }
     }
     *y = status == ADZE_OK ? ys[m->nlayers - 1] : (adze_val){0};
     adze_free(m->ctx, ys);
@@ -72,10 +75,10 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
 }
 
 int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y) {
-    return adze_model_build_sums(m, g, x, opts, y, NULL);
+    return adze_model_build_taps(m, g, x, opts, y, NULL);
 }
 
-int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums) {
+int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_taps *taps) {
     adze_build_opts o = {0};
     *y = (adze_val){0};
     if (opts) {
@@ -93,7 +96,7 @@ int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const 
         return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, adze_type_print(&want, one, sizeof one),
                          adze_type_print(&t, two, sizeof two));
     }
-    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype, .sums = sums};
+    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype, .taps = taps};
     return build_all(&b, x, y);
 }
 
