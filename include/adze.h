@@ -12,5 +12,6 @@
 #include "adze/model.h"  /* layers, model files, the zoo */
 #include "adze/data.h"   /* data sets and the loader */
 #include "adze/train.h"  /* schedules, metrics, trainer, checkpoints */
+#include "adze/diag.h"   /* probes of networks, demonstrations of optimisers */
 
 #endif

@@ -282,7 +282,7 @@ static double variance(const bench *b, adze_trainer *t, int layer) {
     adze_val y, sums[8] = {{0}};
     must(b, adze_graph_new(b->ctx, &g));
     adze_type in = adze_model_input_type(t->model, 160, ADZE_F32);
-    must(b, adze_model_build_layers(t->model, g, adze_input(g, "x", in), NULL, &y, sums, NULL));
+    must(b, adze_model_build_taps(t->model, g, adze_input(g, "x", in), NULL, &y, &(adze_taps){.sums = sums}));
     adze_named x = {.name = "x"};
     must(b, adze_tensor_new(b->ctx, in, &x.t));
     for (int i = 0; i < 160; i++) {

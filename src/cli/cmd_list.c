@@ -56,6 +56,15 @@ static int get_norm(int i, item *out) {
     adze_about a;
     return describe(adze_norm_about(i, &a), &a, out);
 }
+static int get_probe(int i, item *out) {
+    adze_about a;
+    bool needs;
+    return describe(adze_diag_at(i, &a, &needs) == ADZE_OK, &a, out);
+}
+static int get_demo(int i, item *out) {
+    adze_about a;
+    return describe(adze_demo_at(i, &a) == ADZE_OK, &a, out);
+}
 static int get_dataset(int i, item *out) {
     return adze_dataset_known(i, &out->name, &out->doc);
 }
@@ -105,7 +114,8 @@ static const struct {
     int (*get)(int i, item *out);
 } LISTS[] = {{"models", get_model},       {"layers", get_layer}, {"activations", get_activation}, {"initializers", get_initializer},
              {"norms", get_norm},         {"ops", get_op},       {"datasets", get_dataset},       {"optimizers", get_optimizer},
-             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option},         {"augmentations", get_augmentation}};
+             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option},         {"augmentations", get_augmentation},
+             {"probes", get_probe},       {"demos", get_demo}};
 
 /* What a field may be: "0 to 1", or its names. */
 static void print_range(adze_text *t, const adze_field *f) {

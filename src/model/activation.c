@@ -207,8 +207,8 @@ const char *adze_activation_check(const adze_act *a, char *buf, size_t n) {
 }
 
 adze_val adze_layer_activate(adze_builder *b, adze_val x, const adze_act *a) {
-    if (b->sums) {
-        b->sums[b->layer] = x;
+    if (b->taps && b->taps->sums) {
+        b->taps->sums[b->layer] = x;
     }
     const kind *k = &KINDS[a->fn];
     return k->build ? k->build(b, x, a) : k->map ? k->map(b->g, x) : x;

@@ -194,6 +194,13 @@ struct adze_model {
     int64_t table_cells;
 };
 
+typedef struct adze_taps {   /* what somebody wants to see of a build; any may be NULL */
+    adze_val *sums, *outs;   /* by layer: what goes into its activation ({0} where there is none), and its output */
+    adze_val *states;        /* of recurrent layers, step by step, */
+    int *owner;              /* and the layer of each; recurrent layers are then built so that gradients with respect to states are whole */
+    int nstates, max_states; /* further ones are not noted */
+} adze_taps;
+
 struct adze_builder {
     const adze_model *m;
     adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
@@ -204,7 +211,7 @@ struct adze_builder {
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
-    adze_val *sums; /* by layer, what goes into its activation; NULL: nobody asks */
+    adze_taps *taps; /* NULL: nobody asks */
     /* Of the layer's input and output: channels of a period whose second half is relu(-z) where the first is relu(z); 0: none. */
     int64_t mirror_in, mirror;
     int failed; /* a status when a layer refused before any node could */
@@ -263,10 +270,8 @@ bool adze_init_elementwise(const adze_init *i);                       /* element
 int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed);
 
 /* -- build.c -- */
-/* adze_model_build that also says what goes into each layer's activation: sums, by layer; {0} where there is none. May be NULL. */
-int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums);
-/* And what each layer gives; may be NULL too. */
-int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums, adze_val *outs);
+/* adze_model_build that also says what lies inside. */
+int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_taps *taps);
 int adze_model_probe(adze_model *m, int *layer); /* builds once for a batch of 1, gathers parameters and shapes; *layer: where it failed */
 
 /* -- parse.c -- */

@@ -85,7 +85,7 @@ static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *tota
     adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
-    TRY(adze_model_build_layers(s->model, g, x, &opts, &y, NULL, s->outs));
+    TRY(adze_model_build_taps(s->model, g, x, &opts, &y, &(adze_taps){.outs = s->outs}));
     TRY(adze_train_loss(s->model, g, s->o, x, y, label, &terms));
     loss = terms.loss;
     if (s->mixes) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
