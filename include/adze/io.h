@@ -47,10 +47,10 @@ typedef struct adze_line {
 typedef struct adze_chart {
     const char *title, *x_label, *y_label;
     const adze_line *lines;
+    const adze_line *low, *high; /* a band around each line, as many as there are lines and as long; NULL: none */
     int nlines;
     const char *const *x_names; /* of x = 1, 2, ..: they take the place of numbers and of the lines' names; NULL: numbers */
     int nx_names;
-    const adze_line *low, *high; /* a band around each line, as many as there are lines and as long; NULL: none */
 } adze_chart;
 /* Draws charts below each other; path ends in .svg or .png. */
 ADZE_API int adze_chart_write(adze_ctx *ctx, const char *path, const adze_chart *charts, int n);

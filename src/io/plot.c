@@ -130,6 +130,21 @@ static void draw_axes(adze_canvas *c, const frame *f, const adze_chart *chart) {
     adze_canvas_text(c, (left + right) / 2, f->top + 18, ADZE_ANCHOR_MIDDLE, INK, chart->title);
 }
 
+static void draw_line(adze_canvas *c, const frame *f, const adze_line *l, uint32_t rgb) {
+    int64_t last = -1;
+    for (int64_t i = 0; i < l->n; i++) {
+        if (!point_ok(l, i)) {
+            continue;
+        }
+        double x = frame_x(f, l->x[i]), y = frame_y(f, l->y[i]);
+        if (last >= 0) {
+            adze_canvas_line(c, frame_x(f, l->x[last]), frame_y(f, l->y[last]), x, y, rgb, 1.5);
+        }
+        adze_canvas_line(c, x, y, x, y, rgb, 4); /* a round dot */
+        last = i;
+    }
+}
+
 /* Filled by upright strokes in the line's colour, four fifths of it white. */
 static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, const adze_line *high, uint32_t rgb) {
     const uint32_t r = rgb >> 16, g = rgb >> 8 & 0xff, b = rgb & 0xff, pale = ((r / 5 + 204) << 16) + ((g / 5 + 204) << 8) + b / 5 + 204;
@@ -143,21 +158,6 @@ static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, cons
             adze_canvas_line(c, x, frame_y(f, low->y[i] + share * (low->y[i + 1] - low->y[i])), x,
                              frame_y(f, high->y[i] + share * (high->y[i + 1] - high->y[i])), pale, 1);
         }
-    }
-}
-
-static void draw_line(adze_canvas *c, const frame *f, const adze_line *l, uint32_t rgb) {
-    int64_t last = -1;
-    for (int64_t i = 0; i < l->n; i++) {
-        if (!point_ok(l, i)) {
-            continue;
-        }
-        double x = frame_x(f, l->x[i]), y = frame_y(f, l->y[i]);
-        if (last >= 0) {
-            adze_canvas_line(c, frame_x(f, l->x[last]), frame_y(f, l->y[last]), x, y, rgb, 1.5);
-        }
-        adze_canvas_line(c, x, y, x, y, rgb, 4); /* a round dot */
-        last = i;
     }
 }
 
