@@ -145,6 +145,17 @@ static void draw_line(adze_canvas *c, const frame *f, const adze_line *l, uint32
     }
 }
 
+static void draw_legend(adze_canvas *c, const frame *f, const adze_chart *chart) {
+    const double mark = 16, gap = 14;
+    double x = frame_x(f, f->x.hi), y = frame_y(f, f->y.hi) - 8;
+    for (int k = chart->nlines - 1; k >= 0; k--) {
+        double width = (double)strlen(chart->lines[k].name) * ADZE_GLYPH_STEP;
+        adze_canvas_text(c, x - width, y, ADZE_ANCHOR_START, INK, chart->lines[k].name);
+        adze_canvas_line(c, x - width - 6 - mark, y - 4, x - width - 6, y - 4, palette[(size_t)k % ADZE_COUNT(palette)], 2);
+        x -= width + 6 + mark + gap;
+    }
+}
+
 /* Filled by upright strokes in the line's colour, four fifths of it white. */
 static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, const adze_line *high, uint32_t rgb) {
     const uint32_t r = rgb >> 16, g = rgb >> 8 & 0xff, b = rgb & 0xff, pale = ((r / 5 + 204) << 16) + ((g / 5 + 204) << 8) + b / 5 + 204;
@@ -158,17 +169,6 @@ static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, cons
             adze_canvas_line(c, x, frame_y(f, low->y[i] + share * (low->y[i + 1] - low->y[i])), x,
                              frame_y(f, high->y[i] + share * (high->y[i + 1] - high->y[i])), pale, 1);
         }
-    }
-}
-
-static void draw_legend(adze_canvas *c, const frame *f, const adze_chart *chart) {
-    const double mark = 16, gap = 14;
-    double x = frame_x(f, f->x.hi), y = frame_y(f, f->y.hi) - 8;
-    for (int k = chart->nlines - 1; k >= 0; k--) {
-        double width = (double)strlen(chart->lines[k].name) * ADZE_GLYPH_STEP;
-        adze_canvas_text(c, x - width, y, ADZE_ANCHOR_START, INK, chart->lines[k].name);
-        adze_canvas_line(c, x - width - 6 - mark, y - 4, x - width - 6, y - 4, palette[(size_t)k % ADZE_COUNT(palette)], 2);
-        x -= width + 6 + mark + gap;
     }
 }
 
