@@ -47,10 +47,10 @@ typedef struct adze_line {
 typedef struct adze_chart {
     const char *title, *x_label, *y_label;
     const adze_line *lines;
+    const adze_line *low, *high; /* a band around each line, as many as there are lines and as long; NULL: none */
     int nlines;
     const char *const *x_names; /* of x = 1, 2, ..: they take the place of numbers and of the lines' names; NULL: numbers */
     int nx_names;
-    const adze_line *low, *high; /* a band around each line, as many as there are lines and as long; NULL: none */
     int64_t side;                /* contour lines under the lines: side x side values over the box, row 0 at the smallest y; 0: none */
     const double *surface;       /* lines lie at equal shares of its values, so that steep walls and flat floors both show */
     double box[4];               /* x from, x to, y from, y to; lines end at its edge */

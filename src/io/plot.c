@@ -135,22 +135,6 @@ static void draw_axes(adze_canvas *c, const frame *f, const adze_chart *chart) {
     adze_canvas_text(c, (left + right) / 2, f->top + 18, ADZE_ANCHOR_MIDDLE, INK, chart->title);
 }
 
-/* Filled by upright strokes in the line's colour, four fifths of it white. */
-static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, const adze_line *high, uint32_t rgb) {
-    const uint32_t r = rgb >> 16, g = rgb >> 8 & 0xff, b = rgb & 0xff, pale = ((r / 5 + 204) << 16) + ((g / 5 + 204) << 8) + b / 5 + 204;
-    for (int64_t i = 0; i + 1 < low->n; i++) {
-        if (!point_ok(low, i) || !point_ok(high, i) || !point_ok(low, i + 1) || !point_ok(high, i + 1)) {
-            continue;
-        }
-        const double from = frame_x(f, low->x[i]), to = frame_x(f, low->x[i + 1]);
-        for (double x = from; x <= to; x += 0.5) {
-            const double share = to > from ? (x - from) / (to - from) : 0;
-            adze_canvas_line(c, x, frame_y(f, low->y[i] + share * (low->y[i + 1] - low->y[i])), x,
-                             frame_y(f, high->y[i] + share * (high->y[i + 1] - high->y[i])), pale, 1);
-        }
-    }
-}
-
 static bool inside(const frame *f, double x, double y) {
     return f->box == NULL || (x >= f->box[0] && x <= f->box[1] && y >= f->box[2] && y <= f->box[3]);
 }
@@ -246,6 +230,22 @@ static void draw_legend(adze_canvas *c, const frame *f, const adze_chart *chart)
         adze_canvas_text(c, x - width, y, ADZE_ANCHOR_START, INK, chart->lines[k].name);
         adze_canvas_line(c, x - width - 6 - mark, y - 4, x - width - 6, y - 4, palette[(size_t)k % ADZE_COUNT(palette)], 2);
         x -= width + 6 + mark + gap;
+    }
+}
+
+/* Filled by upright strokes in the line's colour, four fifths of it white. */
+static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, const adze_line *high, uint32_t rgb) {
+    const uint32_t r = rgb >> 16, g = rgb >> 8 & 0xff, b = rgb & 0xff, pale = ((r / 5 + 204) << 16) + ((g / 5 + 204) << 8) + b / 5 + 204;
+    for (int64_t i = 0; i + 1 < low->n; i++) {
+        if (!point_ok(low, i) || !point_ok(high, i) || !point_ok(low, i + 1) || !point_ok(high, i + 1)) {
+            continue;
+        }
+        const double from = frame_x(f, low->x[i]), to = frame_x(f, low->x[i + 1]);
+        for (double x = from; x <= to; x += 0.5) {
+            const double share = to > from ? (x - from) / (to - from) : 0;
+            adze_canvas_line(c, x, frame_y(f, low->y[i] + share * (low->y[i + 1] - low->y[i])), x,
+                             frame_y(f, high->y[i] + share * (high->y[i + 1] - high->y[i])), pale, 1);
+        }
     }
 }
 

@@ -148,7 +148,7 @@ cat >> experiments/claims.yaml << 'END'
   - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance"]}
 END
 expect 1 'T5    nothing: no experiment, test or command names this row' "$adze" lab coverage
-for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: the command'; do
+for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: neither its help'; do
     grep -q "^T6    $what" out.txt || fail "coverage did not say '$what': $(cat out.txt)"
 done
 expect 1 '"row":"T5"' "$adze" lab coverage --json
