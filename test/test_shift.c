@@ -92,7 +92,7 @@ static void the_discrepancy_is_its_formula(void **state) {
  * weighted, it is the test risk, E (x^2 - 1)^2 = 7 (and 2 without weights). The density ratio exp(x - 1/2) is found as well. */
 static void weights_restore_the_risk(void **state) {
     (void)state;
-    enum { N = 20000 };
+    enum { N = 100000 };
     static double a[N], b[N], w[N];
     adze_rng r = adze_rng_make(8, 1);
     fill(&r, a, N, 0);
