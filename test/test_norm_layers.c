@@ -250,6 +250,29 @@ static void maxout_is_relu_and_leaky_relu_by_its_weights(void **state) {
     }
 }
 
+/* Goodfellow et al. 2013, section 4: the difference of two maxouts is any piecewise linear function; here |x| - |x - 1|. */
+static void two_maxouts_make_a_function_that_is_not_convex(void **state) {
+    const adze_type t = adze_type_make(ADZE_F64, 2, (int64_t[]){9, 1});
+    net n = net_new(*state, "{type: dense, name: h, units: 2, activation: maxout}, {type: dense, name: n, units: 1, bias: false}", &t, true);
+    adze_tensor w = net_slot(&n, "h:w"), b = net_slot(&n, "h:b"), v = net_slot(&n, "n:w");
+    for (int64_t i = 0; i < 4; i++) {
+        adze_tensor_set(&w, i, i % 2 ? -1 : 1);
+        adze_tensor_set(&b, i, (double[]){0, 0, -1, 1}[i]);
+        adze_tensor_set(&v, i / 2, i < 2 ? 1 : -1);
+    }
+    net_compile(&n);
+    adze_tensor x = net_input(&n, "x"), y = net_output(&n, "y");
+    for (int64_t i = 0; i < 9; i++) {
+        adze_tensor_set(&x, i, (double)i / 2 - 2);
+    }
+    must(n.ctx, adze_session_run(n.session));
+    for (int64_t i = 0; i < 9; i++) {
+        const double at = (double)i / 2 - 2;
+        assert_true(adze_tensor_get(&y, i) == fabs(at) - fabs(at - 1));
+    }
+    net_free(&n);
+}
+
 /* -- batch normalisation --------------------------------------------------------------------------------------------------------------------------
  */
 
@@ -680,6 +703,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(layers_give_pytorchs_values_and_derivatives, setup, teardown),
         cmocka_unit_test_setup_teardown(maxout_is_relu_and_leaky_relu_by_its_weights, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_maxouts_make_a_function_that_is_not_convex, setup, teardown),
         cmocka_unit_test_setup_teardown(batchnorm_can_be_the_identity, setup, teardown),
         cmocka_unit_test_setup_teardown(batchnorm_does_not_see_the_scale_of_the_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(only_batchnorm_in_training_ties_examples_together, setup, teardown),
