@@ -124,16 +124,36 @@ static void print_params(adze_text *t, const item *it, bool json) {
         adze_text_add(t, ",\"parameters\":[");
     }
     for (const adze_field *f = it->fields; f && f->name; f++) {
-        adze_text_add(t, json ? "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"" : "%s  %s=%s  (", json && f > it->fields ? "," : "", f->name,
-                      f->def);
-        print_range(t, f);
-        adze_text_add(t, json ? "\",\"help\":" : ")  %s\n", f->help);
         if (json) {
+            adze_text_add(t, "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"", f > it->fields ? "," : "", f->name, f->def);
+            print_range(t, f);
+            adze_text_add(t, "\",\"help\":");
             adze_json_string(t, f->help);
             adze_text_add(t, "}");
+        } else {
+            const int64_t from = t->len;
+            adze_text_add(t, "  %s=%s  (", f->name, f->def);
+            print_range(t, f);
+            adze_text_add(t, ") ");
+            int at = (int)(t->len - from);
+            cli_wrap(t, &at, 6, f->help);
+            adze_text_add(t, "\n");
         }
     }
     adze_text_add(t, "%s", json && it->paper ? "]" : "");
+}
+
+/* A name in its column and four texts beside it, each NULL or begun and ended as it is. */
+static void print_words(adze_text *t, const char *name, const char *const words[4]) {
+    enum { LEFT = 21 };
+    char text[2048];
+    const int64_t from = t->len;
+    adze_text_add(t, "%-20s ", name);
+    int at = (int)(t->len - from);
+    snprintf(text, sizeof(text), "%s%s%s%s%s", words[0] ? words[0] : "", words[1] && words[0] && words[0][0] && words[1][0] == '(' ? " " : "",
+             words[1] ? words[1] : "", words[2] ? words[2] : "", words[3] ? words[3] : "");
+    cli_wrap(t, &at, at > LEFT ? at : LEFT, text);
+    adze_text_add(t, "\n");
 }
 
 static int print_list(cli *c, int which) {
@@ -161,10 +181,12 @@ static int print_list(cli *c, int which) {
             print_params(&t, &it, true);
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-20s %s%s%s%s", it.name, it.doc ? it.doc : "", it.paper ? " (" : "", it.paper ? it.paper : "", it.paper ? ")" : "");
-            adze_text_add(&t, it.targets ? "\n%-20s p: %s%s%s\n" : "\n", "", it.targets, it.source && *it.source ? "; " : "", it.source);
+            print_words(&t, it.name, (const char *[]){it.doc, it.paper ? "(" : NULL, it.paper, it.paper ? ")" : NULL});
+            if (it.targets) {
+                print_words(&t, "", (const char *[]){"p: ", it.targets, it.source && *it.source ? "; " : NULL, it.source});
+            }
             if (it.more[0]) {
-                adze_text_add(&t, "%-20s %s\n", "", it.more);
+                print_words(&t, "", (const char *[]){it.more, NULL, NULL, NULL});
             }
             print_params(&t, &it, false);
         }
