@@ -1,4 +1,5 @@
-/* Averages of weights: what they are, that they are judged and saved, that no stop, thread or wrapper changes them; snapshots; the theory's variance. */
+/* Averages of weights: what they are, that they are judged and saved, that no stop, thread or wrapper changes them; snapshots; the theory's variance.
+ */
 #include "trainbench.h"
 
 #include "model/layer.h"
@@ -340,9 +341,7 @@ static void snapshots_restart_the_rate_where_a_cycle_begins(void **state) {
     (void)state;
     const setting s = snapping();
     const double lr = adze_train_lr(&s.o);
-    static const struct {
-        double from, length;
-    } cycles[] = {{0, 1}, {0, 1}, {1, 2}, {1, 2}, {1, 2}, {1, 2}, {3, 2}, {3, 2}, {3, 2}, {3, 2}};
+    static const struct { double from, length; } cycles[] = {{0, 1}, {0, 1}, {1, 2}, {1, 2}, {1, 2}, {1, 2}, {3, 2}, {3, 2}, {3, 2}, {3, 2}};
     for (int64_t step = 0; step < 10; step++) { /* two a epoch */
         const double share = ((double)step / 2 - cycles[step].from) / cycles[step].length;
         assert_true(fabs(adze_schedule_lr(&s.o, step, 2, 10) - lr * (1 + cos(acos(-1.0) * share)) / 2) < 1e-15);

@@ -32,7 +32,8 @@ ADZE_API void adze_model_free(adze_model *m);
 ADZE_API int adze_model_to_json(const adze_model *m, char **text); /* canonical; adze_text_free */
 ADZE_API int adze_model_to_yaml(const adze_model *m, char **text); /* what a person would write */
 ADZE_API const char *adze_model_name(const adze_model *m);
-ADZE_API const char *adze_model_data(const adze_model *m); /* name of the data set that it was trained on, kept in its file; "" when it is not known */
+ADZE_API const char *
+adze_model_data(const adze_model *m); /* name of the data set that it was trained on, kept in its file; "" when it is not known */
 ADZE_API adze_type adze_model_input_type(const adze_model *m, int64_t batch, adze_dtype d); /* (batch, H, W, C) */
 ADZE_API adze_type adze_model_label_type(const adze_model *m,
                                          int64_t batch);                /* of a classifier: i64 (batch), or (batch, T) for scores at every step */
@@ -110,7 +111,8 @@ ADZE_API bool adze_init_about(int i, adze_about *out);
 ADZE_API int adze_model_save(const adze_model *m, adze_store *s, const char *prefix,
                              const char *path); /* durable: temporary file, sync, rename, sync */
 ADZE_API int adze_model_load(adze_ctx *ctx, const char *path, adze_model **m, adze_store **s);
-/* The same with the weights that lie under `prefix` in the file ("avg/" in checkpoints of a training with an average); the store's names are plain. */
+/* The same with the weights that lie under `prefix` in the file ("avg/" in checkpoints of a training with an average); the store's names are plain.
+ */
 ADZE_API int adze_model_load_under(adze_ctx *ctx, const char *path, const char *prefix, adze_model **m, adze_store **s);
 
 /* safetensors: named tensors and string metadata; every rule of the format is checked before memory is asked for. */

@@ -41,7 +41,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     adze_ints milestones;           /* schedules: epochs of the cuts */
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
-    char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR;... */
+    char groups[192];                                             /* PATTERN:lr=FACTOR,decay=FACTOR;... */
     int32_t average;                                              /* none, polyak, ema, swa: what is judged and becomes the model */
     double ema_decay, swa_lr;                                     /* swa_lr: 0: half of lr */
     int64_t average_start, swa_start, swa_cycle, average_batches; /* epochs; swa_start: -1: three quarters; swa_cycle: 0: a constant rate */
@@ -143,20 +143,22 @@ ADZE_API double adze_metrics_top(const adze_metrics *m, int64_t k); /* share of 
 /* Area under the ROC curve: the share of pairs in which the positive example scores higher, ties half. NaN when one side is empty. */
 ADZE_API int adze_auc(adze_ctx *ctx, const double *score, const bool *positive, int64_t n, double *out);
 ADZE_API int adze_fit_numbers(adze_ctx *ctx, const double *truth, const double *predicted, int64_t n, adze_fit *out);
-/* Estimates batchnorm's running statistics anew (Izmailov et al. 2018, section 3.2), for weights that were averaged, changed, or meet other data: mean
- * and variance over the first `batches` batches (0: all) of `batch` examples ids[0 .. n) (NULL and 0: all of d), unaugmented, each layer reading what
- * the batch's own statistics make of it. Only whole batches count, at least one; layers but batchnorm work as in use. No bit depends on the threads.
- * A model without batchnorm stays as it is. */
+/* Estimates batchnorm's running statistics anew (Izmailov et al. 2018, section 3.2), for weights that were averaged, changed, or meet other data:
+ * mean and variance over the first `batches` batches (0: all) of `batch` examples ids[0 .. n) (NULL and 0: all of d), unaugmented, each layer reading
+ * what the batch's own statistics make of it. Only whole batches count, at least one; layers but batchnorm work as in use. No bit depends on the
+ * threads. A model without batchnorm stays as it is. */
 ADZE_API int adze_recalibrate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
                               int64_t n, int64_t batch, int64_t batches);
-/* Writes the trained model: the best epoch's weights from the checkpoints, those in memory without; averaged ones where the options have an average. */
+/* Writes the trained model: the best epoch's weights from the checkpoints, those in memory without; averaged ones where the options have an average.
+ */
 ADZE_API int adze_trainer_save_model(adze_trainer *t, const char *path);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 
-/* Stochastic gradient descent on linear regression, many runs at once: x of standard normal numbers, y = x . 1 + sigma noise, a new example each step,
- * from 0, with the rate lr t^-power. The mean over runs of the squared distance to the solution, of the last iterate and of the mean of all (Polyak
- * and Juditsky 1992); optimal: sigma^2 dims / steps, what least squares on all the examples attains and no other unbiased estimate undercuts. */
+/* Stochastic gradient descent on linear regression, many runs at once: x of standard normal numbers, y = x . 1 + sigma noise, a new example each
+ * step, from 0, with the rate lr t^-power. The mean over runs of the squared distance to the solution, of the last iterate and of the mean of all
+ * (Polyak and Juditsky 1992); optimal: sigma^2 dims / steps, what least squares on all the examples attains and no other unbiased estimate undercuts.
+ */
 typedef struct adze_regression {
     int64_t dims, steps, runs;
     double lr, power, sigma;
@@ -199,8 +201,8 @@ typedef struct adze_versus { /* the whole against one member, on the same exampl
 
 ADZE_API int adze_ensemble_new(adze_ctx *ctx, adze_ensemble_mean mean, adze_ensemble **out);
 ADZE_API void adze_ensemble_free(adze_ensemble *e);
-/* A member: a model file, or a model with its store, which are borrowed. weight >= 0; 0: judged beside the others, no part of the whole. All must tell
- * the same number of classes apart. */
+/* A member: a model file, or a model with its store, which are borrowed. weight >= 0; 0: judged beside the others, no part of the whole. All must
+ * tell the same number of classes apart. */
 ADZE_API int adze_ensemble_load(adze_ensemble *e, const char *path, double weight);
 ADZE_API int adze_ensemble_add(adze_ensemble *e, const adze_model *m, adze_store *s, double weight);
 /* Batch by batch: memory grows with the members and, by a byte each, with the examples. */

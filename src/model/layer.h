@@ -166,7 +166,7 @@ struct adze_model {
     adze_ctx *ctx;
     adze_arena arena;
     char name[64], data[64]; /* data: the set that it was trained on; "": not known */
-    int32_t task; /* 0: classify, 1: regress */
+    int32_t task;            /* 0: classify, 1: regress */
     adze_ints input;
     adze_preprocess pre;
     bool pre_given; /* by the file or a caller: printed */

@@ -73,7 +73,7 @@ static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {
 
 /* -- average.c -- */
 int adze_average_check(adze_ctx *ctx, const adze_train_opts *o);
-int64_t adze_average_start(const adze_train_opts *o);                  /* epochs before the average (of swa: its rate) begins */
+int64_t adze_average_start(const adze_train_opts *o);                 /* epochs before the average (of swa: its rate) begins */
 int64_t adze_snapshot_cycle(const adze_train_opts *o, int64_t epoch); /* which of the cycles, from 0; k ends with epoch (k + 1) epochs / K */
 
 extern const char *const adze_loss_names[]; /* NULL ends */

@@ -36,9 +36,9 @@ typedef struct adze_steps {
     int ngrad;
     adze_train_opts rule; /* the options with the optimiser's usual settings filled in */
     adze_update_plan update[ADZE_UPDATES];
-    adze_tensor arena;                                     /* of all sessions: they run in turn */
+    adze_tensor arena;                                            /* of all sessions: they run in turn */
     adze_tensor lr, clip, factor[ADZE_OPT_FACTORS], climb, share; /* inputs of updates; zeroed when there is none of that name */
-    double *partial;                                       /* of the gradient norm: one sum for each chunk */
+    double *partial;                                              /* of the gradient norm: one sum for each chunk */
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
@@ -55,18 +55,18 @@ int adze_steps_bind(adze_steps *s, int64_t arena);    /* arena: bytes that someb
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* one that was compiled */
 int adze_steps_norm(adze_steps *s, double *norm); /* of the gradients, after clip_value; not finite when any of them is not */
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
-int adze_steps_climb(adze_steps *s, double norm); /* sam: the weights move up the gradient of this norm, */
-int adze_steps_return(adze_steps *s);             /* and back to their very bits */
+int adze_steps_climb(adze_steps *s, double norm);    /* sam: the weights move up the gradient of this norm, */
+int adze_steps_return(adze_steps *s);                /* and back to their very bits */
 int adze_steps_average(adze_steps *s, double share); /* the average goes so far towards the weights; all the way, it becomes the model to the bit */
-int adze_steps_keep(adze_steps *s);               /* remembers the slots that a grad run changes */
-int adze_steps_restore(adze_steps *s);            /* puts them back: a failed step changes nothing */
-int adze_steps_forget(adze_steps *s);             /* zeroes the gradients */
-int64_t adze_steps_memory(const adze_steps *s);   /* bytes of the sessions beside the arena */
+int adze_steps_keep(adze_steps *s);                  /* remembers the slots that a grad run changes */
+int adze_steps_restore(adze_steps *s);               /* puts them back: a failed step changes nothing */
+int adze_steps_forget(adze_steps *s);                /* zeroes the gradients */
+int64_t adze_steps_memory(const adze_steps *s);      /* bytes of the sessions beside the arena */
 
 /* -- average.c -- */
 adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val share); /* avg + share (w - avg) */
-int adze_average_slots(adze_steps *s);                      /* "avg/NAME" of every slot of the model, equal to it */
-void adze_average_build(adze_steps *s, adze_graph *g);      /* avg += share (w - avg) for every parameter */
+int adze_average_slots(adze_steps *s);                                                 /* "avg/NAME" of every slot of the model, equal to it */
+void adze_average_build(adze_steps *s, adze_graph *g);                                 /* avg += share (w - avg) for every parameter */
 
 /* -- update.c: for steps.c -- */
 int adze_update_slots(adze_steps *s); /* those of the optimiser and of the gradients */
