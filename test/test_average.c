@@ -1,4 +1,5 @@
-/* Averages of weights: what they are, that they are judged and saved, that no stop, thread or wrapper changes them; snapshots; the theory's variance. */
+/* Averages of weights: what they are, that they are judged and saved, that no stop, thread or wrapper changes them; snapshots; the theory's variance.
+ */
 #include "trainbench.h"
 
 #include "model/layer.h"
@@ -340,9 +341,7 @@ static void snapshots_restart_the_rate_where_a_cycle_begins(void **state) {
     (void)state;
     const setting s = snapping();
     const double lr = adze_train_lr(&s.o);
-    static const struct {
-        double from, length;
-    } cycles[] = {{0, 1}, {0, 1}, {1, 2}, {1, 2}, {1, 2}, {1, 2}, {3, 2}, {3, 2}, {3, 2}, {3, 2}};
+    static const struct { double from, length; } cycles[] = {{0, 1}, {0, 1}, {1, 2}, {1, 2}, {1, 2}, {1, 2}, {3, 2}, {3, 2}, {3, 2}, {3, 2}};
     for (int64_t step = 0; step < 10; step++) { /* two a epoch */
         const double share = ((double)step / 2 - cycles[step].from) / cycles[step].length;
         assert_true(fabs(adze_schedule_lr(&s.o, step, 2, 10) - lr * (1 + cos(acos(-1.0) * share)) / 2) < 1e-15);
@@ -404,19 +403,18 @@ static void the_last_snapshot_is_the_last_model(void **state) {
 
 /* -- theory -------------------------------------------------------------------------------------------------------------------------------------- */
 
-/* 1000 runs in 4 dimensions know the mean square to 2 %. The last iterate's is about lr_n / 2 sigma^2 dims, far more. */
+/* 1000 runs in 2 dimensions know the mean square to 3 %. The last iterate's is about lr_n / 2 sigma^2 dims, twenty times the optimum. */
 static void averaged_descent_attains_the_optimal_variance_and_its_last_iterate_does_not(void **state) {
     (void)state;
     bench b = {0};
     adze_regression_result r, again;
     adze_ctx_opts o = {.size = sizeof o, .threads = 2};
-    adze_regression q = {.dims = 4, .steps = 4000, .runs = 1000, .lr = 0.5, .power = 0.6, .sigma = 0.5, .seed = 1};
+    adze_regression q = {.dims = 2, .steps = 10000, .runs = 1000, .lr = 0.4, .power = 0.5, .sigma = 1, .seed = 1};
     assert_int_equal(adze_ctx_new(&o, &b.ctx), ADZE_OK);
     must(&b, adze_average_regression(b.ctx, &q, &r));
-    print_message("n = 4000: optimal %.4g, average %.4g (%.3f), last %.4g (%.1f)\n", r.optimal, r.average, r.average / r.optimal, r.last,
-                  r.last / r.optimal);
+    print_message("optimal %.4g, average %.4g (%.3f), last %.4g (%.1f)\n", r.optimal, r.average, r.average / r.optimal, r.last, r.last / r.optimal);
     assert_true(fabs(r.average / r.optimal - 1) < 0.1);
-    assert_true(r.last > 4 * r.optimal);
+    assert_true(r.last > 10 * r.optimal);
     q.sigma = 0;
     q.steps = 400;
     q.runs = 20;

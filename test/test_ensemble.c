@@ -201,7 +201,8 @@ static void equal_votes_go_to_the_larger_mean_probability_then_to_the_first_clas
     adze_ctx_free(ctx);
 }
 
-/* A probability that a double cannot hold is still a finite likelihood; a member that is no number is never right, and spoils no one else's figures. */
+/* A probability that a double cannot hold is still a finite likelihood; a member that is no number is never right, and spoils no one else's figures.
+ */
 static void extreme_scores_are_judged(void **state) {
     (void)state;
     adze_ctx *ctx;

@@ -205,9 +205,10 @@ ADZE_API int adze_trainer_save_model(adze_trainer *t, const char *path);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 
-/* Stochastic gradient descent on linear regression, many runs at once: x of standard normal numbers, y = x . 1 + sigma noise, a new example each step,
- * from 0, with the rate lr t^-power. The mean over runs of the squared distance to the solution, of the last iterate and of the mean of all (Polyak
- * and Juditsky 1992); optimal: sigma^2 dims / steps, what least squares on all the examples attains and no other unbiased estimate undercuts. */
+/* Stochastic gradient descent on linear regression, many runs at once: x of standard normal numbers, y = x . 1 + sigma noise, a new example each
+ * step, from 0, with the rate lr t^-power. The mean over runs of the squared distance to the solution, of the last iterate and of the mean of all
+ * (Polyak and Juditsky 1992); optimal: sigma^2 dims / steps, what least squares on all the examples attains and no other unbiased estimate undercuts.
+ */
 typedef struct adze_regression {
     int64_t dims, steps, runs;
     double lr, power, sigma;

@@ -154,7 +154,10 @@ static int print_json(job *j) {
     adze_text_add(&t, ",\"pairs\":[");
     for (int i = 0; i < r->nmembers * r->nmembers; i++) {
         char text[32];
-        adze_text_add(&t, "%s%s%s", i % r->nmembers ? "," : i ? "],[" : "[",
+        adze_text_add(&t, "%s%s%s",
+                      i % r->nmembers ? ","
+                      : i             ? "],["
+                                      : "[",
                       cli_json_number(text, sizeof(text), r->disagreement[i]), i + 1 == r->nmembers * r->nmembers ? "]" : "");
     }
     adze_text_add(&t, "],\"best_member\":%d", r->best);

@@ -132,28 +132,56 @@ static void print_range(adze_text *t, const adze_field *f) {
 }
 
 static void print_params(adze_text *t, const item *it, bool json) {
-    const bool brief = it->brief && !json;
     if (json && it->paper) {
         adze_text_add(t, ",\"paper\":");
         adze_json_string(t, it->paper);
     }
-    adze_text_add(t, "%s", json && it->fields ? ",\"parameters\":[" : brief && it->fields->name ? "  " : "");
+    adze_text_add(t, "%s", json && it->fields ? ",\"parameters\":[" : "");
     for (const adze_field *f = it->fields; f && f->name; f++) {
         const char *def = f->def ? f->def : "";
-        if (brief) {
-            adze_text_add(t, "%s%s%s%s", f == it->fields ? "" : " ", f->name, *def ? "=" : "", def);
-            continue;
-        }
-        adze_text_add(t, json ? "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"" : "%s  %s=%s  (", json && f > it->fields ? "," : "", f->name,
-                      def);
-        print_range(t, f);
-        adze_text_add(t, json ? "\",\"help\":" : ")  %s\n", f->help);
         if (json) {
+            adze_text_add(t, "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"", f > it->fields ? "," : "", f->name, def);
+            print_range(t, f);
+            adze_text_add(t, "\",\"help\":");
             adze_json_string(t, f->help);
             adze_text_add(t, "}");
+        } else {
+            const int64_t from = t->len;
+            adze_text_add(t, "  %s=%s  (", f->name, def);
+            print_range(t, f);
+            adze_text_add(t, ") ");
+            int at = (int)(t->len - from);
+            cli_wrap(t, &at, 6, f->help);
+            adze_text_add(t, "\n");
         }
     }
-    adze_text_add(t, "%s", json && it->fields ? "]" : brief && it->fields->name ? "\n" : "");
+    adze_text_add(t, "%s", json && it->fields ? "]" : "");
+}
+
+/* A name in its column and four texts beside it, each NULL or begun and ended as it is. */
+static void print_words(adze_text *t, const char *name, const char *const words[4]) {
+    enum { LEFT = 21 };
+    char text[2048];
+    const int64_t from = t->len;
+    adze_text_add(t, "%-20s ", name);
+    int at = (int)(t->len - from);
+    snprintf(text, sizeof(text), "%s%s%s%s%s", words[0] ? words[0] : "", words[1] && words[0] && words[0][0] && words[1][0] == '(' ? " " : "",
+             words[1] ? words[1] : "", words[2] ? words[2] : "", words[3] ? words[3] : "");
+    cli_wrap(t, &at, at > LEFT ? at : LEFT, text);
+    adze_text_add(t, "\n");
+}
+
+/* Parameters by their names and what they are unless given, in one paragraph. */
+static void print_brief(adze_text *t, const item *it) {
+    char text[2048] = "";
+    size_t n = 0;
+    for (const adze_field *f = it->fields; f && f->name && n < sizeof(text); f++) {
+        const char *def = f->def ? f->def : "";
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s%s%s", n ? " " : "", f->name, *def ? "=" : "", def);
+    }
+    if (n > 0) {
+        print_words(t, "", (const char *[]){text, NULL, NULL, NULL});
+    }
 }
 
 static int print_list(cli *c, int which) {
@@ -181,12 +209,18 @@ static int print_list(cli *c, int which) {
             print_params(&t, &it, true);
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-20s %s%s%s%s", it.name, it.doc ? it.doc : "", it.paper ? " (" : "", it.paper ? it.paper : "", it.paper ? ")" : "");
-            adze_text_add(&t, it.targets ? "\n%-20s p: %s%s%s\n" : "\n", "", it.targets, it.source && *it.source ? "; " : "", it.source);
-            if (it.more[0]) {
-                adze_text_add(&t, "%-20s %s\n", "", it.more);
+            print_words(&t, it.name, (const char *[]){it.doc, it.paper ? "(" : NULL, it.paper, it.paper ? ")" : NULL});
+            if (it.targets) {
+                print_words(&t, "", (const char *[]){"p: ", it.targets, it.source && *it.source ? "; " : NULL, it.source});
             }
-            print_params(&t, &it, false);
+            if (it.more[0]) {
+                print_words(&t, "", (const char *[]){it.more, NULL, NULL, NULL});
+            }
+            if (it.brief) {
+                print_brief(&t, &it);
+            } else {
+                print_params(&t, &it, false);
+            }
         }
     }
     if (c->global.json) {

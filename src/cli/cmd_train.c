@@ -57,6 +57,7 @@ typedef struct job {
 /* A signal handler can reach the trainer only through a global; the command runs one training. */
 static adze_trainer *volatile signal_trainer;
 
+static volatile sig_atomic_t signal_bar;       /* a line is being redrawn on stderr */
 static volatile sig_atomic_t keyboard_ignored; /* SIGINT was, at the start */
 
 static void on_save(int sig) {
@@ -65,9 +66,11 @@ static void on_save(int sig) {
 }
 
 static void on_stop(int sig) {
-    static const char note[] = "\nstopping after this step (press again to abort without saving)\n";
+    static const char note[] = "\r\033[Kstopping after this step (press again to abort without saving)\n";
+    enum { CLEAR = 4 }; /* bytes that wipe the line of a bar and of the terminal's own ^C; nothing to wipe in a log */
+    const char *text = signal_bar ? note : note + CLEAR;
     const int error = errno;
-    if (write(STDERR_FILENO, note, sizeof(note) - 1) < 0) {
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
         /* nobody is listening: stop all the same */
     }
     adze_trainer_request_stop(signal_trainer);
@@ -263,11 +266,13 @@ static int train(job *j, bool resume) {
     }
     introduce(j);
     signal_trainer = j->trainer;
+    signal_bar = j->progress.mode == CLI_PROGRESS_BAR;
     set_signals(true);
     adze_stop why = ADZE_STOP_NONE;
     double start = adze_now();
     int status = adze_trainer_run(j->trainer, &why);
     set_signals(false);
+    cli_progress_end(&j->progress);
     if (j->trace[0] && j->status == ADZE_OK) {
         keep_fault(j, end_profile(j));
     }

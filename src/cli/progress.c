@@ -30,6 +30,11 @@ static void clear_line(const cli_progress *p) {
     }
 }
 
+void cli_progress_end(cli_progress *p) {
+    clear_line(p);
+    fflush(stderr);
+}
+
 void cli_progress_step(cli_progress *p, int64_t epoch, int64_t step, int64_t steps, int64_t batch, double loss, double lr) {
     double now = adze_now();
     if (epoch != p->epoch) { /* a resumed epoch starts in its middle */

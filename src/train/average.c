@@ -1,6 +1,6 @@
-/* Averages of weights: a second model under "avg/" in the store, which follows the first, is judged in its place and becomes the model file. Polyak and
- * Juditsky (1992): the mean of all iterates; exponential; SWA (Izmailov et al. 2018): the mean of epochs at a high rate. Batchnorm's statistics are
- * estimated anew for it. And what snapshots need (Huang et al. 2017): where a cycle ends, and a model file there. */
+/* Averages of weights: a second model under "avg/" in the store, which follows the first, is judged in its place and becomes the model file. Polyak
+ * and Juditsky (1992): the mean of all iterates; exponential; SWA (Izmailov et al. 2018): the mean of epochs at a high rate. Batchnorm's statistics
+ * are estimated anew for it. And what snapshots need (Huang et al. 2017): where a cycle ends, and a model file there. */
 #include "train/trainer.h"
 
 #include "model/layer.h"
@@ -38,9 +38,9 @@ static int check_snapshots(adze_ctx *ctx, const adze_train_opts *o) {
     if (o->average != ADZE_AVERAGE_NONE) {
         return adze_fail(ctx, ADZE_EARG, "options snapshots and average exclude each other: an average over cycles would mix the snapshots");
     }
-    return o->epochs == 0 || o->snapshots <= o->epochs
-               ? ADZE_OK
-               : adze_fail(ctx, ADZE_EARG, "option snapshots: %lld cycles do not fit into %lld epochs", (long long)o->snapshots, (long long)o->epochs);
+    return o->epochs == 0 || o->snapshots <= o->epochs ? ADZE_OK
+                                                       : adze_fail(ctx, ADZE_EARG, "option snapshots: %lld cycles do not fit into %lld epochs",
+                                                                   (long long)o->snapshots, (long long)o->epochs);
 }
 
 int adze_average_check(adze_ctx *ctx, const adze_train_opts *o) {
@@ -299,9 +299,7 @@ int adze_average_settle(adze_trainer *t) {
     if (t->p.averaged == 0) {
         return copy_slots(&t->steps, ADZE_SLOT_TRAINABLE | STATISTICS);
     }
-    return t->recal.plan != NULL
-               ? recalibrate(&t->recal, t->store, ADZE_AVERAGE_PREFIX, t->data, t->ids, t->ntrain, t->o.average_batches)
-               : ADZE_OK;
+    return t->recal.plan != NULL ? recalibrate(&t->recal, t->store, ADZE_AVERAGE_PREFIX, t->data, t->ids, t->ntrain, t->o.average_batches) : ADZE_OK;
 }
 
 bool adze_average_begins(const adze_trainer *t) {

@@ -275,11 +275,11 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
     [ADZE_MOMENTUM] = {
         .formula = "m = rho m + g; w -= lr m",
         .paper = "Polyak, Some methods of speeding up the convergence of iteration methods, 1964; rate outside the velocity",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
     [ADZE_NESTEROV] = {
         .formula = "m = rho m + g; w -= lr (g + rho m)",
         .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 3 and 4; weights ahead, rate outside the velocity",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
     [ADZE_ADAM] = {
         .formula = "m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)",
         .paper = "Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 1",
@@ -293,15 +293,15 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
     [ADZE_HEAVY_BALL] = {
         .formula = "v = rho v - lr g; w += v",
         .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 1 and 2",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_heavy_ball},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_heavy_ball},
     [ADZE_NESTEROV_AHEAD] = {
         .formula = "x = w - rho v; v = rho v - lr g; x += v; w = x + rho v: gradients are taken ahead",
         .paper = "Nesterov, A method of solving a convex programming problem with convergence rate O(1/k^2), 1983; Sutskever et al. 2013, eq. 3 and 4",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_ahead},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_ahead},
     [ADZE_NESTEROV_SHIFTED] = {
         .formula = "u = rho v - lr g; w += (1 + rho) u - rho v; v = u",
         .paper = "Bengio, Boulanger-Lewandowski, Pascanu, Advances in optimizing recurrent networks, 2012, section 3.5",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_shifted},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_shifted},
     [ADZE_ADAGRAD] = {
         .formula = "s += g^2; w -= lr g / (sqrt(s) + eps)",
         .paper = "Duchi, Hazan, Singer, Adaptive subgradient methods, 2011, figure 1, diagonal",
