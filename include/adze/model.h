@@ -84,8 +84,8 @@ ADZE_API int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, co
 /* The loss that the model's last layer asks for (softmax cross-entropy on logits; for RBF outputs LeCun's 1998 criterion), per example: (N). */
 ADZE_API int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adze_val label, adze_val *loss);
 /* Stochastic depth (Huang et al. 2016). rule: "linear:P", block l of L runs in a share 1 - l/L (1 - P) of the training steps; "P", all blocks in this
- * share; "": all always. Blocks are layers `add` of two inputs; those whose own drop_path is not 1 keep it. In use each branch is scaled by its share.
- * ADZE_EARG when a block's branch cannot be told apart. */
+ * share; "": all always. Blocks are layers `add` of two inputs; those whose own drop_path is not 1 keep it. In use each branch is scaled by its
+ * share. ADZE_EARG when a block's branch cannot be told apart. */
 ADZE_API int adze_model_set_drop_path(adze_model *m, const char *rule);
 /* Draws which blocks of a training graph run next, by (seed, step) alone; at first, all do. */
 ADZE_API int adze_model_draw_depth(const adze_model *m, adze_session *s, uint64_t seed, uint64_t step);

@@ -42,7 +42,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
     char drop_path[32]; /* stochastic depth: adze_model_set_drop_path; "": as the model says */
-    char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR;... */
+    char groups[192];   /* PATTERN:lr=FACTOR,decay=FACTOR;... */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
@@ -151,8 +151,8 @@ typedef struct adze_eval_opts {
 ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dropconnect, adze_eval_opts *o);
 /* As adze_evaluate, adze_predict. The loss of several passes is the mean of theirs; everything else is of the averaged probabilities. The masks of an
  * example do not depend on the batch, but DropConnect's masks for batches do. */
-ADZE_API int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, const adze_dataset *d,
-                                const int64_t *ids, int64_t n, adze_metrics *out);
+ADZE_API int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, const adze_dataset *d, const int64_t *ids,
+                                int64_t n, adze_metrics *out);
 ADZE_API int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, adze_tensor x, adze_tensor *probs);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
 ADZE_API int adze_metrics_report(adze_ctx *ctx, const adze_metrics *m, adze_report *out); /* m with scores */

@@ -113,7 +113,8 @@ int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const 
         return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, adze_type_print(&want, one, sizeof one),
                          adze_type_print(&t, two, sizeof two));
     }
-    adze_builder b = {.m = m, .g = g, .train = o.train, .drops = o.train || o.drops, .samples = o.drops ? 0 : o.samples, .dtype = o.dtype, .sums = sums};
+    adze_builder b = {
+        .m = m, .g = g, .train = o.train, .drops = o.train || o.drops, .samples = o.drops ? 0 : o.samples, .dtype = o.dtype, .sums = sums};
     return build_all(&b, x, y);
 }
 

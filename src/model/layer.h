@@ -273,7 +273,7 @@ adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list)
 int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */
 
 /* -- depth.c -- */
-int adze_model_find_branches(adze_model *m, int *layer); /* sets survival, branch_input and branch of all layers; *layer: where it failed */
+int adze_model_find_branches(adze_model *m, int *layer);          /* sets survival, branch_input and branch of all layers; *layer: where it failed */
 void adze_layer_region(const adze_layer *l, char *out, size_t n); /* the guard of the branch that ends in this layer */
 
 /* -- read.c -- */
