@@ -188,12 +188,13 @@ static void check_times(net *n) {
     free(seconds);
 }
 
-/* Chains and groups are those of the network without guards, and take no more memory; groups and threads change no bit. */
+/* Guards are no regions any more: their steps are in groups. Groups, tails, threads and values computed twice change no bit. */
 static void test_guards_leave_chains_groups_and_bits_alone(void **state) {
     (void)state;
-    uint64_t bits[3][4];
-    for (int k = 0; k < 3; k++) {
-        const adze_compile_opts cpu = {.size = sizeof cpu, .no_group = k == 1};
+    uint64_t bits[4][4];
+    int64_t arena = 0;
+    for (int k = 0; k < 4; k++) {
+        const adze_compile_opts cpu = {.size = sizeof cpu, .no_group = k == 1, .memory = k == 3 ? arena * 7 / 8 : 0};
         net n;
         up(&n, ADZE_F32, k == 2 ? 3 : 1, &cpu);
         for (int trips = 0; trips < 4; trips++) {
@@ -203,7 +204,9 @@ static void test_guards_leave_chains_groups_and_bits_alone(void **state) {
             const adze_type type = adze_tensor_type(&t);
             bits[k][trips] = adze_hash64(adze_tensor_data(&t), (size_t)adze_type_bytes(&type), 1);
         }
+        assert_int_equal(adze_plan_describe(n.plan).recomputed_steps > 0, k == 3);
         if (k == 0) {
+            arena = adze_plan_describe(n.plan).arena_bytes;
             int under = 0, grouped = 0;
             for (int32_t t = 0; t < n.plan->nsteps; t++) {
                 const adze_pstep *s = &n.plan->steps[t];
@@ -218,6 +221,7 @@ static void test_guards_leave_chains_groups_and_bits_alone(void **state) {
     }
     assert_memory_equal(bits[0], bits[1], sizeof bits[0]);
     assert_memory_equal(bits[0], bits[2], sizeof bits[0]);
+    assert_memory_equal(bits[0], bits[3], sizeof bits[0]);
 }
 
 static void test_draws_follow_the_rule_and_the_step(void **state) {
@@ -331,7 +335,8 @@ static void test_what_is_no_block_is_refused(void **state) {
     adze_ctx_free(ctx);
 }
 
-/* -- trainings ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- trainings -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const char BLOCKS[] =
     "{\"name\":\"b\",\"input\":[8,8,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c\",\"filters\":8,\"kernel\":3,\"pad\":\"same\"},"

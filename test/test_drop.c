@@ -79,9 +79,11 @@ static const double *slot(net *n, const char *name) {
 static const adze_build_opts TRAIN = {.size = sizeof(adze_build_opts), .train = true, .dtype = ADZE_F64},
                              USE = {.size = sizeof(adze_build_opts), .dtype = ADZE_F64};
 
-/* -- the layer ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the layer -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
-#define PICTURE(fields) "{\"name\":\"n\",\"task\":\"regress\",\"input\":[5,4,6],\"layers\":[{\"type\":\"dropout\",\"name\":\"d\",\"p\":0.3" fields "}]}"
+#define PICTURE(fields)                                                                                                                              \
+    "{\"name\":\"n\",\"task\":\"regress\",\"input\":[5,4,6],\"layers\":[{\"type\":\"dropout\",\"name\":\"d\",\"p\":0.3" fields "}]}"
 
 /* Each number is 0 or x / (1 - p), classic x; over many steps the mean is x, classic (1 - p) x, which is what each is in use. */
 static void test_forms_and_channels(void **state) {
@@ -122,7 +124,8 @@ static void test_forms_and_channels(void **state) {
     }
 }
 
-/* -- weight scaling -------------------------------------------------------------------------------------------------------------------------------- */
+/* -- weight scaling --------------------------------------------------------------------------------------------------------------------------------
+ */
 
 #define HIDDEN(fields)                                                                                                                               \
     "{\"name\":\"n\",\"input\":[4],\"layers\":[{\"type\":\"dense\",\"name\":\"h\",\"units\":10,\"activation\":\"tanh\"},"                            \
@@ -279,7 +282,8 @@ static void test_evaluation_with_passes(void **state) {
 
 static void test_modes_are_checked(void **state) {
     (void)state;
-    static const char *const BAD[][2] = {{"mc:0", NULL}, {"mc:", NULL}, {"geo:x", NULL}, {"mcx", NULL}, {NULL, "gauss"}, {NULL, "gauss:0"}, {NULL, "g"}};
+    static const char *const BAD[][2] = {{"mc:0", NULL},  {"mc:", NULL},     {"geo:x", NULL}, {"mcx", NULL},
+                                         {NULL, "gauss"}, {NULL, "gauss:0"}, {NULL, "g"}};
     net n = up(HIDDEN(""));
     adze_eval_opts o = {.size = sizeof o};
     for (size_t i = 0; i < ADZE_COUNT(BAD); i++) {
@@ -296,7 +300,8 @@ static void test_modes_are_checked(void **state) {
     down(&n);
 }
 
-/* -- DropConnect ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- DropConnect -----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* u = sum of v_i w_i m_i / (1 - p) over all 2^10 masks m. */
 static void test_moments_of_masked_sums(void **state) {
@@ -332,7 +337,8 @@ static void test_moments_of_masked_sums(void **state) {
     down(&n);
 }
 
-#define CONNECT(more) "{\"name\":\"n\",\"task\":\"regress\",\"input\":[12],\"layers\":[{\"type\":\"dense\",\"name\":\"h\",\"units\":7,\"dropconnect\":0.4" more "}]}"
+#define CONNECT(more)                                                                                                                                \
+    "{\"name\":\"n\",\"task\":\"regress\",\"input\":[12],\"layers\":[{\"type\":\"dense\",\"name\":\"h\",\"units\":7,\"dropconnect\":0.4" more "}]}"
 
 /* One mask for a batch, or one for each example; sums of kept weights over 1 - p either way. */
 static void test_masks_of_weights(void **state) {
@@ -390,10 +396,10 @@ static void test_sums_drawn_in_use(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms_and_channels),     cmocka_unit_test(test_weight_scaling_is_the_geometric_mean_of_all_networks),
-        cmocka_unit_test(test_passes_are_averaged),    cmocka_unit_test(test_evaluation_with_passes),
-        cmocka_unit_test(test_modes_are_checked),      cmocka_unit_test(test_moments_of_masked_sums),
-        cmocka_unit_test(test_masks_of_weights),       cmocka_unit_test(test_sums_drawn_in_use),
+        cmocka_unit_test(test_forms_and_channels),  cmocka_unit_test(test_weight_scaling_is_the_geometric_mean_of_all_networks),
+        cmocka_unit_test(test_passes_are_averaged), cmocka_unit_test(test_evaluation_with_passes),
+        cmocka_unit_test(test_modes_are_checked),   cmocka_unit_test(test_moments_of_masked_sums),
+        cmocka_unit_test(test_masks_of_weights),    cmocka_unit_test(test_sums_drawn_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

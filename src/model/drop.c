@@ -1,4 +1,5 @@
-/* What training drops at random: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight. */
+/* What training drops at random: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight.
+ */
 #include "model/layer.h"
 
 typedef struct dropout {
@@ -56,7 +57,8 @@ const adze_layer_kind adze_layer_dropout = {
     .build = dropout_build,
 };
 
-/* -- DropConnect ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- DropConnect -----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 const char *const adze_dropconnect_masks[] = {"batch", "example", NULL};
 

@@ -46,6 +46,10 @@ static void resnet56(adze_zoo *z) {
     cifar(z, "9", "8");
 }
 
+static void resnet110(adze_zoo *z) {
+    cifar(z, "18", "17");
+}
+
 /* `times` blocks of 1x1, 3x3, 1x1; where the shape changes, the shortcut is a 1x1 convolution. The stride stands in the 3x3, as is common now. */
 static void bottleneck(adze_zoo *z, const char *name, const char *times, const char *narrow, const char *wide, const char *stride) {
     adze_tree *outer = adze_zoo_repeat(z, name, times);
@@ -80,6 +84,7 @@ static void resnet50(adze_zoo *z) {
 const adze_zoo_net adze_zoo_resnet[] = {
     {"resnet20", "20 layers for 32 x 32 images, shortcuts without parameters: 269,722 parameters (He et al. 2015)", resnet20, NULL, NULL},
     {"resnet56", "56 layers for 32 x 32 images, shortcuts without parameters: 853,018 parameters (He et al. 2015)", resnet56, NULL, NULL},
+    {"resnet110", "110 layers for 32 x 32 images, shortcuts without parameters: 1,727,962 parameters (He et al. 2015)", resnet110, NULL, NULL},
     {"resnet50", "bottleneck blocks for 224 x 224 images: 25,557,032 parameters (He et al. 2015, stride in the 3x3)", resnet50, NULL, NULL},
     {0},
 };
