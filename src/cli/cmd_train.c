@@ -2,6 +2,7 @@
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/rundir.h"
+#include "cli/watch.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 
@@ -14,6 +15,8 @@
 typedef struct train_opts {
     char data[512], out[512], resume[512], profile[512];
     bool dry_run;
+    char diag[128];
+    int64_t diag_every;
 } train_opts;
 
 static const adze_field FIELDS[] = {
@@ -25,6 +28,9 @@ static const adze_field FIELDS[] = {
     {"profile", ADZE_F_STR, 0, offsetof(train_opts, profile), sizeof(((train_opts *)0)->profile), "", 0, 0, NULL,
      "write the times of the first updates' steps to this file, for ui.perfetto.dev, and a table to stderr"},
     {"dry_run", ADZE_F_BOOL, 0, offsetof(train_opts, dry_run), 0, NULL, 0, 0, NULL, "check everything, print the plan, train nothing"},
+    {"diag", ADZE_F_STR, 0, offsetof(train_opts, diag), sizeof(((train_opts *)0)->diag), "", 0, 0, NULL,
+     "probes that look on, such as dead,stats,gradflow; their lines go to diag.jsonl, and warnings to stderr"},
+    {"diag_every", ADZE_F_I64, 0, offsetof(train_opts, diag_every), 0, "100", 1, 1e12, NULL, "steps between two looks of --diag"},
     {0}};
 
 static int tables(cli_table *t) {
@@ -38,6 +44,7 @@ typedef struct job {
     cli_progress progress;
     cli_rundir run;
     cli_profile profile;
+    cli_watch watch;
     double step_began; /* while the profile watches */
     char trace[512];   /* its file; "": no profile */
     cli_run_opts ro;
@@ -133,6 +140,9 @@ static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, dou
     job *j = user; /* step counts from the start of the training, people from the start of the epoch */
     if (j->trace[0] && j->profile.runs < PROFILED_UPDATES && j->status == ADZE_OK) {
         keep_fault(j, take_profile(j, t, step % steps == 0));
+    }
+    if (j->status == ADZE_OK) {
+        keep_fault(j, cli_watch_step(&j->watch, step, &j->run, &j->progress));
     }
     cli_progress_step(&j->progress, (step - 1) / steps + 1, (step - 1) % steps + 1, steps, j->o.batch * j->o.accumulate, loss, lr);
     return j->status;
@@ -264,6 +274,7 @@ static int train(job *j, bool resume) {
         TRY(resume_run(j, ckpt));
     }
     introduce(j);
+    TRY(cli_watch_start(&j->watch, j->c, j->trainer, &j->run, &j->progress));
     signal_trainer = j->trainer;
     set_signals(true);
     adze_stop why = ADZE_STOP_NONE;
@@ -327,6 +338,9 @@ static int start(job *j, const train_opts *t) {
     if (status != ADZE_OK) {
         return status;
     }
+    snprintf(j->watch.what, sizeof(j->watch.what), "%s", t->diag);
+    j->watch.every = t->diag_every;
+    TRY(cli_watch_check(j->c, &j->watch));
     if (j->trace[0]) { /* a file that cannot be written is told before the training, not after it */
         TRY(cli_profile_save(&j->profile, j->trace));
     }
@@ -420,6 +434,7 @@ static int run(cli *c, int argc, const char **argv) {
         status = start(&j, &t);
     }
     cli_profile_free(&j.profile);
+    cli_watch_free(&j.watch);
     adze_trainer_free(j.trainer);
     adze_dataset_close(j.data);
     adze_model_free(j.model);

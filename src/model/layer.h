@@ -182,7 +182,7 @@ struct adze_model {
     int64_t table_cells;
 };
 
-typedef struct adze_taps { /* what somebody wants to see of a build; any may be NULL */
+typedef struct adze_taps {   /* what somebody wants to see of a build; any may be NULL */
     adze_val *sums, *outs;   /* by layer: what goes into its activation ({0} where there is none), and its output */
     adze_val *states;        /* of recurrent layers, step by step, */
     int *owner;              /* and the layer of each; recurrent layers are then built so that gradients with respect to states are whole */
@@ -198,7 +198,7 @@ struct adze_builder {
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
-    adze_taps *taps;  /* NULL: nobody asks */
+    adze_taps *taps; /* NULL: nobody asks */
     /* Of the layer's input and output: channels of a period whose second half is relu(-z) where the first is relu(z); 0: none. */
     int64_t mirror_in, mirror;
     int failed; /* a status when a layer refused before any node could */
