@@ -32,9 +32,9 @@ typedef struct adze_findings { /* zero-initialise; adze_findings_free afterwards
     double *cells; /* nrows x ncolumns */
     adze_track *tracks;
     int ntracks, cap_tracks;
-    int64_t side;    /* a surface under the tracks: side x side values, row 0 at the smallest y; 0: none */
-    double *surface; /* drawn by the ranks of its values */
-    double box[4];   /* x from, x to, y from, y to */
+    int64_t side;                       /* a surface under the tracks: side x side values, row 0 at the smallest y; 0: none */
+    double *surface;                    /* drawn by the ranks of its values */
+    double box[4];                      /* x from, x to, y from, y to */
     double spare[ADZE_FINDING_COLUMNS]; /* where cells go once memory has run out */
     bool failed;
 } adze_findings;

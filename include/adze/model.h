@@ -115,6 +115,10 @@ typedef struct adze_layer_row { /* the summary table, one row a layer */
 ADZE_API int adze_model_summary(const adze_model *m, adze_layer_row *rows, int n); /* number of layers, or < 0; rows may be NULL */
 ADZE_API int64_t adze_model_params(const adze_model *m);
 
+/* What is likely a mistake in the model, one sentence a line with what to do ("" when nothing is): weights that start equal, glorot before many
+ * relus, inputs of large scale, batch normalisation of single examples (batch: as it will be trained with), biases that it takes away. */
+ADZE_API int adze_model_remarks(const adze_model *m, int64_t batch, char **text); /* adze_text_free */
+
 ADZE_API int adze_layer_count(void); /* the table of layer types */
 ADZE_API const char *adze_layer_name(int i);
 ADZE_API const char *adze_layer_doc(int i);

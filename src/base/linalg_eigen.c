@@ -133,12 +133,23 @@ static void ql_step(double *d, double *e, int64_t from, int64_t to, rotations *q
     e[to] = 0;
 }
 
+/* Whether e counts as 0 between diagonal elements a and b. Beside the diagonal's own small numbers first; where it has zeros of its own, as
+ * indefinite matrices of low rank have, that never comes true, and beside the whole matrix is what is left. */
+static bool negligible(double e, double a, double b, double whole, int64_t steps) {
+    enum { PATIENCE = 20 };
+    return !(fabs(e) > DBL_EPSILON * sqrt(fabs(a)) * sqrt(fabs(b)) && fabs(e) > DBL_MIN) || (steps > PATIENCE && fabs(e) <= DBL_EPSILON * whole);
+}
+
 /* d (n) becomes the eigenvalues, unordered; e (n), whose last element is room, is destroyed. */
 static int ql(adze_ctx *ctx, double *d, double *e, int64_t n, rotations *q) {
     enum { STEPS = 60 }; /* a value; two are usual */
+    double whole = 0;
+    for (int64_t i = 0; i < n; i++) {
+        whole = fmax(whole, fmax(fabs(d[i]), i + 1 < n ? fabs(e[i]) : 0));
+    }
     for (int64_t from = 0, steps = 0; from < n;) {
         int64_t to = from;
-        while (to + 1 < n && fabs(e[to]) > DBL_EPSILON * sqrt(fabs(d[to])) * sqrt(fabs(d[to + 1])) && fabs(e[to]) > DBL_MIN) {
+        while (to + 1 < n && !negligible(e[to], d[to], d[to + 1], whole, steps)) {
             to++;
         }
         if (to == from) {

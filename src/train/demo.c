@@ -67,11 +67,12 @@ int adze_demo_run(adze_ctx *ctx, const char *name, const adze_demo_opts *o, adze
         }
     }
     const char *near = adze_suggest(name, &DEMOS[0].name, ADZE_COUNT(DEMOS), sizeof DEMOS[0]);
-    return adze_fail(ctx, ADZE_EARG, "there is no demonstration '%s'%s%s%s; `adze list demos` has them", name, near ? "; did you mean '" : "",
+    return adze_fail(ctx, ADZE_EARG, "there is no demonstration '%s'%s%s%s (`adze list demos` names them)", name, near ? "; did you mean '" : "",
                      near ? near : "", near ? "'?" : "");
 }
 
-/* -- what they share ------------------------------------------------------------------------------------------------------------------------------ */
+/* -- what they share ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 int64_t adze_demo_steps(const adze_demo *d, int64_t usual) {
     return d->o->steps > 0 ? d->o->steps : usual;
@@ -193,7 +194,8 @@ static int tune(const adze_demo *d, adze_walk w, adze_runner *r) {
 }
 
 /* One optimiser: the same rate along the axes and turned; how far the two ways differ once one is turned back. */
-static int compare_turns(const adze_demo *d, const valley *turned, const adze_surface *axes, const adze_surface *other, adze_runner *r, double *logs) {
+static int compare_turns(const adze_demo *d, const valley *turned, const adze_surface *axes, const adze_surface *other, adze_runner *r,
+                         double *logs) {
     const int64_t most = adze_demo_steps(d, 5000);
     const double from[2] = {-1, 0.3}, start[2] = {turned->c * from[0] - turned->s * from[1], turned->s * from[0] + turned->c * from[1]};
     double apart = 0, *second = logs + 2 * (most + 1);
@@ -238,7 +240,8 @@ int adze_demo_valley(const adze_demo *d) {
     return st;
 }
 
-/* -- saddle: (x^2 - y^2) / 2 ------------------------------------------------------------------------------------------------------------------------ */
+/* -- saddle: (x^2 - y^2) / 2 ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static adze_val saddle_loss(adze_graph *g, adze_val w, const void *user) {
     (void)user;
@@ -280,7 +283,8 @@ int adze_demo_saddle(const adze_demo *d) {
     return st;
 }
 
-/* -- cliff: h = w sigmoid(h) + b fifty times, loss (sigmoid(h) - 0.7)^2 ----------------------------------------------------------------------------- */
+/* -- cliff: h = w sigmoid(h) + b fifty times, loss (sigmoid(h) - 0.7)^2 -----------------------------------------------------------------------------
+ */
 
 static adze_val cliff_loss(adze_graph *g, adze_val w, const void *user) {
     adze_val h = adze_scalar(g, ADZE_F64, 0.5);

@@ -32,7 +32,7 @@ typedef struct adze_walk { /* one optimiser on one surface */
     const adze_surface *s;
     const adze_runner *r;
     const double *from;
-    int64_t most;                              /* steps */
+    int64_t most; /* steps */
     bool (*done)(const adze_descent *d, const void *user);
     const void *user;
     adze_track *track; /* of w[0] and w[1], or NULL */

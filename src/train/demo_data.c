@@ -24,7 +24,8 @@ static int regression_new(const adze_demo *d, int64_t rows, int64_t cols, regres
     return r->x != NULL ? ADZE_OK : ADZE_ENOMEM;
 }
 
-/* -- wilson: the label, two ones, and features that no other example has ---------------------------------------------------------------------------- */
+/* -- wilson: the label, two ones, and features that no other example has ----------------------------------------------------------------------------
+ */
 
 enum { WILSON = 40, POSITIVE = 28 };
 
@@ -99,7 +100,8 @@ int adze_demo_wilson(const adze_demo *d) {
     return st;
 }
 
-/* -- reddi: slope 4 at every third step, else -1, on -1 .. 1; beta1 0, beta2 1/17, rate lr / sqrt t. The minimum of the sum is at -1 ----------------- */
+/* -- reddi: slope 4 at every third step, else -1, on -1 .. 1; beta1 0, beta2 1/17, rate lr / sqrt t. The minimum of the sum is at -1
+ * ----------------- */
 
 /* w[1] is the slope of this step: it is set anew before each. */
 static adze_val tilted(adze_graph *g, adze_val w, const void *user) {
@@ -149,7 +151,8 @@ int adze_demo_reddi(const adze_demo *d) {
     return st;
 }
 
-/* -- wishart --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- wishart ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int condition(const adze_demo *d, int64_t rows, int64_t cols, int draw, double *kappa) {
     double *room = adze_alloc(d->ctx, rows * cols + cols * cols + cols, sizeof *room);
@@ -191,7 +194,8 @@ int adze_demo_wishart(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- duplicate ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- duplicate -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 int adze_demo_duplicate(const adze_demo *d) {
     enum { ROWS = 50, COLS = 8 };
@@ -235,7 +239,8 @@ int adze_demo_duplicate(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- recurrence: h = W h or h = tanh(W h) with W = rho Q, Q orthonormal ------------------------------------------------------------------------------- */
+/* -- recurrence: h = W h or h = tanh(W h) with W = rho Q, Q orthonormal
+ * ------------------------------------------------------------------------------- */
 
 enum { UNITS = 16, TIME = 30 };
 
@@ -323,7 +328,8 @@ int adze_demo_recurrence(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- clip ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- clip ------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct linear { /* its gradient is v everywhere */
     int64_t n;

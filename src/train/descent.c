@@ -11,8 +11,10 @@ static adze_val clipped(const adze_descent *d, adze_val grad) {
         grad = adze_clip(d->g, grad, -d->o.clip_value, d->o.clip_value);
     }
     if (d->o.clip_norm > 0) { /* the largest element first: squares of what a cliff gives overflow */
-        const adze_val tiny = adze_scalar(d->g, ADZE_F64, 1e-300), most = adze_max(d->g, adze_reduce_max(d->g, adze_abs(d->g, grad), NULL, 0, false), tiny);
-        const adze_val unit = adze_div(d->g, grad, most), norm = adze_mul(d->g, most, adze_sqrt(d->g, adze_sum(d->g, adze_square(d->g, unit), NULL, 0, false)));
+        const adze_val tiny = adze_scalar(d->g, ADZE_F64, 1e-300),
+                       most = adze_max(d->g, adze_reduce_max(d->g, adze_abs(d->g, grad), NULL, 0, false), tiny);
+        const adze_val unit = adze_div(d->g, grad, most),
+                       norm = adze_mul(d->g, most, adze_sqrt(d->g, adze_sum(d->g, adze_square(d->g, unit), NULL, 0, false)));
         const adze_val c = adze_scalar(d->g, ADZE_F64, d->o.clip_norm), one = adze_scalar(d->g, ADZE_F64, 1);
         grad = adze_mul(d->g, grad, adze_min(d->g, one, adze_div(d->g, c, adze_max(d->g, norm, tiny))));
     }

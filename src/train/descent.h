@@ -27,8 +27,8 @@ typedef struct adze_descent {
 /* Zero *d first; close it also after a failure. Penalties are off unless o asks for them. */
 int adze_descent_open(adze_descent *d, adze_ctx *ctx, const adze_surface *s, const adze_train_opts *o);
 void adze_descent_close(adze_descent *d);
-int adze_descent_start(adze_descent *d, const double *w); /* from here, with nothing remembered */
-int adze_descent_step(adze_descent *d, double *loss);     /* one update; the loss before it (NULL: not wanted) */
+int adze_descent_start(adze_descent *d, const double *w);                          /* from here, with nothing remembered */
+int adze_descent_step(adze_descent *d, double *loss);                              /* one update; the loss before it (NULL: not wanted) */
 int adze_descent_at(adze_descent *d, const double *w, double *loss, double *grad); /* without an update that moves; ends a walk. grad may be NULL */
 double adze_descent_get(const adze_descent *d, int64_t i);
 void adze_descent_put(adze_descent *d, int64_t i, double v);

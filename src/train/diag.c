@@ -70,8 +70,8 @@ static int find_probe(adze_ctx *ctx, const char *what) {
         }
     }
     const char *near = adze_suggest(what, &PROBES[0].name, ADZE_COUNT(PROBES), sizeof PROBES[0]);
-    return adze_fail(ctx, ADZE_EARG, "there is no probe '%s'%s%s%s; `adze list probes` has them", what, near ? "; did you mean '" : "", near ? near : "",
-                     near ? "'?" : "");
+    return adze_fail(ctx, ADZE_EARG, "there is no probe '%s'%s%s%s (`adze list probes` names them)", what, near ? "; did you mean '" : "",
+                     near ? near : "", near ? "'?" : "");
 }
 
 int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *out) {
@@ -85,7 +85,8 @@ int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, c
     return adze_found_status(out);
 }
 
-/* -- fit ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- fit ------------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Epochs at the start in which the loss stayed within 2 % of where it began, when it fell by more than a tenth in one epoch afterwards. */
 static int64_t flat_start(const adze_epoch_stats *s, int64_t n) {
@@ -103,10 +104,10 @@ static int64_t flat_start(const adze_epoch_stats *s, int64_t n) {
 
 static const char *fit_verdict(const adze_epoch_stats *last, double rise, int64_t flat, double target) {
     const double gap = last->acc - last->val_acc;
-    return flat > 0                          ? "bad first weights: the loss lay still and then fell"
+    return flat > 0                                   ? "bad first weights: the loss lay still and then fell"
            : gap > 0.05 || (rise > 0.1 && gap > 0.01) ? "overfit: training is ahead of validation; more data, augmentation or regularisation"
-           : last->acc < target              ? "underfit: not even the training examples are fitted; a larger model, a longer training or a better rate"
-                                             : "ok";
+           : last->acc < target ? "underfit: not even the training examples are fitted; a larger model, a longer training or a better rate"
+                                : "ok";
 }
 
 int adze_diag_fit(adze_ctx *ctx, const adze_epoch_stats *stats, int64_t n, const adze_diag_opts *o, adze_findings *out) {
@@ -137,7 +138,8 @@ int adze_diag_fit(adze_ctx *ctx, const adze_epoch_stats *stats, int64_t n, const
     return adze_found_status(out);
 }
 
-/* -- the watch ------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- the watch ------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 enum { WATCHED = 8 };
 

@@ -1,6 +1,7 @@
 /* Probes of the loss's shape around the weights: curvature, sharpness, what a step was to bring and what it brings, points where the gradient ends,
  * and how much the steps of lower layers change what upper layers were told. */
 #include "adze/linalg.h"
+#include "base/stats.h"
 #include "train/tap.h"
 
 #include <math.h>
@@ -116,7 +117,7 @@ static int curvature(adze_tap *t, adze_findings *f, double *v) {
         const double zero = 1e-9 * fmax(fabs(ritz[0]), fabs(ritz[n - 1]));
         double least = INFINITY;
         for (int64_t i = 0; i < n; i++) {
-            negative += ritz[i] < -zero, some += fabs(ritz[i]) > zero;
+            negative += ritz[i]<-zero, some += fabs(ritz[i])> zero;
             least = fabs(ritz[i]) > zero ? fmin(least, fabs(ritz[i])) : least;
             double *cell = adze_found_row(f, "%lld", (long long)i + 1);
             cell[0] = ritz[i], cell[1] = ritz[n + i];
@@ -182,7 +183,8 @@ int adze_probe_rank(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_o
     return st;
 }
 
-/* -- sharpness (Keskar et al. 2017, metric 2.1 with the whole space; Dinh et al. 2017, section 4) -------------------------------------------------- */
+/* -- sharpness (Keskar et al. 2017, metric 2.1 with the whole space; Dinh et al. 2017, section 4) --------------------------------------------------
+ */
 
 enum { ASCENTS = 10 };
 
@@ -326,9 +328,11 @@ int adze_probe_decrease(adze_ctx *ctx, const adze_diag_subject *s, const adze_di
     return with_hessian(ctx, s, o, f, 3, decrease);
 }
 
-/* -- index: critical points of any kind are minima of |g|^2 / 2, found by damped Gauss-Newton steps (Levenberg 1944) on the gradient ---------------- */
+/* -- index: critical points of any kind are minima of |g|^2 / 2, found by damped Gauss-Newton steps (Levenberg 1944) on the gradient ----------------
+ */
 
-enum { INDEX_MOST = 1000, INDEX_POINTS = 6 };
+enum { INDEX_MOST = 1000, INDEX_POINTS = 12 };
+static const double INDEX_GRADIENT = 1e-3; /* below which a point counts as critical */
 
 typedef struct search {
     adze_tap *t;
@@ -388,12 +392,12 @@ static int descend_gradient(search *s) {
     return ADZE_OK;
 }
 
-/* Point p starts from noise on weights that plain descent has worked on for 2^p - 1 steps. */
+/* Point p starts from noise, small or large, on weights that plain descent has worked on for 0, 1, 3, .. 31 steps. */
 static int index_point(search *s, const double *start, int p, double *cell) {
     const int64_t n = s->t->nweights;
     adze_rng r = adze_rng_make(s->t->o->seed, (uint64_t)p + 1);
     TRY(adze_tap_set_weights(s->t, start));
-    for (int k = 0; k < (1 << p) - 1; k++) {
+    for (int k = 0; k < (1 << p / 2) - 1; k++) {
         TRY(adze_tap_weights(s->t, s->w));
         TRY(adze_tap_gradient(s->t, s->g));
         for (int64_t i = 0; i < n; i++) {
@@ -403,7 +407,7 @@ static int index_point(search *s, const double *start, int p, double *cell) {
     }
     TRY(adze_tap_weights(s->t, s->w));
     for (int64_t i = 0; i < n; i++) {
-        s->w[i] += 0.1 * adze_rng_normal(&r);
+        s->w[i] += (p % 2 ? 1 : 0.1) * adze_rng_normal(&r);
     }
     TRY(descend_gradient(s));
     TRY(adze_tap_loss(s->t, &cell[0]));
@@ -422,31 +426,31 @@ static int index_point(search *s, const double *start, int p, double *cell) {
 
 static int indices(adze_tap *t, adze_findings *f, double *v) {
     static const char *const columns[] = {"loss", "gradient", "index", "least eigenvalue", "largest eigenvalue"};
-    const int64_t n = t->nweights;
+    const int64_t size = t->nweights;
     double loss[INDEX_POINTS], index[INDEX_POINTS];
-    search s = {.t = t, .w = v + n, .g = v + 2 * n, .d = v + 3 * n, .e = v + 4 * n};
-    if (n > INDEX_MOST) {
+    search s = {.t = t, .w = v + size, .g = v + 2 * size, .d = v + 3 * size, .e = v + 4 * size};
+    if (size > INDEX_MOST) {
         return adze_fail(t->ctx, ADZE_EARG, "the index takes every eigenvalue, for at most %d parameters; model '%s' has %lld", INDEX_MOST,
-                         t->m->name, (long long)n);
+                         t->m->name, (long long)size);
     }
-    s.h = adze_alloc(t->ctx, 2 * n * n, sizeof *s.h);
-    s.gram = s.h != NULL ? s.h + n * n : NULL;
+    s.h = adze_alloc(t->ctx, 2 * size * size, sizeof *s.h);
+    s.gram = s.h != NULL ? s.h + size * size : NULL;
     adze_found_columns(f, columns, ADZE_COUNT(columns));
     int st = s.h != NULL ? adze_tap_weights(t, v) : ADZE_ENOMEM;
     for (int p = 0; p < INDEX_POINTS && st == ADZE_OK; p++) {
-        double *cell = adze_found_row(f, "after %d steps", (1 << p) - 1);
+        double *cell = adze_found_row(f, "after %d steps, noise %g", (1 << p / 2) - 1, p % 2 ? 1 : 0.1);
         st = index_point(&s, v, p, cell);
-        loss[p] = cell[0], index[p] = cell[2];
     }
     adze_free(t->ctx, s.h);
-    double a = 0, b = 0, ab = 0, aa = 0, bb = 0;
-    for (int p = 0; p < INDEX_POINTS && st == ADZE_OK; p++) {
-        a += loss[p] / INDEX_POINTS, b += index[p] / INDEX_POINTS;
+    int n = 0;
+    for (int p = 0; p < f->nrows && st == ADZE_OK; p++) {
+        const double *cell = f->cells + (int64_t)p * f->ncolumns;
+        if (cell[1] < INDEX_GRADIENT) {
+            loss[n] = cell[0], index[n++] = cell[2];
+        }
     }
-    for (int p = 0; p < INDEX_POINTS && st == ADZE_OK; p++) {
-        ab += (loss[p] - a) * (index[p] - b), aa += (loss[p] - a) * (loss[p] - a), bb += (index[p] - b) * (index[p] - b);
-    }
-    adze_found(f, "correlation", ab / sqrt(aa * bb)); /* of loss and index over the points (Dauphin et al. 2014, figure 1) */
+    adze_found(f, "critical_points", n);
+    adze_found(f, "correlation", adze_pearson(loss, index, n)); /* of loss and index over them (Dauphin et al. 2014, figure 1) */
     return st;
 }
 
@@ -454,7 +458,8 @@ int adze_probe_index(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_
     return with_hessian(ctx, s, o, f, 5, indices);
 }
 
-/* -- ics: the gradient of a layer before and after the step of all layers below it (Santurkar et al. 2018, definition 2.1) --------------------------- */
+/* -- ics: the gradient of a layer before and after the step of all layers below it (Santurkar et al. 2018, definition 2.1)
+ * --------------------------- */
 
 static int shift_of(adze_tap *t, adze_findings *f, double *v) {
     static const char *const columns[] = {"difference", "relative", "cosine"};

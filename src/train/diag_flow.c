@@ -42,7 +42,7 @@ static void tell_extent(adze_findings *f, const char *what, const extent *e) {
 }
 
 static void judge_flow(adze_findings *f, const char *what, double ratio) {
-    const bool small = ratio < VANISHED, large = ratio > 1 / VANISHED || isnan(ratio);
+    const bool small = ratio<VANISHED, large = ratio> 1 / VANISHED || isnan(ratio);
     adze_found(f, "vanishing", small);
     adze_found(f, "exploding", large);
     snprintf(f->verdict, sizeof f->verdict, "%s: the gradient at the first %s is %.3g times that at the last",
@@ -141,8 +141,8 @@ int adze_probe_gradflow(adze_ctx *ctx, const adze_diag_subject *s, const adze_di
 /* -- stats --------------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { MEAN, STD, MIN, MAX, SATURATED, BEYOND, P15, P50, P85, STD_RATIO, SQUARE_RATIO, GRAD_RATIO, NSTATS };
-static const char *const STATS[NSTATS] = {"mean", "std", "min", "max", "saturated", "beyond 0.95", "p15", "p50", "p85",
-                                          "std ratio", "square ratio", "grad ratio"};
+static const char *const STATS[NSTATS] = {"mean", "std", "min", "max",       "saturated",    "beyond 0.95",
+                                          "p15",  "p50", "p85", "std ratio", "square ratio", "grad ratio"};
 
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -252,11 +252,11 @@ static void sum_up_stats(const adze_tap *t, adze_findings *f) {
     adze_found(f, "square_ratio", exp(squares / n));
     adze_found(f, "grad_ratio", exp(grads / n));
     const double ratio = exp(sum / n);
-    const char *verdict = worst >= 0.5   ? "saturated: more than half of a layer's units hardly change with their sum"
-                          : !(n > 0)     ? ""
-                          : ratio < 0.5  ? "the signal shrinks from layer to layer"
-                          : ratio > 2    ? "the signal grows from layer to layer"
-                                         : "ok";
+    const char *verdict = worst >= 0.75 ? "saturated: more than three quarters of a layer's units hardly change with their sum"
+                          : !(n > 0)    ? ""
+                          : ratio < 0.5 ? "the signal shrinks from layer to layer"
+                          : ratio > 2   ? "the signal grows from layer to layer"
+                                        : "ok";
     snprintf(f->verdict, sizeof f->verdict, "%s", verdict);
 }
 

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* -- bn-coupling: the Jacobian of one example's outputs with respect to all examples' inputs --------------------------------------------------------- */
+/* -- bn-coupling: the Jacobian of one example's outputs with respect to all examples' inputs
+ * --------------------------------------------------------- */
 
 static int coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, int mode, double *own, double *others) {
     adze_tap t = {.ctx = NULL};
@@ -44,13 +45,15 @@ int adze_probe_coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_di
         cell[2] = cell[1] / hypot(cell[0], cell[1]);
         adze_found(f, mode == ADZE_DIAG_TRAIN ? "off_diagonal_train" : "off_diagonal_eval", cell[1]);
         if (mode == ADZE_DIAG_TRAIN) {
-            snprintf(f->verdict, sizeof f->verdict, "%s", cell[1] > 0 ? "examples of a batch influence each other in training" : "no example sees another");
+            snprintf(f->verdict, sizeof f->verdict, "%s",
+                     cell[1] > 0 ? "examples of a batch influence each other in training" : "no example sees another");
         }
     }
     return ADZE_OK;
 }
 
-/* -- linear: f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line of inputs (Balduzzi et al. 2017, section 2) -------------------- */
+/* -- linear: f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line of inputs (Balduzzi et al. 2017, section 2)
+ * -------------------- */
 
 static int outputs_of(adze_tap *t, const double *x, int64_t n, double *y, int64_t *ny) {
     adze_tensor in;
@@ -142,7 +145,8 @@ int adze_probe_linear(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag
     return st;
 }
 
-/* -- sensitivity: each parameter tensor turned by a hundredth of its length in a random direction -------------------------------------------------- */
+/* -- sensitivity: each parameter tensor turned by a hundredth of its length in a random direction --------------------------------------------------
+ */
 
 enum { TURNS = 8 };
 
@@ -231,7 +235,7 @@ static int steps_of(adze_ctx *ctx, const adze_runner *r, adze_findings *f) {
         st = adze_descent_step(&d, NULL);
         const double now = adze_descent_get(&d, 0), step = (last - now) / d.o.lr;
         last = now;
-        if (step > most) {
+        if (step > most * (1 + 1e-9)) { /* not by rounding */
             most = step;
             snprintf(key, sizeof key, "%.50s_peak_at", r->name);
             adze_found(f, key, (double)d.t);

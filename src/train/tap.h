@@ -5,15 +5,15 @@
 #include "model/layer.h"
 #include "train/findings.h"
 
-enum { /* what a tap shows; `name` of adze_tap_read in quotes */
-       ADZE_TAP_OUTS = 1,       /* "a": layers' outputs */
-       ADZE_TAP_SUMS = 2,       /* "z": what goes into activations */
-       ADZE_TAP_SLOPES = 4,     /* "s": derivative of the activation at each sum, where it is elementwise */
-       ADZE_TAP_OUT_GRADS = 8,  /* "ga": of the loss with respect to layers' outputs; layer -1: the input */
-       ADZE_TAP_GRADS = 16,     /* "g": with respect to parameters */
-       ADZE_TAP_STATES = 32,    /* "gh": with respect to the states of recurrent layers */
-       ADZE_TAP_HESSIAN = 64,   /* "hv": the loss's Hessian times "v", parameter by parameter */
-       ADZE_TAP_ROW = 128       /* "gx": of the outputs times the input "pick" with respect to the input */
+enum {                         /* what a tap shows; `name` of adze_tap_read in quotes */
+       ADZE_TAP_OUTS = 1,      /* "a": layers' outputs */
+       ADZE_TAP_SUMS = 2,      /* "z": what goes into activations */
+       ADZE_TAP_SLOPES = 4,    /* "s": derivative of the activation at each sum, where it is elementwise */
+       ADZE_TAP_OUT_GRADS = 8, /* "ga": of the loss with respect to layers' outputs; layer -1: the input */
+       ADZE_TAP_GRADS = 16,    /* "g": with respect to parameters */
+       ADZE_TAP_STATES = 32,   /* "gh": with respect to the states of recurrent layers */
+       ADZE_TAP_HESSIAN = 64,  /* "hv": the loss's Hessian times "v", parameter by parameter */
+       ADZE_TAP_ROW = 128      /* "gx": of the outputs times the input "pick" with respect to the input */
 };
 enum { ADZE_TAP_STATES_MOST = 512 };
 enum { ADZE_DIAG_TRAIN, ADZE_DIAG_EVAL };
@@ -33,11 +33,11 @@ typedef struct adze_tap {
     adze_plan *plan;
     adze_session *session;
     adze_val x, y, loss, *outs, *sums, *states, *params, *v;
-    int *owner;           /* layer of each state */
-    int *slot, *layer;    /* of each parameter */
+    int *owner;        /* layer of each state */
+    int *slot, *layer; /* of each parameter */
     int nparams, nstates;
-    int64_t nweights;     /* numbers of all parameters */
-    double *read;         /* what the last adze_tap_read gave */
+    int64_t nweights; /* numbers of all parameters */
+    double *read;     /* what the last adze_tap_read gave */
     int64_t cap_read;
 } adze_tap;
 
@@ -48,15 +48,16 @@ int adze_tap_fill(adze_tap *t, int64_t first); /* the subject's examples first .
 int adze_tap_run(adze_tap *t);
 int adze_tap_loss(adze_tap *t, double *loss); /* runs */
 int adze_tap_input(adze_tap *t, const char *name, adze_tensor *out);
-/* A value of the last run in double: "y" and "gx" (i is not looked at), or one of the above of layer, state or parameter i. Valid until the next call. */
+/* A value of the last run in double: "y" and "gx" (i is not looked at), or one of the above of layer, state or parameter i. Valid until the next
+ * call. */
 int adze_tap_read(adze_tap *t, const char *name, int i, const double **v, int64_t *n);
 bool adze_tap_has(const adze_tap *t, const char *name, int i); /* whether a layer has an "a", "z" or "s" */
 
 /* All parameters as one vector of nweights numbers. */
 int adze_tap_weights(adze_tap *t, double *w);
 int adze_tap_set_weights(adze_tap *t, const double *w);
-int adze_tap_gradient(adze_tap *t, double *g);                    /* runs */
-int adze_tap_hessian(void *tap, const double *v, double *hv);     /* runs; for adze_la_op.apply */
+int adze_tap_gradient(adze_tap *t, double *g);                /* runs */
+int adze_tap_hessian(void *tap, const double *v, double *hv); /* runs; for adze_la_op.apply */
 
 double adze_dot(const double *a, const double *b, int64_t n);
 double adze_norm_of(const double *v, int64_t n);
