@@ -78,6 +78,43 @@ double adze_curvature_decay(const adze_steps *s, int param) {
     return adze_store_flags(s->store, s->params[param]) & ADZE_SLOT_DECAY ? s->rule.l2 : 0;
 }
 
+int adze_curvature_product_slots(const adze_steps *s) {
+    for (int i = 0; i < s->nparams; i++) {
+        TRY(adze_second_role(s, i, "d", adze_store_type(s->store, s->params[i]), ADZE_SLOT_TEMP));
+        TRY(adze_second_role(s, i, "h", adze_store_type(s->store, s->params[i]), ADZE_SLOT_TEMP));
+    }
+    return ADZE_OK;
+}
+
+/* H_L J v goes back through the net: Schraudolph 2002. */
+static int gauss_newton(adze_graph *g, adze_val y, adze_val mean, const adze_val *w, const adze_val *v, int n, adze_val *out) {
+    adze_val u, hu;
+    TRY(adze_jvp(g, &y, 1, w, v, n, &u, 0));
+    TRY(adze_hvp(g, mean, &y, &u, 1, &hu, 0));
+    return adze_vjp(g, &y, &hu, 1, w, n, out, 0);
+}
+
+int adze_curvature_product(const adze_steps *s, adze_graph *g, int64_t batch, bool gauss) {
+    const int n = s->nparams;
+    adze_val y, mean, *w = adze_alloc(s->ctx, n, 3 * sizeof *w), *v = w + n, *out = v + n;
+    if (w == NULL) {
+        return ADZE_ENOMEM;
+    }
+    int st = adze_curvature_model(s, g, batch, &y, &mean);
+    for (int i = 0; i < n && st == ADZE_OK; i++) {
+        w[i] = adze_curvature_slot(s, g, i, NULL);
+        v[i] = adze_curvature_slot(s, g, i, "d");
+    }
+    if (st == ADZE_OK) {
+        st = gauss ? gauss_newton(g, y, mean, w, v, n, out) : adze_hvp(g, mean, w, v, n, out, 0);
+    }
+    for (int i = 0; i < n && st == ADZE_OK; i++) {
+        adze_assign(g, adze_curvature_slot(s, g, i, "h"), out[i]);
+    }
+    adze_free(s->ctx, w);
+    return st == ADZE_OK ? adze_graph_status(g) : st;
+}
+
 static void repeat_rows(const adze_tensor *to, const adze_tensor *from, int64_t n) {
     const adze_type a = adze_tensor_type(to), b = adze_tensor_type(from);
     const size_t row = (size_t)(adze_type_bytes(&b) / b.dims[0]);
@@ -130,8 +167,8 @@ int adze_second_open(adze_steps *s) {
     return kind->slots(s->second);
 }
 
-int adze_second_plan(adze_steps *s, int64_t batch, int64_t most) {
-    return s->second != NULL ? s->second->kind->plans(s->second, batch, most) : ADZE_OK;
+int adze_second_plan(adze_steps *s, int64_t batch, int64_t most, int64_t rest) {
+    return s->second != NULL ? s->second->kind->plans(s->second, batch, most, rest) : ADZE_OK;
 }
 
 int64_t adze_second_arena(const adze_steps *s) {

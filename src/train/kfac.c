@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { FACTORS, DIRECTION, QUADRATIC, UPDATE, LOSS }; /* plans */
 enum { LAMBDA, GAMMA, ALPHA, MU, RATIO, MODEL, NUMBERS = 8 }; /* of the slot state/kfac */
@@ -127,8 +126,8 @@ static int64_t share_of(int64_t batch, double share) {
     return n < 1 ? 1 : n;
 }
 
-static int plans(adze_second *base, int64_t batch, int64_t most) {
-    (void)most;
+static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {
+    (void)most, (void)rest;
     kfac *k = (kfac *)base;
     const adze_train_opts *o = base->steps->o;
     k->of_factors = share_of(batch, o->kfac_stats);
@@ -317,7 +316,6 @@ static int step(adze_second *base, const adze_second_step *u) {
     if (o->kfac_lambda_every > 0 && u->step % o->kfac_lambda_every == 0) {
         TRY(adapt(k, u));
     }
-    if (getenv("KDBG")) fprintf(stderr, "k %lld loss %.5f lam %.4g gam %.4g al %.4g mu %.4g M %.4g rho %.4g\n", (long long)u->step, u->loss, k->at[LAMBDA], k->at[GAMMA], k->at[ALPHA], k->at[MU], k->at[MODEL], k->at[RATIO]);
     return adze_steps_restore(s); /* running statistics count the gradient's pass alone */
 }
 

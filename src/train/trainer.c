@@ -183,7 +183,7 @@ static int open_plans(adze_trainer *t) {
         TRY(adze_steps_plan(&t->steps, rest, (batches - 1) % o->accumulate != 0));
     }
     const int64_t first = t->ntrain < o->batch ? t->ntrain : o->batch, whole = o->batch * o->accumulate;
-    TRY(adze_second_plan(&t->steps, first, t->ntrain < whole ? t->ntrain : whole));
+    TRY(adze_second_plan(&t->steps, first, t->ntrain < whole ? t->ntrain : whole, rest));
     if (t->nval > 0) {
         TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
     }
