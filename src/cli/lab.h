@@ -52,7 +52,7 @@ typedef struct lab_exp {
     adze_arena arena; /* of curves */
     char name[64], claim[600], notes[200], note[3000];
     struct {
-        char cite[300], where[120], figure[200], unit[60], ours[256];
+        char cite[300], where[120], figure[200], unit[120], ours[256];
     } paper;
     const char *rows[LAB_ROWS], *data[LAB_DATA];
     int nrows, ndata, nseeds;
