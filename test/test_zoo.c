@@ -36,6 +36,7 @@ static const struct size {
     {"resnet20", 269722, 32, 10, 0},
     {"resnet56", 853018, 32, 10, 0},
     {"resnet110", 1727962, 32, 10, 0},
+    {"resnet20:drop_path=linear:0.5", 269722, 32, 10, 0},
     {"resnet50", 25557032, 224, 1000, 4089},
     {"alexnet", 61100840, 224, 1000, 714},
     {"vgg16", 138357544, 224, 1000, 15470},
@@ -351,7 +352,7 @@ static void nets_compute_what_pytorch_does(void **state) {
 
 static void options_of_a_net_are_judged(void **state) {
     (void)state;
-    const char *const WRONG[][2] = {{"mlp:unit=3", "did you mean 'units'?"}, {"resnet20:depth=2", "has no options"},
+    const char *const WRONG[][2] = {{"mlp:unit=3", "did you mean 'units'?"}, {"vgg16:depth=2", "has no options"},
                                     {"mlp:units=3y", "is no list"},          {"mlp:units=8x2000", "is no list"},
                                     {"mlp:units=", "is not NAME=VALUE"},     {"mlp:tanh", "is not NAME=VALUE"},
                                     {"mlp:units=3,units=4", "given twice"},  {"mlp:activation=reluu", "'fc1': activation 'reluu' is not known"},

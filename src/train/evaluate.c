@@ -165,7 +165,7 @@ void adze_evaluator_close(adze_evaluator *e) {
 /* -- passes ----------------------------------------------------------------------------------------------------------------------------------------
  */
 
-/* Adds the losses and the probabilities, or their logarithms, of the first n examples of the batch. */
+/* Adds the losses and the probabilities, or what softmax makes probabilities of, of the first n examples of the batch. */
 static void mix_pass(adze_evaluator *e, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         double *sum = e->mixed + i * (e->classes + 1), top = -INFINITY, all = 0;
@@ -177,8 +177,9 @@ static void mix_pass(adze_evaluator *e, int64_t n) {
         }
         sum[0] += adze_tensor_get(&e->loss, i);
         for (int64_t c = 0; c < e->classes; c++) {
-            const double v = adze_tensor_get(&e->y, i * e->classes + c), p = e->probabilities ? v : exp(v - top) / all;
-            sum[1 + c] += e->how.dropout != ADZE_DROPOUT_GEO ? p : e->probabilities ? log(v) : v - top - log(all);
+            const double v = adze_tensor_get(&e->y, i * e->classes + c);
+            const bool mean = e->how.dropout != ADZE_DROPOUT_GEO;
+            sum[1 + c] += e->probabilities ? (mean ? v : log(v)) : mean ? exp(v - top) / all : v; /* a mean of logarithms but for a constant */
         }
     }
 }
