@@ -99,7 +99,8 @@ adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val s
 }
 
 void adze_average_build(adze_steps *s, adze_graph *g) {
-    const adze_val share = adze_input(g, "share", adze_scalar_type(s->dtype));
+    const bool varies = s->o->average != ADZE_AVERAGE_EMA;
+    const adze_val share = varies ? adze_input(g, "share", adze_scalar_type(s->dtype)) : (adze_val){0};
     for (int i = 0; i < s->nparams; i++) {
         const char *slot = adze_store_name(s->store, s->params[i]);
         const adze_type type = adze_store_type(s->store, s->params[i]);
@@ -108,7 +109,11 @@ void adze_average_build(adze_steps *s, adze_graph *g) {
             return;
         }
         const adze_val w = adze_slot(g, slot, type), avg = adze_slot(g, name, type);
-        adze_assign(g, avg, adze_average_toward(g, avg, w, share));
+        if (varies) {
+            adze_assign(g, avg, adze_average_toward(g, avg, w, share));
+        } else { /* one pass over memory */
+            adze_ema(g, avg, w, s->o->ema_decay);
+        }
     }
 }
 
@@ -116,7 +121,9 @@ int adze_steps_average(adze_steps *s, double share) {
     if (share == 1) { /* avg + (w - avg) is not w to the bit */
         return copy_slots(s, ADZE_SLOT_TRAINABLE);
     }
-    adze_tensor_set(&s->share, 0, share);
+    if (s->o->average != ADZE_AVERAGE_EMA) {
+        adze_tensor_set(&s->share, 0, share);
+    }
     return adze_session_run(s->update[ADZE_UPDATE_AVERAGE].session);
 }
 

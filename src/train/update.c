@@ -242,7 +242,7 @@ int adze_update_bind(adze_steps *s) {
     if (s->o->sam > 0) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_CLIMB].session, "climb", &s->climb));
     }
-    if (s->o->average != ADZE_AVERAGE_NONE) {
+    if (s->o->average == ADZE_AVERAGE_POLYAK || s->o->average == ADZE_AVERAGE_SWA) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_AVERAGE].session, "share", &s->share));
     }
     return s->o->clip_norm > 0 ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;
