@@ -189,7 +189,7 @@ static void only_relu_dies(void **state) {
         char net[512], more[96];
         snprintf(more, sizeof more, ",\"bias_init\":-20,\"activation\":\"%s\"", cases[i].more);
         look k = make(tower(net, sizeof net, 6, 1, 30, more, 4), 40, 1, 0);
-        k.o.batch = 20; /* two batches: the whole set counts */
+        k.o.batch = 15; /* three batches: the whole set counts */
         probe(&k, "dead");
         near(key(&k, "dead"), cases[i].dead, 0);
         near(key(&k, "examples"), 40, 0);
