@@ -80,6 +80,7 @@ static int load_data(job *j) {
     }
     TRY(adze_dataset_open(j->c->ctx, j->o.data, j->o.part, &j->data));
     n = n == 0 || n > j->data->count ? j->data->count : n;
+    j->d.batch = n < j->d.batch ? n : j->d.batch;
     int64_t *ids = adze_alloc(j->c->ctx, j->data->count, sizeof(*ids));
     int status = ids ? adze_split_ids(j->c->ctx, j->data->count, 0, j->d.seed, ids) : ADZE_ENOMEM;
     if (status == ADZE_OK && !j->trained) {

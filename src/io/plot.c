@@ -171,7 +171,7 @@ static void draw_line(adze_canvas *c, const frame *f, const adze_line *l, uint32
             }
         }
         if (inside(f, l->x[i], l->y[i])) { /* a round dot */
-            adze_canvas_line(c, frame_x(f, l->x[i]), frame_y(f, l->y[i]), frame_x(f, l->x[i]), frame_y(f, l->y[i]), rgb, 4);
+            adze_canvas_line(c, frame_x(f, l->x[i]), frame_y(f, l->y[i]), frame_x(f, l->x[i]), frame_y(f, l->y[i]), rgb, f->box ? 2.6 : 4);
         }
         last = i;
     }

@@ -98,9 +98,6 @@ adze_runner adze_demo_runner(const adze_demo *d, int optimizer, double lr, doubl
 void adze_demo_key(const adze_demo *d, const char *who, const char *what, double v) {
     char key[ADZE_FINDING_NAME];
     snprintf(key, sizeof key, "%.40s_%.20s", who, what);
-    for (char *p = key; *p != 0; p++) {
-        *p = *p == ' ' ? '_' : *p;
-    }
     adze_found(d->f, key, v);
 }
 

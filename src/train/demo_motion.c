@@ -30,7 +30,7 @@ static int rate_of(const adze_demo *d, const adze_surface *s, const adze_runner 
 }
 
 int adze_demo_rates(const adze_demo *d) {
-    static const char *const columns[] = {"descent", "formula", "error", "heavy ball", "formula ", "error "};
+    static const char *const columns[] = {"descent", "formula", "error", "heavy ball", "heavy formula", "heavy error"};
     static const double kappas[] = {10, 100, 1e3, 1e4};
     double most[2] = {0};
     adze_found_columns(d->f, columns, 6);

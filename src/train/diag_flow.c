@@ -385,7 +385,9 @@ static int find_layers(adze_tap *t, dead_layer *d, int64_t *bytes, int64_t *unit
 static int count_dead(adze_tap *t, adze_findings *f, const dead_layer *d, int n, uint8_t *marks, int64_t units) {
     static const char *const columns[] = {"units", "dead", "share", "pieces", "unused pieces"};
     int64_t all = 0, dead = 0, unused = 0;
-    for (int64_t first = 0; first + t->batch <= t->of->x.dims[0]; first += t->batch) {
+    const int64_t examples = t->of->x.dims[0];
+    for (int64_t at = 0; at < examples; at += t->batch) { /* the last batch may see some examples again */
+        const int64_t first = at + t->batch <= examples ? at : examples - t->batch;
         uint8_t *pieces = marks + units;
         TRY(adze_tap_fill(t, first));
         TRY(adze_tap_run(t));
@@ -421,7 +423,7 @@ static int count_dead(adze_tap *t, adze_findings *f, const dead_layer *d, int n,
     adze_found(f, "dead", (double)dead);
     adze_found(f, "dead_share", all > 0 ? (double)dead / (double)all : 0);
     adze_found(f, "unused_pieces", (double)unused);
-    adze_found(f, "examples", (double)(t->of->x.dims[0] / t->batch * t->batch));
+    adze_found(f, "examples", (double)examples);
     snprintf(f->verdict, sizeof f->verdict, dead > 0 ? "%lld of %lld units are active on no example" : "ok: every unit is active on some example",
              (long long)dead, (long long)all);
     return ADZE_OK;

@@ -25,7 +25,23 @@ static int find(char (*names)[ADZE_FINDING_NAME], int n, const char *name) {
     return -1;
 }
 
-void adze_found(adze_findings *f, const char *key, double v) {
+/* Names as programs like them: small letters, digits, and one underscore for whatever else stands between. */
+static void snake(const char *name, char out[ADZE_FINDING_NAME]) {
+    size_t n = 0;
+    for (; *name != 0 && n + 1 < ADZE_FINDING_NAME; name++) {
+        const char c = *name >= 'A' && *name <= 'Z' ? (char)(*name - 'A' + 'a') : *name;
+        if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) {
+            out[n++] = c;
+        } else if (n > 0 && out[n - 1] != '_') {
+            out[n++] = '_';
+        }
+    }
+    out[n - (n > 0 && out[n - 1] == '_')] = 0;
+}
+
+void adze_found(adze_findings *f, const char *name, double v) {
+    char key[ADZE_FINDING_NAME];
+    snake(name, key);
     int i = find(f->keys, f->nkeys, key), cap = f->cap_keys;
     if (i < 0) {
         f->keys = grow(f, f->keys, f->nkeys, &cap, sizeof *f->keys);
@@ -157,8 +173,9 @@ static void numbers(adze_text *t, const char *name, const double *v, int64_t n) 
 }
 
 static void named(adze_text *t, const char *name, double v) {
-    adze_json_string(t, name);
-    adze_text_add(t, ":");
+    char key[ADZE_FINDING_NAME];
+    snake(name, key);
+    adze_text_add(t, ",\"%s\":", key);
     number(t, v);
 }
 
@@ -166,21 +183,15 @@ int adze_findings_json(const adze_findings *f, char **text) {
     adze_text t = {.ctx = f->ctx};
     adze_text_add(&t, "{\"schema\":1");
     for (int i = 0; i < f->nkeys; i++) {
-        adze_text_add(&t, ",");
         named(&t, f->keys[i], f->values[i]);
     }
     adze_text_add(&t, ",\"verdict\":");
     adze_json_string(&t, f->verdict);
-    adze_text_add(&t, ",\"columns\":[");
-    for (int c = 0; c < f->ncolumns; c++) {
-        adze_text_add(&t, "%s\"%s\"", c ? "," : "", f->columns[c]);
-    }
-    adze_text_add(&t, "],\"rows\":[");
+    adze_text_add(&t, ",\"rows\":[");
     for (int i = 0; i < f->nrows; i++) {
         adze_text_add(&t, "%s{\"name\":", i ? "," : "");
         adze_json_string(&t, f->rows[i]);
         for (int c = 0; c < f->ncolumns; c++) {
-            adze_text_add(&t, ",");
             named(&t, f->columns[c], f->cells[(int64_t)i * f->ncolumns + c]);
         }
         adze_text_add(&t, "}");

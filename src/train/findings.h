@@ -6,7 +6,7 @@
 #include "base/base.h"
 #include "base/tree.h"
 
-void adze_found(adze_findings *f, const char *key, double v);                           /* a number by name; the last one of a name counts */
+void adze_found(adze_findings *f, const char *key, double v);                           /* a number by name (made snake case); the last one counts */
 void adze_found_columns(adze_findings *f, const char *const *names, int n);             /* before the first row */
 double *adze_found_row(adze_findings *f, const char *fmt, ...) ADZE_PRINTF(2, 3);       /* cells to fill, all NaN; never NULL */
 adze_track *adze_found_track(adze_findings *f, const char *fmt, ...) ADZE_PRINTF(2, 3); /* valid until the next one */

@@ -70,10 +70,9 @@ static void show(adze_tap *t, const char *name, int i, adze_val v) {
     adze_output(t->g, text, v);
 }
 
-/* A fixed direction, so that what comes back through the last layer does not depend on what it says. */
+/* Fixed random factors, so that what comes back through the last layer does not depend on what it says. */
 static adze_val linear_loss(adze_tap *t) {
-    adze_type type = adze_val_type(t->g, t->y);
-    type.dims[0] = 1;
+    const adze_type type = adze_val_type(t->g, t->y);
     const int64_t n = adze_type_count(&type);
     adze_tensor way;
     if (adze_tensor_new(t->ctx, type, &way) != ADZE_OK) {
