@@ -21,7 +21,7 @@ typedef struct kfac {
 } kfac;
 
 static double usual_damping(const adze_train_opts *o) {
-    return o->damping > 0 ? o->damping : 0.003;
+    return o->damping > 0 ? o->damping : 0.001;
 }
 
 static int state_of(kfac *k) {
@@ -136,7 +136,9 @@ static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {
         adze_graph *g = NULL;
         TRY(adze_graph_new(base->steps->ctx, &g));
         int st = build(k, i, g, batch);
-        st = st == ADZE_OK ? adze_compile(g, NULL, &base->plan[i]) : st;
+        /* Tangents read all weights twice and more: in parts of a batch they would do so for each part. */
+        const adze_compile_opts co = {.size = sizeof co, .no_group = i == QUADRATIC};
+        st = st == ADZE_OK ? adze_compile(g, &co, &base->plan[i]) : st;
         adze_graph_free(g);
         TRY(st);
     }
@@ -305,6 +307,7 @@ static int step(adze_second *base, const adze_second_step *u) {
         TRY(choose_gamma(k, u, lambda));
     } else {
         if (u->step <= 3 || u->step % o->kfac_invert_every == 0) {
+            k->at[GAMMA] = o->kfac_gamma_every > 0 ? k->at[GAMMA] : sqrt(lambda + s->rule.l2);
             TRY(invert_all(k, k->at[GAMMA]));
         }
         TRY(direct(k, u, lambda, k->at[GAMMA]));
