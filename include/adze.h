@@ -11,6 +11,7 @@
 #include "adze/op.h"     /* what an op is: for those who add one */
 #include "adze/model.h"  /* layers, model files, the zoo */
 #include "adze/data.h"   /* data sets and the loader */
+#include "adze/curvature.h" /* Fisher matrices, the worth of a step */
 #include "adze/train.h"  /* schedules, metrics, trainer, checkpoints */
 
 #endif

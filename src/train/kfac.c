@@ -41,7 +41,7 @@ static int slots(adze_second *base) {
     adze_val y, mean;
     TRY(adze_kfac_open(s, &k->net));
     TRY(adze_graph_new(s->ctx, &g));
-    int st = adze_curvature_model(s, g, 1, &y, &mean);
+    int st = adze_curvature_model(s, g, 1, true, &y, &mean);
     st = st == ADZE_OK ? adze_kfac_find(s, g, &k->net) : st;
     adze_graph_free(g);
     TRY(st);
@@ -72,7 +72,7 @@ static int quadratic_graph(const adze_steps *s, adze_graph *g, int64_t batch) {
         return ADZE_ENOMEM;
     }
     static const char *const roles[] = {"d", "m"};
-    int st = adze_curvature_model(s, g, batch, &y, &mean);
+    int st = adze_curvature_model(s, g, batch, true, &y, &mean);
     for (int which = 0; which < 2 && st == ADZE_OK; which++) {
         for (int i = 0; i < s->nparams; i++) {
             w[i] = adze_curvature_slot(s, g, i, NULL);
@@ -106,7 +106,7 @@ static int update_graph(const adze_steps *s, adze_graph *g) { /* m = alpha d + m
 
 static int loss_graph(const adze_steps *s, adze_graph *g, int64_t batch) {
     adze_val y, mean;
-    TRY(adze_curvature_model(s, g, batch, &y, &mean));
+    TRY(adze_curvature_model(s, g, batch, true, &y, &mean));
     return adze_output(g, "loss", mean);
 }
 

@@ -179,7 +179,7 @@ int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *net, in
     if (of == NULL) {
         return ADZE_ENOMEM;
     }
-    int st = adze_curvature_model(s, g, batch, &y, &mean);
+    int st = adze_curvature_model(s, g, batch, true, &y, &mean);
     st = st == ADZE_OK ? adze_kfac_find(s, g, net) : st;
     st = st == ADZE_OK ? adze_curvature_sample(s->model, g, s->o, y, &seed) : st;
     if (st == ADZE_OK) {

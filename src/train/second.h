@@ -47,8 +47,8 @@ int64_t adze_second_arena(const adze_steps *s); /* the largest plan's */
 /* A random cotangent of the outputs y (N, C) whose covariance is the loss's Hessian there: what the gradient in y would be, were the target drawn from
  * the model itself. Losses auto, softmax_xent, sigmoid_xent and mse. */
 int adze_curvature_sample(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val *seed);
-/* The model in training mode on inputs "x" and "label" of a batch: its outputs and the mean loss. */
-int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, adze_val *y, adze_val *mean);
+/* The model, as it trains or predicts, on inputs "x" and "label" of a batch: its outputs and the mean loss. */
+int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *mean);
 adze_val adze_curvature_slot(const adze_steps *s, adze_graph *g, int param, const char *role); /* role NULL: the parameter itself */
 double adze_curvature_decay(const adze_steps *s, int param); /* L2 factor of a parameter */
 /* tv = (the mean loss's Hessian, or with `gauss` its Gauss-Newton matrix) times the tangents in slots "w:d", into slots "w:h". */
@@ -56,6 +56,8 @@ int adze_curvature_product(const adze_steps *s, adze_graph *g, int64_t batch, bo
 int adze_curvature_product_slots(const adze_steps *s);
 /* Examples of the batch that g holds, again and again until all rows are filled. */
 int adze_curvature_fill(adze_session *to, const adze_grad_plan *g, int64_t n);
+/* A steps struct of parameters and options alone, which is all that the pieces of graphs read; free s->params. */
+int adze_second_params(adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o, adze_steps *s);
 int adze_second_role(const adze_steps *s, int param, const char *role, adze_type type, uint32_t flags);
 
 /* -- flat.c: all parameters, or what stands in their slots of a role, as one vector of doubles -- */
