@@ -21,11 +21,11 @@ ADZE_API const char *adze_fisher_name(int kind); /* NULL past the end */
 
 typedef struct adze_fisher_in {
     const adze_model *model;
-    adze_store *store;            /* with the model's slots; kfac adds slots of its own */
-    const adze_train_opts *o;     /* loss, target; losses auto, softmax_xent, sigmoid_xent, mse */
+    adze_store *store;        /* with the model's slots; kfac adds slots of its own */
+    const adze_train_opts *o; /* loss, target; losses auto, softmax_xent, sigmoid_xent, mse */
     const adze_dataset *data;
-    int64_t examples;             /* the first so many of the data */
-    int64_t samples;              /* of sampled and kfac: targets drawn for each example */
+    int64_t examples; /* the first so many of the data */
+    int64_t samples;  /* of sampled and kfac: targets drawn for each example */
     uint64_t seed;
 } adze_fisher_in;
 ADZE_API int64_t adze_fisher_size(const adze_fisher_in *in); /* trainable numbers: rows of the matrix */

@@ -41,8 +41,8 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     adze_ints milestones;           /* schedules: epochs of the cuts */
     double power, cycle_factor, rise_share, start_div;
     int64_t cycle_epochs, plateau_patience;
-    char groups[192]; /* PATTERN:lr=FACTOR,decay=FACTOR;... */
-    int32_t target;   /* of the loss: label, input (an autoencoder's) */
+    char groups[192];                                                        /* PATTERN:lr=FACTOR,decay=FACTOR;... */
+    int32_t target;                                                          /* of the loss: label, input (an autoencoder's) */
     double damping, overlap, cg_decay, kfac_stats, kfac_products, kfac_keep; /* of second-order optimisers: the fields' table says which */
     int64_t lbfgs_m, inner, cg_steps, kfac_invert_every, kfac_gamma_every, kfac_lambda_every;
     bool kfac_momentum;

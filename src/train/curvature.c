@@ -5,7 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* -- random cotangents ---------------------------------------------------------------------------------------------------------------------------- */
+/* -- random cotangents ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* p - e with e the unit vector of a class drawn from p = softmax(y), by Gumbel's trick. */
 static adze_val sample_class(adze_graph *g, adze_val y) {
@@ -57,7 +58,8 @@ int adze_second_params(adze_ctx *ctx, const adze_model *m, adze_store *store, co
                              : adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
 }
 
-/* -- pieces --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- pieces ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *mean) {
     adze_train_terms terms;
@@ -149,15 +151,17 @@ int adze_curvature_fill(adze_session *to, const adze_grad_plan *g, int64_t n) {
     return ADZE_OK;
 }
 
-/* -- opening and closing -------------------------------------------------------------------------------------------------------------------------- */
+/* -- opening and closing --------------------------------------------------------------------------------------------------------------------------
+ */
 
 int adze_second_refuse(const adze_steps *s) {
     const adze_train_opts *o = s->o;
     const struct {
         const char *name;
         bool given;
-    } unread[] = {{"clip_value", o->clip_value > 0}, {"clip_norm", o->clip_norm > 0}, {"clip_tensor", o->clip_tensor > 0}, {"clip_agc", o->clip_agc > 0},
-                  {"lookahead_k", o->lookahead_k > 0}, {"sam", o->sam > 0}, {"groups", o->groups[0] != 0}, {"augment with mixed examples", s->mixes}};
+    } unread[] = {{"clip_value", o->clip_value > 0}, {"clip_norm", o->clip_norm > 0},          {"clip_tensor", o->clip_tensor > 0},
+                  {"clip_agc", o->clip_agc > 0},     {"lookahead_k", o->lookahead_k > 0},      {"sam", o->sam > 0},
+                  {"groups", o->groups[0] != 0},     {"augment with mixed examples", s->mixes}};
     for (size_t i = 0; i < ADZE_COUNT(unread); i++) {
         if (unread[i].given) {
             return adze_fail(s->ctx, ADZE_EARG, "option %s does not go with optimizer %s, which chooses its steps by curvature", unread[i].name,

@@ -100,8 +100,8 @@ int adze_decrease_along_gradient(adze_ctx *ctx, const adze_fisher_in *in, double
     descent d = {.ctx = ctx, .in = in};
     *out = (adze_decrease){0};
     if (in->examples < 1 || in->examples > in->data->count || !(lr >= 0)) {
-        return adze_fail(ctx, ADZE_EARG, "a step's worth is measured on 1 to %lld examples, not %lld, and at a rate of 0 or more", (long long)in->data->count,
-                         (long long)in->examples);
+        return adze_fail(ctx, ADZE_EARG, "a step's worth is measured on 1 to %lld examples, not %lld, and at a rate of 0 or more",
+                         (long long)in->data->count, (long long)in->examples);
     }
     int st = adze_second_params(ctx, in->model, in->store, in->o, &d.s);
     d.s.rule.l2 = 0;

@@ -21,14 +21,15 @@ typedef struct fisher {
     adze_plan *plan;
     adze_session *run;
     adze_tensor x, label, seed, y, hs, gy;
-    double *j, *h;     /* J (c, n), H (c, c) of the present example */
-    adze_la_mat l, r;  /* rows so far: out += l' r */
+    double *j, *h;    /* J (c, n), H (c, c) of the present example */
+    adze_la_mat l, r; /* rows so far: out += l' r */
     adze_la_mat sum, out;
     int64_t held;
     adze_rng rng;
 } fisher;
 
-/* -- parameters ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- parameters -----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 int64_t adze_fisher_size(const adze_fisher_in *in) {
     int64_t n = 0;
@@ -46,7 +47,8 @@ static int add_gradients(const adze_steps *s) {
     return ADZE_OK;
 }
 
-/* -- one example: rows of the Jacobian, columns of the loss's Hessian ----------------------------------------------------------------------------- */
+/* -- one example: rows of the Jacobian, columns of the loss's Hessian -----------------------------------------------------------------------------
+ */
 
 static int pull_graph(fisher *f, adze_graph *g) {
     const adze_steps *s = &f->s;
@@ -110,7 +112,8 @@ static int differentiate(fisher *f) {
     return ADZE_OK;
 }
 
-/* -- sums of outer products ----------------------------------------------------------------------------------------------------------------------- */
+/* -- sums of outer products -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static int flush(fisher *f) {
     if (f->held == 0) {
@@ -146,7 +149,8 @@ static int family_of(const fisher *f, family *out) {
     *out = loss == ADZE_LOSS_SOFTMAX_XENT ? CLASSES : loss == ADZE_LOSS_SIGMOID_XENT ? BITS : REALS;
     return loss == ADZE_LOSS_MSE || *out != REALS
                ? ADZE_OK
-               : adze_fail(f->ctx, ADZE_ENOSUP, "Fisher matrices are for losses softmax_xent, sigmoid_xent and mse, not for %s", adze_loss_names[loss]);
+               : adze_fail(f->ctx, ADZE_ENOSUP, "Fisher matrices are for losses softmax_xent, sigmoid_xent and mse, not for %s",
+                           adze_loss_names[loss]);
 }
 
 static void probabilities(const fisher *f, family kind, double *p) {
@@ -229,7 +233,8 @@ static int add_example(fisher *f, int kind, double *room) {
     return ADZE_OK;
 }
 
-/* -- examples ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- examples -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int open_loader(const fisher *f, int64_t batch, int64_t *ids, adze_loader **out) {
     for (int64_t i = 0; i < f->in->examples; i++) {
@@ -252,7 +257,8 @@ static int by_examples(fisher *f, int kind, adze_loader *l) {
     return st == ADZE_OK ? flush(f) : st;
 }
 
-/* -- Kronecker factors ---------------------------------------------------------------------------------------------------------------------------- */
+/* -- Kronecker factors ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Where element (r, c) of a layer's matrix stands among all parameters. */
 static int64_t place(const adze_kfac_layer *l, const int64_t *offset, int64_t r, int64_t c) {
@@ -339,7 +345,8 @@ static int by_factors(fisher *f) {
     return st;
 }
 
-/* -- in all --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- in all ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int check(adze_ctx *ctx, const adze_fisher_in *in, int64_t most) {
     if (in->examples < 1 || in->examples > in->data->count || in->samples < 1) {
@@ -348,8 +355,8 @@ static int check(adze_ctx *ctx, const adze_fisher_in *in, int64_t most) {
     }
     const int64_t n = adze_fisher_size(in);
     return n <= most ? ADZE_OK
-                     : adze_fail(ctx, ADZE_EARG, "model '%s' has %lld parameters; its Fisher matrix is computed up to %lld", adze_model_name(in->model),
-                                 (long long)n, (long long)most);
+                     : adze_fail(ctx, ADZE_EARG, "model '%s' has %lld parameters; its Fisher matrix is computed up to %lld",
+                                 adze_model_name(in->model), (long long)n, (long long)most);
 }
 
 static int compute(fisher *f, int kind) {

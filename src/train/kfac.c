@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { FACTORS, DIRECTION, QUADRATIC, UPDATE, LOSS }; /* plans */
+enum { FACTORS, DIRECTION, QUADRATIC, UPDATE, LOSS };         /* plans */
 enum { LAMBDA, GAMMA, ALPHA, MU, RATIO, MODEL, NUMBERS = 8 }; /* of the slot state/kfac */
 
 typedef struct kfac {
@@ -16,7 +16,7 @@ typedef struct kfac {
     adze_kfac_net net;
     double *at; /* state/kfac; found anew where it is needed */
     double *square[2], dots[ADZE_KFAC_DOTS];
-    int64_t largest; /* rows of the largest factor */
+    int64_t largest;                  /* rows of the largest factor */
     int64_t of_factors, of_quadratic; /* examples of those plans */
 } kfac;
 
@@ -32,7 +32,8 @@ static int state_of(kfac *k) {
     return ADZE_OK;
 }
 
-/* -- opening -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- opening --------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int slots(adze_second *base) {
     kfac *k = (kfac *)base;
@@ -113,11 +114,16 @@ static int loss_graph(const adze_steps *s, adze_graph *g, int64_t batch) {
 static int build(kfac *k, int which, adze_graph *g, int64_t batch) {
     const adze_steps *s = k->head.steps;
     switch (which) {
-    case FACTORS: return adze_kfac_factors(s, g, &k->net, k->of_factors);
-    case DIRECTION: return adze_kfac_direction(s, g, &k->net);
-    case QUADRATIC: return quadratic_graph(s, g, k->of_quadratic);
-    case UPDATE: return update_graph(s, g);
-    default: return loss_graph(s, g, batch);
+    case FACTORS:
+        return adze_kfac_factors(s, g, &k->net, k->of_factors);
+    case DIRECTION:
+        return adze_kfac_direction(s, g, &k->net);
+    case QUADRATIC:
+        return quadratic_graph(s, g, k->of_quadratic);
+    case UPDATE:
+        return update_graph(s, g);
+    default:
+        return loss_graph(s, g, batch);
     }
 }
 
@@ -152,7 +158,8 @@ static void close(adze_second *base) {
     adze_free(base->steps->ctx, k->square[1]);
 }
 
-/* -- inverses ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- inverses -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int role_tensor(const adze_steps *s, int param, const char *role, adze_tensor *t) {
     char name[192];
@@ -206,7 +213,8 @@ static int invert_all(kfac *k, double gamma) {
     return ADZE_OK;
 }
 
-/* -- a step --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- a step ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int set_input(adze_session *s, const char *name, double v) {
     adze_tensor t;

@@ -10,8 +10,7 @@ static const char *const optimizers[] = {"sgd",     "momentum",   "nesterov",   
                                          "adamax",  "nadam",      "radam",          "lion",
                                          "lars",    "lamb",       "rprop",          "delta_bar_delta",
                                          "newton",  "bfgs",       "lbfgs",          "hf",
-                                         "kfac",
-                                         NULL};
+                                         "kfac",    NULL};
 static const char *const schedules[] = {"constant",   "step",     "exponential", "inverse", "cosine", "milestones",
                                         "polynomial", "restarts", "one_cycle",   "plateau", "range",  NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
@@ -52,10 +51,12 @@ static const adze_field train_fields[] = {
     {"cg_steps", ADZE_F_I64, 0, AT(cg_steps), 0, "250", 1, 1e6, NULL, "hf: products with the curvature in a step, at most"},
     {"cg_decay", ADZE_F_F64, 0, AT(cg_decay), 0, "0.95", 0, 1, NULL, "hf: share of the last step that the search for the next begins with"},
     {"kfac_stats", ADZE_F_F64, 0, AT(kfac_stats), 0, "0.125", 1e-9, 1, NULL, "kfac: share of a batch that gives the factors"},
-    {"kfac_products", ADZE_F_F64, 0, AT(kfac_products), 0, "0.25", 1e-9, 1, NULL, "kfac: share of a batch that gives the exact curvature along a step"},
+    {"kfac_products", ADZE_F_F64, 0, AT(kfac_products), 0, "0.25", 1e-9, 1, NULL,
+     "kfac: share of a batch that gives the exact curvature along a step"},
     {"kfac_keep", ADZE_F_F64, 0, AT(kfac_keep), 0, "0.95", 0, 1, NULL, "kfac: share of the old factors in the new ones, at most"},
     {"kfac_invert_every", ADZE_F_I64, 0, AT(kfac_invert_every), 0, "20", 1, 1e9, NULL, "kfac: steps between inversions (the first three invert)"},
-    {"kfac_gamma_every", ADZE_F_I64, 0, AT(kfac_gamma_every), 0, "0", 0, 1e9, NULL, "kfac: steps between trials of the factors' damping gamma; 0: it is sqrt(damping + l2)"},
+    {"kfac_gamma_every", ADZE_F_I64, 0, AT(kfac_gamma_every), 0, "0", 0, 1e9, NULL,
+     "kfac: steps between trials of the factors' damping gamma; 0: it is sqrt(damping + l2)"},
     {"kfac_lambda_every", ADZE_F_I64, 0, AT(kfac_lambda_every), 0, "5", 0, 1e9, NULL, "kfac: steps between checks of the damping; 0: none"},
     {"kfac_momentum", ADZE_F_BOOL, 0, AT(kfac_momentum), 0, "true", 0, 0, NULL, "kfac: the last step is part of the next"},
     {"groups", ADZE_F_STR, 0, AT(groups), sizeof(((adze_train_opts *)0)->groups), "", 0, 0, NULL,
@@ -80,7 +81,8 @@ static const adze_field train_fields[] = {
     {"clip_tensor", ADZE_F_F64, 0, AT(clip_tensor), 0, "0", 0, 1e300, NULL, "the same for each tensor by itself; 0: off"},
     {"clip_agc", ADZE_F_F64, 0, AT(clip_agc), 0, "0", 0, 1e300, NULL, "each unit's gradient to this share of its weights' norm; 0: off"},
     {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, adze_loss_names, "loss; `adze list losses` has the formulas"},
-    {"target", ADZE_F_ENUM, 0, AT(target), 0, "label", 0, 0, targets, "what the loss compares outputs with; input: the example itself (autoencoders)"},
+    {"target", ADZE_F_ENUM, 0, AT(target), 0, "label", 0, 0, targets,
+     "what the loss compares outputs with; input: the example itself (autoencoders)"},
     {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL,
      "softmax_xent, sigmoid_xent, kl: share of the target spread over all classes"},
     {"huber_delta", ADZE_F_F64, 0, AT(huber_delta), 0, "1", 1e-300, 1e300, NULL, "huber: errors beyond this count linearly"},
@@ -157,7 +159,8 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
                          adze_loss_names[o->loss]);
     }
     if (o->target == ADZE_TARGET_INPUT && (o->label_smoothing > 0 || !adze_loss_takes_numbers(o->loss))) {
-        return adze_fail(ctx, ADZE_EARG, "option target input goes with losses auto (mse), mse, mae, huber and sigmoid_xent, without label_smoothing");
+        return adze_fail(ctx, ADZE_EARG,
+                         "option target input goes with losses auto (mse), mse, mae, huber and sigmoid_xent, without label_smoothing");
     }
     char augment[ADZE_OPTION_TEXT];
     return adze_train_augment(ctx, o, augment);

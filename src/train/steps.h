@@ -43,7 +43,7 @@ typedef struct adze_steps {
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
-    char *backup; /* their bytes before the step */
+    char *backup;               /* their bytes before the step */
     struct adze_second *second; /* NULL: the optimiser is of first order */
 } adze_steps;
 
