@@ -30,7 +30,7 @@ int adze_min_direction(adze_minimizer *m, double *d); /* from the remembered gra
 /* The pair s, y is learnt unless s'y is too small for a positive definite matrix: false then. */
 bool adze_min_learn(adze_minimizer *m, const double *s, const double *y);
 void adze_min_set(adze_minimizer *m, double f, const double *g); /* what is remembered of the present x */
-void adze_min_forget(adze_minimizer *m);                           /* all pairs */
+void adze_min_forget(adze_minimizer *m);                         /* all pairs */
 double adze_min_first(const adze_minimizer *m, const double *d); /* the first trial of a line search */
 
 /* -- minimize_line.c -- */

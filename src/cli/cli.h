@@ -49,7 +49,7 @@ typedef struct cli_cmd {
 } cli_cmd;
 
 extern const cli_cmd CLI_TRAIN, CLI_EVAL, CLI_PREDICT, CLI_INFO, CLI_INSPECT, CLI_GRAPH, CLI_LIST, CLI_ZOO, CLI_DATA, CLI_DOCTOR, CLI_BENCH,
-    CLI_CHECK, CLI_SCHEDULE, CLI_COMPARE, CLI_LAB, CLI_ENSEMBLE, CLI_FOLD, CLI_DIAG, CLI_DEMO, CLI_OMP;
+    CLI_CHECK, CLI_SCHEDULE, CLI_COMPARE, CLI_LAB, CLI_ENSEMBLE, CLI_FOLD, CLI_DIAG, CLI_DEMO, CLI_OMP, CLI_FISHER;
 extern const cli_cmd *const CLI_COMMANDS[]; /* NULL ends; main.c */
 
 /* args.c: flags (--name value, --name=value, --no-name, name=value) by the tables; unknown ones are refused with a suggestion. The caller's tables

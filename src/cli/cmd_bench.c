@@ -307,7 +307,7 @@ int bench_list_add(cli *c, bench_list *l, const char *problem) {
 }
 
 static int find_kind(cli *c, const char *name, const bench_kind **k) {
-    const char *names[ADZE_COUNT(KINDS) + 2];
+    const char *names[ADZE_COUNT(KINDS) + 3];
     size_t n = 0;
     name = strcmp(name, "infer") == 0 ? "model" : name;
     for (; n < ADZE_COUNT(KINDS); n++) {
@@ -318,9 +318,10 @@ static int find_kind(cli *c, const char *name, const bench_kind **k) {
         }
     }
     names[n++] = "peak";
+    names[n++] = "hessian";
     const char *near = adze_suggest(name, names, n, sizeof(names[0]));
-    return cli_usage_error(c, "'%s' is no benchmark%s%s%s; there are: peak, gemm, conv, layer, model, train", name, near ? "; did you mean '" : "",
-                           near ? near : "", near ? "'?" : "");
+    return cli_usage_error(c, "'%s' is no benchmark%s%s%s; there are: peak, hessian, gemm, conv, layer, model, train", name,
+                           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 /* An option that a benchmark does not read is a mistake of the reader's, not to be passed over. */
@@ -399,6 +400,9 @@ static int run(cli *c, int argc, const char **argv) {
     } else if (status == ADZE_OK && strcmp(a.words[0], "peak") == 0) {
         status = a.nwords == 1 ? refuse_options(c, &a, NULL, &o) : cli_usage_error(c, "one argument too many: '%s'", a.words[1]);
         status = status == ADZE_OK ? cli_bench_peak(c) : status;
+    } else if (status == ADZE_OK && strcmp(a.words[0], "hessian") == 0) {
+        status = a.nwords == 1 ? refuse_options(c, &a, NULL, &o) : cli_usage_error(c, "one argument too many: '%s'", a.words[1]);
+        status = status == ADZE_OK ? cli_bench_hessian(c) : status;
     } else if (status == ADZE_OK) {
         status = find_kind(c, a.words[0], &k);
         status = status == ADZE_OK ? refuse_options(c, &a, k, &o) : status;
@@ -410,7 +414,7 @@ static int run(cli *c, int argc, const char **argv) {
 
 const cli_cmd CLI_BENCH = {"bench",
                            "speed of ops and networks beside this machine's limits",
-                           "bench peak | gemm|conv|layer|model|train WORK... [options]",
+                           "bench peak | hessian | gemm|conv|layer|model|train WORK... [options]",
                            "  adze bench peak\n  adze bench gemm m512n512k512 m256n500k800tb\n"
                            "  adze bench conv mb128ic16ih32oc16oh32kh3ph1,dir=dw resnet20\n"
                            "  adze bench layer softmax,128x1000 maxpool,128x24x24x20,size=2x2\n"

@@ -5,7 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
-/* -- random cotangents ---------------------------------------------------------------------------------------------------------------------------- */
+/* -- random cotangents ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* p - e with e the unit vector of a class drawn from p = softmax(y), by Gumbel's trick. */
 static adze_val sample_class(adze_graph *g, adze_val y) {
@@ -42,11 +43,27 @@ int adze_curvature_sample(const adze_model *m, adze_graph *g, const adze_train_o
     return adze_graph_status(g);
 }
 
-/* -- pieces --------------------------------------------------------------------------------------------------------------------------------------- */
+int adze_second_params(adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o, adze_steps *s) {
+    const int count = adze_store_count(store);
+    *s = (adze_steps){.ctx = ctx, .model = m, .store = store, .o = o, .rule = adze_optimizer_settle(o)};
+    s->params = adze_alloc(ctx, count, sizeof *s->params);
+    for (int i = 0; i < count && s->params != NULL; i++) {
+        if (adze_store_flags(store, i) & ADZE_SLOT_TRAINABLE) {
+            s->params[s->nparams++] = i;
+            s->dtype = adze_store_type(store, i).dtype;
+        }
+    }
+    return s->params == NULL ? ADZE_ENOMEM
+           : s->nparams > 0  ? ADZE_OK
+                             : adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
+}
 
-int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, adze_val *y, adze_val *mean) {
+/* -- pieces ---------------------------------------------------------------------------------------------------------------------------------------
+ */
+
+int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *mean) {
     adze_train_terms terms;
-    const adze_build_opts opts = {.size = sizeof opts, .train = true, .dtype = s->dtype};
+    const adze_build_opts opts = {.size = sizeof opts, .train = train, .dtype = s->dtype};
     const adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     const adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     TRY(adze_model_build(s->model, g, x, &opts, y));
@@ -100,7 +117,7 @@ int adze_curvature_product(const adze_steps *s, adze_graph *g, int64_t batch, bo
     if (w == NULL) {
         return ADZE_ENOMEM;
     }
-    int st = adze_curvature_model(s, g, batch, &y, &mean);
+    int st = adze_curvature_model(s, g, batch, true, &y, &mean);
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         w[i] = adze_curvature_slot(s, g, i, NULL);
         v[i] = adze_curvature_slot(s, g, i, "d");
@@ -134,15 +151,17 @@ int adze_curvature_fill(adze_session *to, const adze_grad_plan *g, int64_t n) {
     return ADZE_OK;
 }
 
-/* -- opening and closing -------------------------------------------------------------------------------------------------------------------------- */
+/* -- opening and closing --------------------------------------------------------------------------------------------------------------------------
+ */
 
 int adze_second_refuse(const adze_steps *s) {
     const adze_train_opts *o = s->o;
     const struct {
         const char *name;
         bool given;
-    } unread[] = {{"clip_value", o->clip_value > 0}, {"clip_norm", o->clip_norm > 0}, {"clip_tensor", o->clip_tensor > 0}, {"clip_agc", o->clip_agc > 0},
-                  {"lookahead_k", o->lookahead_k > 0}, {"sam", o->sam > 0}, {"groups", o->groups[0] != 0}, {"augment with mixed examples", s->mixes}};
+    } unread[] = {{"clip_value", o->clip_value > 0}, {"clip_norm", o->clip_norm > 0},          {"clip_tensor", o->clip_tensor > 0},
+                  {"clip_agc", o->clip_agc > 0},     {"lookahead_k", o->lookahead_k > 0},      {"sam", o->sam > 0},
+                  {"groups", o->groups[0] != 0},     {"augment with mixed examples", s->mixes}};
     for (size_t i = 0; i < ADZE_COUNT(unread); i++) {
         if (unread[i].given) {
             return adze_fail(s->ctx, ADZE_EARG, "option %s does not go with optimizer %s, which chooses its steps by curvature", unread[i].name,

@@ -1,5 +1,6 @@
 /* The Hessian-free method: Martens, Deep learning via Hessian-free optimization, 2010, without his preconditioner. Gauss-Newton products
- * (Schraudolph 2002) on the last batch of an update, conjugate gradients that stop when they hardly progress, damping by how well the model foretold. */
+ * (Schraudolph 2002) on the last batch of an update, conjugate gradients that stop when they hardly progress, damping by how well the model foretold.
+ */
 #include "train/second.h"
 
 #include <math.h>
@@ -37,7 +38,7 @@ static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {
         adze_graph *g = NULL;
         adze_val y, mean;
         TRY(adze_graph_new(base->steps->ctx, &g));
-        int st = i == PRODUCT ? adze_curvature_product(base->steps, g, batch, true) : adze_curvature_model(base->steps, g, batch, &y, &mean);
+        int st = i == PRODUCT ? adze_curvature_product(base->steps, g, batch, true) : adze_curvature_model(base->steps, g, batch, true, &y, &mean);
         if (st == ADZE_OK && i == LOSS) {
             st = adze_output(g, "loss", mean);
         }

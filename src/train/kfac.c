@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { FACTORS, DIRECTION, QUADRATIC, UPDATE, LOSS }; /* plans */
+enum { FACTORS, DIRECTION, QUADRATIC, UPDATE, LOSS };         /* plans */
 enum { LAMBDA, GAMMA, ALPHA, MU, RATIO, MODEL, NUMBERS = 8 }; /* of the slot state/kfac */
 
 typedef struct kfac {
@@ -16,12 +16,12 @@ typedef struct kfac {
     adze_kfac_net net;
     double *at; /* state/kfac; found anew where it is needed */
     double *square[2], dots[ADZE_KFAC_DOTS];
-    int64_t largest; /* rows of the largest factor */
+    int64_t largest;                  /* rows of the largest factor */
     int64_t of_factors, of_quadratic; /* examples of those plans */
 } kfac;
 
 static double usual_damping(const adze_train_opts *o) {
-    return o->damping > 0 ? o->damping : 0.003;
+    return o->damping > 0 ? o->damping : 0.001;
 }
 
 static int state_of(kfac *k) {
@@ -32,7 +32,8 @@ static int state_of(kfac *k) {
     return ADZE_OK;
 }
 
-/* -- opening -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- opening --------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int slots(adze_second *base) {
     kfac *k = (kfac *)base;
@@ -41,7 +42,7 @@ static int slots(adze_second *base) {
     adze_val y, mean;
     TRY(adze_kfac_open(s, &k->net));
     TRY(adze_graph_new(s->ctx, &g));
-    int st = adze_curvature_model(s, g, 1, &y, &mean);
+    int st = adze_curvature_model(s, g, 1, true, &y, &mean);
     st = st == ADZE_OK ? adze_kfac_find(s, g, &k->net) : st;
     adze_graph_free(g);
     TRY(st);
@@ -72,7 +73,7 @@ static int quadratic_graph(const adze_steps *s, adze_graph *g, int64_t batch) {
         return ADZE_ENOMEM;
     }
     static const char *const roles[] = {"d", "m"};
-    int st = adze_curvature_model(s, g, batch, &y, &mean);
+    int st = adze_curvature_model(s, g, batch, true, &y, &mean);
     for (int which = 0; which < 2 && st == ADZE_OK; which++) {
         for (int i = 0; i < s->nparams; i++) {
             w[i] = adze_curvature_slot(s, g, i, NULL);
@@ -106,18 +107,23 @@ static int update_graph(const adze_steps *s, adze_graph *g) { /* m = alpha d + m
 
 static int loss_graph(const adze_steps *s, adze_graph *g, int64_t batch) {
     adze_val y, mean;
-    TRY(adze_curvature_model(s, g, batch, &y, &mean));
+    TRY(adze_curvature_model(s, g, batch, true, &y, &mean));
     return adze_output(g, "loss", mean);
 }
 
 static int build(kfac *k, int which, adze_graph *g, int64_t batch) {
     const adze_steps *s = k->head.steps;
     switch (which) {
-    case FACTORS: return adze_kfac_factors(s, g, &k->net, k->of_factors);
-    case DIRECTION: return adze_kfac_direction(s, g, &k->net);
-    case QUADRATIC: return quadratic_graph(s, g, k->of_quadratic);
-    case UPDATE: return update_graph(s, g);
-    default: return loss_graph(s, g, batch);
+    case FACTORS:
+        return adze_kfac_factors(s, g, &k->net, k->of_factors);
+    case DIRECTION:
+        return adze_kfac_direction(s, g, &k->net);
+    case QUADRATIC:
+        return quadratic_graph(s, g, k->of_quadratic);
+    case UPDATE:
+        return update_graph(s, g);
+    default:
+        return loss_graph(s, g, batch);
     }
 }
 
@@ -136,7 +142,9 @@ static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {
         adze_graph *g = NULL;
         TRY(adze_graph_new(base->steps->ctx, &g));
         int st = build(k, i, g, batch);
-        st = st == ADZE_OK ? adze_compile(g, NULL, &base->plan[i]) : st;
+        /* Tangents read all weights twice and more: in parts of a batch they would do so for each part. */
+        const adze_compile_opts co = {.size = sizeof co, .no_group = i == QUADRATIC};
+        st = st == ADZE_OK ? adze_compile(g, &co, &base->plan[i]) : st;
         adze_graph_free(g);
         TRY(st);
     }
@@ -150,7 +158,8 @@ static void close(adze_second *base) {
     adze_free(base->steps->ctx, k->square[1]);
 }
 
-/* -- inverses ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- inverses -------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int role_tensor(const adze_steps *s, int param, const char *role, adze_tensor *t) {
     char name[192];
@@ -204,7 +213,8 @@ static int invert_all(kfac *k, double gamma) {
     return ADZE_OK;
 }
 
-/* -- a step --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- a step ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int set_input(adze_session *s, const char *name, double v) {
     adze_tensor t;
@@ -305,6 +315,7 @@ static int step(adze_second *base, const adze_second_step *u) {
         TRY(choose_gamma(k, u, lambda));
     } else {
         if (u->step <= 3 || u->step % o->kfac_invert_every == 0) {
+            k->at[GAMMA] = o->kfac_gamma_every > 0 ? k->at[GAMMA] : sqrt(lambda + s->rule.l2);
             TRY(invert_all(k, k->at[GAMMA]));
         }
         TRY(direct(k, u, lambda, k->at[GAMMA]));

@@ -27,6 +27,18 @@ int adze_kfac_slots(const adze_steps *s, const adze_kfac_net *n);
 int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *n, int64_t batch);
 /* Slots "w:d" become minus the preconditioned gradient. Input "shift" for the outside. Output "dots": see ADZE_KFAC_DOTS. */
 int adze_kfac_direction(const adze_steps *s, adze_graph *g, const adze_kfac_net *n);
-enum { KFAC_GD, KFAC_GM, KFAC_DD, KFAC_DM, KFAC_MM, KFAC_WD, KFAC_WM, KFAC_ED, KFAC_EDM, KFAC_EM, ADZE_KFAC_DOTS }; /* products of g, d, m; W, E: with the L2 factor */
+enum {
+    KFAC_GD,
+    KFAC_GM,
+    KFAC_DD,
+    KFAC_DM,
+    KFAC_MM,
+    KFAC_WD,
+    KFAC_WM,
+    KFAC_ED,
+    KFAC_EDM,
+    KFAC_EM,
+    ADZE_KFAC_DOTS
+}; /* products of g, d, m; W, E: with the L2 factor */
 
 #endif

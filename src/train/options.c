@@ -10,8 +10,7 @@ static const char *const optimizers[] = {"sgd",     "momentum",   "nesterov",   
                                          "adamax",  "nadam",      "radam",          "lion",
                                          "lars",    "lamb",       "rprop",          "delta_bar_delta",
                                          "newton",  "bfgs",       "lbfgs",          "hf",
-                                         "kfac",
-                                         NULL};
+                                         "kfac",    NULL};
 static const char *const schedules[] = {"constant",   "step",     "exponential", "inverse", "cosine", "milestones",
                                         "polynomial", "restarts", "one_cycle",   "plateau", "range",  NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
@@ -66,10 +65,12 @@ static const adze_field train_fields[] = {
     {"cg_steps", ADZE_F_I64, 0, AT(cg_steps), 0, "250", 1, 1e6, NULL, "hf: products with the curvature in a step, at most"},
     {"cg_decay", ADZE_F_F64, 0, AT(cg_decay), 0, "0.95", 0, 1, NULL, "hf: share of the last step that the search for the next begins with"},
     {"kfac_stats", ADZE_F_F64, 0, AT(kfac_stats), 0, "0.125", 1e-9, 1, NULL, "kfac: share of a batch that gives the factors"},
-    {"kfac_products", ADZE_F_F64, 0, AT(kfac_products), 0, "0.25", 1e-9, 1, NULL, "kfac: share of a batch that gives the exact curvature along a step"},
+    {"kfac_products", ADZE_F_F64, 0, AT(kfac_products), 0, "0.25", 1e-9, 1, NULL,
+     "kfac: share of a batch that gives the exact curvature along a step"},
     {"kfac_keep", ADZE_F_F64, 0, AT(kfac_keep), 0, "0.95", 0, 1, NULL, "kfac: share of the old factors in the new ones, at most"},
     {"kfac_invert_every", ADZE_F_I64, 0, AT(kfac_invert_every), 0, "20", 1, 1e9, NULL, "kfac: steps between inversions (the first three invert)"},
-    {"kfac_gamma_every", ADZE_F_I64, 0, AT(kfac_gamma_every), 0, "20", 0, 1e9, NULL, "kfac: steps between trials of the factors' damping; 0: none"},
+    {"kfac_gamma_every", ADZE_F_I64, 0, AT(kfac_gamma_every), 0, "0", 0, 1e9, NULL,
+     "kfac: steps between trials of the factors' damping gamma; 0: it is sqrt(damping + l2)"},
     {"kfac_lambda_every", ADZE_F_I64, 0, AT(kfac_lambda_every), 0, "5", 0, 1e9, NULL, "kfac: steps between checks of the damping; 0: none"},
     {"kfac_momentum", ADZE_F_BOOL, 0, AT(kfac_momentum), 0, "true", 0, 0, NULL, "kfac: the last step is part of the next"},
     {"groups", ADZE_F_STR, 0, AT(groups), sizeof(((adze_train_opts *)0)->groups), "", 0, 0, NULL,

@@ -1,20 +1,21 @@
-/* Newton, BFGS and L-BFGS in the trainer: the minimisers of adze/minimize.h on the examples of one update, whose pictures are kept for the line search;
- * and L-BFGS on small batches, where both gradients of a pair come from the same examples (Berahas, Nocedal, Takac 2016), or, to show why, do not. */
+/* Newton, BFGS and L-BFGS in the trainer: the minimisers of adze/minimize.h on the examples of one update, whose pictures are kept for the line
+ * search; and L-BFGS on small batches, where both gradients of a pair come from the same examples (Berahas, Nocedal, Takac 2016), or, to show why, do
+ * not. */
 #include "base/minimize.h"
 #include "train/second.h"
 
 #include <math.h>
 
-enum { FULL, REST };                       /* plans: Hessian products on the two sizes of batches */
-enum { MATRIX_MOST = 5000, TRIALS = 20 };  /* parameters of newton and bfgs; evaluations of a line search */
+enum { FULL, REST };                      /* plans: Hessian products on the two sizes of batches */
+enum { MATRIX_MOST = 5000, TRIALS = 20 }; /* parameters of newton and bfgs; evaluations of a line search */
 
 typedef struct quasi {
     adze_second head;
     adze_min_fn fn;
     adze_minimizer min;
-    double *x;                /* the parameters; then 3 vectors of room */
-    int64_t batch, examples;  /* of a whole batch; of this update so far */
-    int64_t beside;           /* overlap: examples whose gradient is taken twice; 0: none */
+    double *x;               /* the parameters; then 3 vectors of room */
+    int64_t batch, examples; /* of a whole batch; of this update so far */
+    int64_t beside;          /* overlap: examples whose gradient is taken twice; 0: none */
     uint64_t step;
     adze_tensor pictures, labels; /* of this update */
 } quasi;
@@ -27,7 +28,8 @@ static bool searches(const adze_steps *s) {
     return s->o->optimizer != ADZE_LBFGS || s->o->overlap >= 1;
 }
 
-/* -- the function: mean loss and L2 penalty of the update's examples ------------------------------------------------------------------------------ */
+/* -- the function: mean loss and L2 penalty of the update's examples ------------------------------------------------------------------------------
+ */
 
 /* The n examples from `from` on go into a session's inputs. */
 static int show(const quasi *q, adze_tensor x, adze_tensor label, int64_t from, int64_t n) {
@@ -107,7 +109,8 @@ static int hessian(void *user, const double *x, adze_la_mat h) {
     return ADZE_OK;
 }
 
-/* -- opening -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- opening --------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int slots(adze_second *base) {
     quasi *q = (quasi *)base;
@@ -116,8 +119,9 @@ static int slots(adze_second *base) {
     const int64_t n = adze_flat_count(s);
     static const int methods[] = {[ADZE_NEWTON] = ADZE_MIN_NEWTON, [ADZE_BFGS] = ADZE_MIN_BFGS, [ADZE_LBFGS] = ADZE_MIN_LBFGS};
     if (o->optimizer != ADZE_LBFGS && n > MATRIX_MOST) {
-        return adze_fail(s->ctx, ADZE_EARG, "optimizer %s keeps a matrix of parameters by parameters: at most %d, not %lld; lbfgs, hf and kfac take more",
-                         name_of(s), MATRIX_MOST, (long long)n);
+        return adze_fail(s->ctx, ADZE_EARG,
+                         "optimizer %s keeps a matrix of parameters by parameters: at most %d, not %lld; lbfgs, hf and kfac take more", name_of(s),
+                         MATRIX_MOST, (long long)n);
     }
     if (o->precision == ADZE_PRECISION_BF16) {
         return adze_fail(s->ctx, ADZE_EARG, "optimizer %s compares losses more finely than bf16 tells them apart: give precision full", name_of(s));
@@ -125,7 +129,8 @@ static int slots(adze_second *base) {
     const adze_min_opts mo = {.size = sizeof mo, .method = methods[o->optimizer], .m = o->lbfgs_m, .scale = ADZE_MIN_SCALE_USUAL, .gtol = -1};
     const int64_t room = adze_min_room(&mo, n), dims[] = {room + n}; /* and the last step */
     if (room < 0) {
-        return adze_fail(s->ctx, ADZE_ENOMEM, "optimizer %s: what it remembers of %lld parameters is more than can be addressed", name_of(s), (long long)n);
+        return adze_fail(s->ctx, ADZE_ENOMEM, "optimizer %s: what it remembers of %lld parameters is more than can be addressed", name_of(s),
+                         (long long)n);
     }
     TRY(adze_store_add(s->store, "state/second", adze_type_make(ADZE_F64, 1, dims), ADZE_SLOT_STATE, NULL));
     if (o->optimizer == ADZE_NEWTON) {
@@ -172,7 +177,8 @@ static void close(adze_second *base) {
     adze_free(base->steps->ctx, q->x);
 }
 
-/* -- a step --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- a step ---------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static int see(adze_second *base, const adze_grad_plan *g, int64_t n, int64_t from) {
     quasi *q = (quasi *)base;
@@ -272,5 +278,4 @@ static int step(adze_second *base, const adze_second_step *u) {
     return adze_steps_restore(s);
 }
 
-const adze_second_kind adze_second_quasi = {
-    .size = sizeof(quasi), .slots = slots, .plans = plans, .step = step, .see = see, .close = close};
+const adze_second_kind adze_second_quasi = {.size = sizeof(quasi), .slots = slots, .plans = plans, .step = step, .see = see, .close = close};
