@@ -306,10 +306,14 @@ static void lsuv_gives_every_layer_unit_variance(void **state) {
         "{\"name\":\"given\",\"input\":[8,8,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c1\",\"filters\":8,\"kernel\":3,\"init\":\"normal\","
         "\"init_value\":5,\"activation\":\"relu\"},{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc2\",\"units\":4,"
         "\"init\":\"normal\",\"init_value\":0.0001}]}";
+    static const char lengths[] = /* weights by direction and length: the length is fitted */
+        "{\"name\":\"lengths\",\"input\":[8,8,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c1\",\"filters\":8,\"kernel\":3,\"weight_norm\":true,"
+        "\"init\":\"normal\",\"init_value\":5,\"activation\":\"relu\"},{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc2\","
+        "\"units\":4,\"weight_norm\":true}]}";
     static const char zeros[] = "{\"name\":\"zeros\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},"
                                 "{\"type\":\"dense\",\"name\":\"fc\",\"units\":4,\"init\":\"zeros\"}]}";
-    static const char *const nets[] = {plain_net, given};
-    for (int k = 0; k < 2; k++) {
+    static const char *const nets[] = {plain_net, given, lengths};
+    for (int k = 0; k < 3; k++) {
         setting s = usual(nets[k]);
         bench plain = {0}, b = {0}, again = {0};
         must(&plain, bench_open(&plain, &s));

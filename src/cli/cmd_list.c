@@ -22,7 +22,7 @@ static int get_layer(int i, item *out) {
         return ADZE_EARG;
     }
     *out = (item){.name = adze_layer_name(i), .doc = adze_layer_doc(i), .fields = adze_layer_fields(i), .brief = true};
-    snprintf(out->more, sizeof(out->more), "costs %s", adze_layer_cost(i));
+    snprintf(out->more, sizeof(out->more), "%s%s", adze_layer_cost(i) ? "costs " : "", adze_layer_cost(i) ? adze_layer_cost(i) : "");
     return ADZE_OK;
 }
 static int get_op(int i, item *out) {

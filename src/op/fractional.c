@@ -24,9 +24,9 @@ static int infer_fractional(adze_sig *s) {
     }
     for (int i = 0; i < 2; i++) {
         const int64_t out = a->out.v[i], sum = x->dims[i + 1] - a->overlap;
-        if (out < 1 || sum > MOST || sum < out || sum > 2 * out) {
-            return adze_op_fail(s, ADZE_EARG, "%lld steps of 1 or 2 pixels cannot add up to %lld on spatial axis %d", (long long)out, (long long)sum,
-                                i);
+        if (out < 1 || x->dims[i + 1] > MOST || sum < out || sum > 2 * out) {
+            return adze_op_fail(s, ADZE_EARG, "%lld steps of 1 or 2 pixels cannot add up to %lld on spatial axis %d%s", (long long)out,
+                                (long long)sum, i, x->dims[i + 1] > MOST ? ", which may have 32768 at most" : "");
         }
     }
     const int64_t dims[4] = {x->dims[0], a->out.v[0], a->out.v[1], x->dims[3]};

@@ -26,7 +26,7 @@ static inline uint64_t adze_random_example(const adze_run *run, const adze_view 
 
 /* Fractional max pooling: region i of spatial axis `axis`, n pixels long, is [start[i], start[i + 1]), with overlap one pixel more; start has one
  * element more than there are regions, whose number is returned. Not in the draw: how the batch is cut, so all examples have the same. */
-enum { ADZE_FRACTIONAL_MOST = 1 << 16 }; /* pixels of an axis: products stay within 64 bits */
+enum { ADZE_FRACTIONAL_MOST = 1 << 15 }; /* pixels of an axis: positions fit in i32, products in 64 bits */
 int64_t adze_fractional_starts(const adze_fractional_attrs *a, const adze_run *run, int axis, int64_t n, int64_t *start);
 size_t adze_fractional_scratch(const adze_sig *s); /* bytes of the starts of both axes */
 
