@@ -10,9 +10,9 @@ static int run_help(cli *c, int argc, const char **argv);
 static const cli_cmd VERSION = {"version", "the version and what it was built with", "version [--json]", "  adze version\n", NULL, run_version};
 static const cli_cmd HELP = {"help", "what a command does, examples first", "help [COMMAND]", "  adze help train\n", NULL, run_help};
 
-const cli_cmd *const CLI_COMMANDS[] = {&CLI_TRAIN, &CLI_EVAL, &CLI_COMPARE, &CLI_PREDICT, &CLI_INFO,  &CLI_INSPECT,  &CLI_GRAPH, &CLI_LIST,
-                                       &CLI_ZOO,   &CLI_DATA, &CLI_DOCTOR,  &CLI_BENCH,   &CLI_CHECK, &CLI_SCHEDULE, &CLI_LAB,   &CLI_ENSEMBLE,
-                                       &CLI_FOLD,  &CLI_DIAG, &CLI_DEMO,    &CLI_OMP, &CLI_FISHER,     &VERSION,   &HELP,         NULL};
+const cli_cmd *const CLI_COMMANDS[] = {&CLI_TRAIN, &CLI_EVAL, &CLI_COMPARE, &CLI_PREDICT, &CLI_INFO,   &CLI_INSPECT,  &CLI_GRAPH, &CLI_LIST,
+                                       &CLI_ZOO,   &CLI_DATA, &CLI_DOCTOR,  &CLI_BENCH,   &CLI_CHECK,  &CLI_SCHEDULE, &CLI_LAB,   &CLI_ENSEMBLE,
+                                       &CLI_FOLD,  &CLI_DIAG, &CLI_DEMO,    &CLI_OMP,     &CLI_FISHER, &VERSION,      &HELP,      NULL};
 
 static const cli_cmd *find_command(const char *name) {
     for (int i = 0; CLI_COMMANDS[i]; i++) {

@@ -326,6 +326,7 @@ typedef struct adze_zoo_net {
 /* zoo/options.c: "mlp:units=300-100,activation=tanh" */
 int adze_zoo_parse(adze_zoo *z, const char *text);                          /* text: what follows the colon */
 const char *adze_zoo_option_of(adze_zoo *z, const char *name);              /* the value in force */
+void adze_zoo_input(adze_zoo *z);                                           /* the model's input by the option of that name, "28x28x1" */
 int adze_zoo_sizes(adze_zoo *z, const char *name, int64_t *sizes, int max); /* "1024x3-100": how many; 0 and a message when it is no such list */
 void adze_zoo_pass(adze_zoo *z, const char *name); /* sets a field of the last layer to what the option of that name says, if it was given */
 /* A hidden layer with the options that are given of its fields, then normalisation, activation and dropout as options say. */

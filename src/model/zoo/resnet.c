@@ -4,6 +4,10 @@
 static const adze_zoo_option DEPTH[] = {{"drop_path", "1", "stochastic depth: the share of steps in which a block runs, linear:0.5 or 0.8"},
                                         {NULL, NULL, NULL}};
 
+static const adze_zoo_option CIFAR[] = {{"drop_path", "1", "stochastic depth: the share of steps in which a block runs, linear:0.5 or 0.8"},
+                                        {"input", "32x32x3", "shape of an example"},
+                                        {NULL, NULL, NULL}};
+
 static void set_depth(adze_zoo *z) {
     const char *rule = adze_zoo_option_of(z, "drop_path");
     if (strcmp(rule, "1") != 0) {
@@ -36,7 +40,7 @@ static void basic(adze_zoo *z, const char *name, const char *times, const char *
 }
 
 static void cifar(adze_zoo *z, const char *blocks, const char *blocks_less_one) {
-    adze_zoo_set(z, z->root, "input", "[32, 32, 3]");
+    adze_zoo_input(z);
     set_depth(z);
     z->layers = adze_zoo_set(z, z->root, "layers", "[]");
     conv_bn(z, "conv1", "bn1", "16", "3", "1", "relu");
@@ -94,9 +98,9 @@ static void resnet50(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_resnet[] = {
-    {"resnet20", "20 layers for 32 x 32 images, shortcuts without parameters: 269,722 parameters (He et al. 2015)", resnet20, DEPTH, NULL},
-    {"resnet56", "56 layers for 32 x 32 images, shortcuts without parameters: 853,018 parameters (He et al. 2015)", resnet56, DEPTH, NULL},
-    {"resnet110", "110 layers for 32 x 32 images, shortcuts without parameters: 1,727,962 parameters (He et al. 2015)", resnet110, DEPTH, NULL},
+    {"resnet20", "20 layers for 32 x 32 images, shortcuts without parameters: 269,722 parameters (He et al. 2015)", resnet20, CIFAR, NULL},
+    {"resnet56", "56 layers for 32 x 32 images, shortcuts without parameters: 853,018 parameters (He et al. 2015)", resnet56, CIFAR, NULL},
+    {"resnet110", "110 layers for 32 x 32 images, shortcuts without parameters: 1,727,962 parameters (He et al. 2015)", resnet110, CIFAR, NULL},
     {"resnet50", "bottleneck blocks for 224 x 224 images: 25,557,032 parameters (He et al. 2015, stride in the 3x3)", resnet50, DEPTH, NULL},
     {0},
 };
