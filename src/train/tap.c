@@ -90,7 +90,7 @@ static adze_val linear_loss(adze_tap *t) {
 static int build_model(adze_tap *t, int mode, uint32_t what) {
     const adze_model *m = t->m;
     adze_build_opts bo = {.size = sizeof bo, .train = mode == ADZE_DIAG_TRAIN, .dtype = t->dtype};
-    adze_taps taps = {.sums = t->sums, .outs = t->outs, .owner = t->owner, .max_states = ADZE_TAP_STATES_MOST};
+    adze_taps taps = {.sums = t->sums, .outs = t->outs, .owner = t->owner, .time = t->time, .max_states = ADZE_TAP_STATES_MOST};
     taps.states = what & ADZE_TAP_STATES ? t->states : NULL;
     t->x = adze_input(t->g, "x", adze_model_input_type(m, t->batch, t->dtype));
     TRY(adze_model_build_taps(m, t->g, t->x, &bo, &t->y, &taps));
@@ -199,11 +199,12 @@ int adze_tap_open(adze_tap *t, adze_ctx *ctx, const adze_diag_subject *s, const 
     t->sums = adze_alloc(ctx, m->nlayers, sizeof *t->sums);
     t->states = adze_alloc(ctx, ADZE_TAP_STATES_MOST, sizeof *t->states);
     t->owner = adze_alloc(ctx, ADZE_TAP_STATES_MOST, sizeof *t->owner);
+    t->time = adze_alloc(ctx, ADZE_TAP_STATES_MOST, sizeof *t->time);
     t->params = adze_alloc(ctx, m->nparams, sizeof *t->params);
     t->v = adze_alloc(ctx, m->nparams, sizeof *t->v);
     t->slot = adze_alloc(ctx, m->nparams, sizeof *t->slot);
     t->layer = adze_alloc(ctx, m->nparams, sizeof *t->layer);
-    if (!t->outs || !t->sums || !t->states || !t->owner || !t->params || !t->v || !t->slot || !t->layer) {
+    if (!t->outs || !t->sums || !t->states || !t->owner || !t->time || !t->params || !t->v || !t->slot || !t->layer) {
         return ADZE_ENOMEM;
     }
     TRY(adze_store_new(ctx, &t->store));
@@ -213,7 +214,7 @@ int adze_tap_open(adze_tap *t, adze_ctx *ctx, const adze_diag_subject *s, const 
 }
 
 void adze_tap_close(adze_tap *t) {
-    void *const blocks[] = {t->outs, t->sums, t->states, t->owner, t->params, t->v, t->slot, t->layer, t->read};
+    void *const blocks[] = {t->outs, t->sums, t->states, t->owner, t->time, t->params, t->v, t->slot, t->layer, t->read};
     if (t->ctx == NULL) {
         return;
     }

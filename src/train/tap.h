@@ -33,7 +33,7 @@ typedef struct adze_tap {
     adze_plan *plan;
     adze_session *session;
     adze_val x, y, loss, *outs, *sums, *states, *params, *v;
-    int *owner;        /* layer of each state */
+    int *owner, *time; /* layer and step of each state */
     int *slot, *layer; /* of each parameter */
     int nparams, nstates;
     int64_t nweights; /* numbers of all parameters */
