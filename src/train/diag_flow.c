@@ -122,7 +122,9 @@ static int flow(adze_tap *t, adze_findings *f) {
                 cell[3] = cell[0] / cell[2];
             }
         }
-        TRY(add_norm(t, "ga", l, &cell[1]));
+        if (l < 0 || adze_tap_has(t, "a", l)) {
+            TRY(add_norm(t, "ga", l, &cell[1]));
+        }
         widen(&weights, cell[0]);
         widen(&outs, cell[1]);
         adze_found_point(f, k, l + 1, log10(cell[1]));
@@ -210,6 +212,10 @@ static int stats_row(adze_tap *t, adze_findings *f, int l, int before, double *s
     double *v = NULL, *cell = adze_found_row(f, "%s", l < 0 ? "input" : t->m->layers[l].path);
     const double *g;
     int64_t n = 0;
+    if (l >= 0 && !adze_tap_has(t, "a", l)) {
+        squares[l + 1] = grads[l + 1] = (double)NAN;
+        return ADZE_OK;
+    }
     if (l >= 0) {
         TRY(copy_read(t, "a", l, &v, &n));
     } else {
