@@ -27,6 +27,11 @@ static const struct size {
     {"lenet5", 60000, 32, 10, 0},
     {"lenet5-caffe", 431080, 28, 10, 0},
     {"mlp", 266610, 28, 10, 0},
+    {"convnet", 98442, 28, 10, 0},
+    {"mlp:units=1024x3", 784 * 1024 + 2 * 1024 * 1024 + 1024 * 10 + 3 * 1024 + 10, 28, 10, 0},
+    {"mlp:units=240x2,activation=maxout,pieces=5,dropout=0.5,input_dropout=0.2", 784 * 1200 + 240 * 1200 + 2 * 1200 + 2410, 28, 10, 0},
+    {"mlp:units=0,input=8x8x1,classes=3", 64 * 3 + 3, 8, 3, 0},
+    {"convnet:filters=8x2,norm=batchnorm,activation=elu,pool=none,dense=0", 9 * 8 + 72 * 8 + 4 * 8 + 28 * 28 * 80 + 10, 28, 10, 0},
     {"lenet-300-100", 266610, 28, 10, 0},
     {"resnet20", 269722, 32, 10, 0},
     {"resnet56", 853018, 32, 10, 0},
@@ -343,9 +348,32 @@ static void nets_compute_what_pytorch_does(void **state) {
     assert_int_equal(follow(ADZE_F64, 1e-8, full), 3);
 }
 
+static void options_of_a_net_are_judged(void **state) {
+    (void)state;
+    const char *const WRONG[][2] = {{"mlp:unit=3", "did you mean 'units'?"},
+                                    {"resnet20:depth=2", "has no options"},
+                                    {"mlp:units=3y", "is no list"},
+                                    {"mlp:units=8x2000", "is no list"},
+                                    {"mlp:units=", "is not NAME=VALUE"},
+                                    {"mlp:tanh", "is not NAME=VALUE"},
+                                    {"mlp:units=3,units=4", "given twice"},
+                                    {"mlp:activation=reluu", "'fc1': activation 'reluu' is not known"},
+                                    {"mpl:units=3", "did you mean 'mlp'?"},
+                                    {"convnet:pool=conv", "conv"}};
+    adze_ctx *ctx;
+    assert_int_equal(adze_ctx_new(NULL, &ctx), ADZE_OK);
+    for (size_t i = 0; i < ADZE_COUNT(WRONG); i++) {
+        adze_model *m;
+        assert_int_not_equal(adze_model_from_zoo(ctx, WRONG[i][0], &m), ADZE_OK);
+        assert_non_null(strstr(adze_errmsg(ctx), WRONG[i][1]));
+    }
+    adze_ctx_free(ctx);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_net_has_its_published_size),
+        cmocka_unit_test(options_of_a_net_are_judged),
         cmocka_unit_test(resnet20_fits_on_a_screen),
         cmocka_unit_test(nets_compute_what_pytorch_does),
     };

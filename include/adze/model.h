@@ -24,7 +24,7 @@ typedef struct adze_about { /* a row of a table, for people */
 /* -- making models ---------------------------------------------------------------------------------------------------------------------------------
  */
 
-ADZE_API int adze_model_from_zoo(adze_ctx *ctx, const char *name, adze_model **out); /* "lenet5-caffe" */
+ADZE_API int adze_model_from_zoo(adze_ctx *ctx, const char *name, adze_model **out); /* "lenet5-caffe", "mlp:units=1024x3,activation=tanh" */
 ADZE_API int adze_model_from_json(adze_ctx *ctx, const char *text, size_t n, const char *file, adze_model **out);
 /* Checks the whole tree; the message lists every fault, a line each: "net.yaml:14:3: unknown key 'unit' in layer 'fc1'; did you mean 'units'?" */
 ADZE_API int adze_model_from_tree(adze_ctx *ctx, const adze_tree *t, const char *file, adze_model **out);
@@ -67,6 +67,8 @@ ADZE_API void adze_model_set_preprocess(adze_model *m, const adze_preprocess *p)
 ADZE_API int adze_zoo_count(void);
 ADZE_API const char *adze_zoo_name(int i);
 ADZE_API const char *adze_zoo_doc(int i); /* one line: the net and its paper */
+/* What may be written after the net's name, "mlp:units=300-100,norm=none,..." with the values in force unless given; "" when there is nothing. */
+ADZE_API int adze_zoo_usage(int i, char *out, size_t n);
 
 /* -- using models
  * ------------------------------------------------------------------------------------------------------------------------------------ */

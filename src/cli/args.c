@@ -86,6 +86,10 @@ static int unknown_flag(cli *c, const cli_args *a, const char *shown, const char
     return cli_usage_error(c, "unknown option '%s'; did you mean '--%s'?", shown, flag);
 }
 
+static void note_given(cli_args *a, const found *f) {
+    a->given[f->table][f->index / 64] |= UINT64_C(1) << f->index % 64;
+}
+
 /* One flag at argv[*i]; takes the next word as its value where it has one. */
 static int parse_flag(cli *c, cli_args *a, int argc, const char **argv, int *i) {
     const char *word = argv[*i];
@@ -99,12 +103,12 @@ static int parse_flag(cli *c, cli_args *a, int argc, const char **argv, int *i) 
     found f;
     if (!find(a, name, &f)) {
         if (!eq && strncmp(name, "no_", 3) == 0 && find(a, name + 3, &f) && f.field->kind == ADZE_F_BOOL) {
-            a->given[f.table] |= UINT64_C(1) << f.index;
+            note_given(a, &f);
             return adze_field_parse(c->ctx, f.field, f.obj, "false", where);
         }
         return unknown_flag(c, a, where, name);
     }
-    a->given[f.table] |= UINT64_C(1) << f.index;
+    note_given(a, &f);
     if (eq) {
         return adze_field_parse(c->ctx, f.field, f.obj, eq + 1, where);
     }
@@ -183,7 +187,8 @@ void cli_args_free(cli *c, cli_args *a) {
 
 bool cli_given(const cli_args *a, int table, const char *name) {
     const adze_field *row = adze_field_find(a->tables[table].fields, name);
-    return row && (a->given[table] >> (row - a->tables[table].fields) & 1);
+    const size_t i = row ? (size_t)(row - a->tables[table].fields) : 0;
+    return row && (a->given[table][i / 64] >> i % 64 & 1);
 }
 
 int cli_parse_bytes(const char *text, int64_t *bytes) {

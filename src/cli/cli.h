@@ -25,7 +25,7 @@ typedef struct cli {
     bool silent; /* run by another command: the result is files only */
 } cli;
 
-enum { CLI_MAX_TABLES = 3 };
+enum { CLI_MAX_TABLES = 3, CLI_MAX_FIELDS = 256 };
 typedef struct cli_table { /* a struct of options with the table that describes it */
     const adze_field *fields;
     void *obj;
@@ -37,7 +37,7 @@ typedef struct cli_args { /* what a command line is parsed into */
     int ntables;
     const char **words; /* what is left: positional arguments */
     int nwords;
-    uint64_t given[CLI_MAX_TABLES]; /* bit i: field i of the table was set */
+    uint64_t given[CLI_MAX_TABLES][CLI_MAX_FIELDS / 64]; /* bit i: field i of the table was set */
 } cli_args;
 
 typedef struct cli_cmd {

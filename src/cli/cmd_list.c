@@ -14,7 +14,7 @@ static int get_model(int i, item *out) {
         return ADZE_EARG;
     }
     *out = (item){.name = adze_zoo_name(i), .doc = adze_zoo_doc(i)};
-    return ADZE_OK;
+    return adze_zoo_usage(i, out->more, sizeof(out->more));
 }
 static int get_layer(int i, item *out) {
     if (i >= adze_layer_count()) {

@@ -14,6 +14,7 @@ enum {
     ADZE_MODEL_MAX_TABLES = 1 << 22, /* cells of all connection tables together */
     ADZE_MAX_FAULTS = 100,           /* of a file that are told */
     ADZE_LAYER_MAX_FROM = 16,
+    ADZE_ZOO_MAX_OPTIONS = 32,
     ADZE_LAYER_NAME = 64 /* bytes of a layer's path, the final 0 included */
 };
 #define ADZE_MODEL_MAX_PARAMS 2000000000 /* trainable numbers of one model, and numbers of one layer's output for one example */
@@ -277,11 +278,27 @@ typedef struct adze_zoo {
     adze_arena arena;
     adze_tree *root, *layers;
     bool failed;
+    const struct adze_zoo_net *net;
+    const char *key[ADZE_ZOO_MAX_OPTIONS], *value[ADZE_ZOO_MAX_OPTIONS]; /* as given after the net's name */
+    int ngiven;
+    char message[200]; /* what is wrong with them */
 } adze_zoo;
+typedef struct adze_zoo_option {    /* what may be chosen of a net: mlp:units=1024x3 */
+    const char *name, *value, *doc; /* value: unless given */
+} adze_zoo_option;
 typedef struct adze_zoo_net {
     const char *name, *doc;
     void (*build)(adze_zoo *z);
+    const adze_zoo_option *options; /* end in a NULL name; NULL: none */
+    const adze_layer_kind *hidden;  /* fields of this layer are options too, for the layers that adze_zoo_hidden makes */
 } adze_zoo_net;
+/* zoo/options.c: "mlp:units=300-100,activation=tanh" */
+int adze_zoo_parse(adze_zoo *z, const char *text);                          /* text: what follows the colon */
+const char *adze_zoo_option_of(adze_zoo *z, const char *name);              /* the value in force */
+int adze_zoo_sizes(adze_zoo *z, const char *name, int64_t *sizes, int max); /* "1024x3-100": how many; 0 and a message when it is no such list */
+void adze_zoo_pass(adze_zoo *z, const char *name); /* sets a field of the last layer to what the option of that name says, if it was given */
+/* A hidden layer with the options that are given of its fields, then normalisation, activation and dropout as options say. */
+void adze_zoo_hidden(adze_zoo *z, const char *name, const char *size_key, int64_t size, const char *norm, const char *dropout);
 adze_tree *adze_zoo_set(adze_zoo *z, adze_tree *map, const char *key, const char *value); /* "[1, 2]" becomes a list; NULL: a map */
 /* Appends a layer: its type, its name, then keys and values in turn, ended by NULL. */
 void adze_zoo_layer(adze_zoo *z, const char *type, const char *name, ...);

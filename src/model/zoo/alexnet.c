@@ -28,6 +28,6 @@ static void alexnet(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_alexnet[] = {
-    {"alexnet", "5 convolutions, 3 dense layers, one tower, 224 x 224 images: 61,100,840 parameters (Krizhevsky 2014)", alexnet},
+    {"alexnet", "5 convolutions, 3 dense layers, one tower, 224 x 224 images: 61,100,840 parameters (Krizhevsky 2014)", alexnet, NULL, NULL},
     {0},
 };

@@ -9,6 +9,6 @@ static void charlstm(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_charlstm[] = {
-    {"charlstm", "128 numbers a step, 64 steps, LSTM 256, 65 characters at every step: 410,945 parameters", charlstm},
+    {"charlstm", "128 numbers a step, 64 steps, LSTM 256, 65 characters at every step: 410,945 parameters", charlstm, NULL, NULL},
     {0},
 };

@@ -41,7 +41,8 @@ static void lenet5_caffe(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_lenet[] = {
-    {"lenet5", "32 x 32 input, connection table, trainable sub-sampling, RBF output: 60,000 parameters (LeCun et al. 1998)", lenet5},
-    {"lenet5-caffe", "conv 20, pool, conv 50, pool, 500, 10 with ReLU: 431,080 parameters (Jia et al. 2014, Caffe's MNIST example)", lenet5_caffe},
+    {"lenet5", "32 x 32 input, connection table, trainable sub-sampling, RBF output: 60,000 parameters (LeCun et al. 1998)", lenet5, NULL, NULL},
+    {"lenet5-caffe", "conv 20, pool, conv 50, pool, 500, 10 with ReLU: 431,080 parameters (Jia et al. 2014, Caffe's MNIST example)", lenet5_caffe,
+     NULL, NULL},
     {0},
 };

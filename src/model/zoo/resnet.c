@@ -78,8 +78,8 @@ static void resnet50(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_resnet[] = {
-    {"resnet20", "20 layers for 32 x 32 images, shortcuts without parameters: 269,722 parameters (He et al. 2015)", resnet20},
-    {"resnet56", "56 layers for 32 x 32 images, shortcuts without parameters: 853,018 parameters (He et al. 2015)", resnet56},
-    {"resnet50", "bottleneck blocks for 224 x 224 images: 25,557,032 parameters (He et al. 2015, stride in the 3x3)", resnet50},
+    {"resnet20", "20 layers for 32 x 32 images, shortcuts without parameters: 269,722 parameters (He et al. 2015)", resnet20, NULL, NULL},
+    {"resnet56", "56 layers for 32 x 32 images, shortcuts without parameters: 853,018 parameters (He et al. 2015)", resnet56, NULL, NULL},
+    {"resnet50", "bottleneck blocks for 224 x 224 images: 25,557,032 parameters (He et al. 2015, stride in the 3x3)", resnet50, NULL, NULL},
     {0},
 };

@@ -35,6 +35,6 @@ static void squeezenet(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_squeezenet[] = {
-    {"squeezenet1.0", "fire modules, no dense layer, 224 x 224 images: 1,248,424 parameters (Iandola et al. 2016)", squeezenet},
+    {"squeezenet1.0", "fire modules, no dense layer, 224 x 224 images: 1,248,424 parameters (Iandola et al. 2016)", squeezenet, NULL, NULL},
     {0},
 };

@@ -24,6 +24,6 @@ static void vgg16(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_vgg[] = {
-    {"vgg16", "13 convolutions of 3x3, 3 dense layers, 224 x 224 images: 138,357,544 parameters (Simonyan, Zisserman 2014)", vgg16},
+    {"vgg16", "13 convolutions of 3x3, 3 dense layers, 224 x 224 images: 138,357,544 parameters (Simonyan, Zisserman 2014)", vgg16, NULL, NULL},
     {0},
 };

@@ -35,6 +35,22 @@ const char *adze_zoo_doc(int i) {
     return n ? n->doc : NULL;
 }
 
+int adze_zoo_usage(int i, char *out, size_t n) {
+    const adze_zoo_net *net = net_at(i);
+    if (!net) {
+        return ADZE_EARG;
+    }
+    size_t used = 0;
+    out[0] = 0;
+    for (const adze_zoo_option *o = net->options; o && o->name && used < n; o++) {
+        used += (size_t)snprintf(out + used, n - used, "%s%s%s=%s", used ? "" : net->name, used ? "," : ":", o->name, o->value);
+    }
+    if (net->hidden && used < n) {
+        snprintf(out + used, n - used, ", and the fields of layer %s", net->hidden->name);
+    }
+    return ADZE_OK;
+}
+
 /* -- making trees -- */
 
 static adze_tree *child(adze_zoo *z, adze_tree *parent, adze_tree_kind kind, const char *key, const char *text) {
@@ -109,23 +125,29 @@ static int make(adze_zoo *z, const adze_zoo_net *net, adze_model **out) {
     z->root->kind = ADZE_T_MAP;
     adze_zoo_set(z, z->root, "name", net->name);
     net->build(z);
+    if (z->message[0]) {
+        return adze_fail(z->ctx, ADZE_EARG, "network %s: %s", net->name, z->message);
+    }
     return z->failed ? ADZE_ENOMEM : adze_model_from_tree(z->ctx, z->root, net->name, out);
 }
 
 int adze_model_from_zoo(adze_ctx *ctx, const char *name, adze_model **out) {
     *out = NULL;
-    const char *names[64];
+    const char *names[64], *options = strchr(name, ':');
+    char base[64];
+    snprintf(base, sizeof base, "%.*s", options ? (int)(options - name) : (int)sizeof base, name);
     int n = 0;
     for (; n < (int)ADZE_COUNT(names) && net_at(n); n++) {
         names[n] = net_at(n)->name;
-        if (strcmp(names[n], name) == 0) {
-            adze_zoo z = {.ctx = ctx, .arena = {.ctx = ctx}};
-            int status = make(&z, net_at(n), out);
+        if (strcmp(names[n], base) == 0) {
+            adze_zoo z = {.ctx = ctx, .arena = {.ctx = ctx}, .net = net_at(n)};
+            int status = adze_zoo_parse(&z, options ? options + 1 : "");
+            status = status == ADZE_OK ? make(&z, net_at(n), out) : status;
             adze_arena_free(&z.arena);
             return status;
         }
     }
-    const char *near = adze_suggest(name, names, (size_t)n, sizeof names[0]);
-    return adze_fail(ctx, ADZE_EARG, "no network called '%.64s' is in the zoo%s%s%s", name, near ? "; did you mean '" : "; `adze zoo list` shows all",
+    const char *near = adze_suggest(base, names, (size_t)n, sizeof names[0]);
+    return adze_fail(ctx, ADZE_EARG, "no network called '%.64s' is in the zoo%s%s%s", base, near ? "; did you mean '" : "; `adze zoo list` shows all",
                      near ? near : "", near ? "'?" : "");
 }
