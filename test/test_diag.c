@@ -3,6 +3,7 @@
 #include "adze/linalg.h"
 #include "base/base.h"
 #include "base/tree.h"
+#include "faulty.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -20,6 +21,8 @@ typedef struct look {
     adze_findings f;
 } look;
 
+static faulty_mem mem; /* of every context: nothing may leak */
+
 static void must(adze_ctx *ctx, int status) {
     if (status != ADZE_OK) {
         fail_msg("%s", adze_errmsg(ctx));
@@ -30,7 +33,9 @@ static void must(adze_ctx *ctx, int status) {
 static look make(const char *net, int64_t n, double scale, double shift) {
     look k = {.ctx = NULL};
     adze_store *store;
-    assert_int_equal(adze_ctx_new(NULL, &k.ctx), ADZE_OK);
+    faulty_mem_init(&mem);
+    const adze_ctx_opts co = {.size = sizeof co, .mem = &mem.table};
+    assert_int_equal(adze_ctx_new(&co, &k.ctx), ADZE_OK);
     must(k.ctx, adze_fields_default(adze_diag_fields(), &k.o));
     must(k.ctx, adze_model_from_json(k.ctx, net, strlen(net), "net", &k.m));
     must(k.ctx, adze_store_new(k.ctx, &store));
@@ -67,6 +72,7 @@ static void done(look *k) {
     adze_store_free(k->s.store);
     adze_model_free(k->m);
     adze_ctx_free(k->ctx);
+    assert_true(faulty_mem_clean(&mem));
 }
 
 static void near(double got, double want, double relative) {
@@ -495,9 +501,50 @@ static void a_model_stays_as_it_was(void **state) {
     assert_memory_equal(before, after, sizeof before);
     k.o.dtype = 2; /* bf16 */
     probe(&k, "gradflow");
+    adze_findings_free(&k.f);
     assert_int_equal(adze_diag_run(k.ctx, "cond", &k.s, &k.o, &k.f), ADZE_ENOSUP);
     assert_int_equal(adze_diag_run(k.ctx, "gradfow", &k.s, &k.o, &k.f), ADZE_EARG);
     assert_non_null(strstr(adze_errmsg(k.ctx), "did you mean 'gradflow'"));
+    done(&k);
+}
+
+/* Requests for memory refused one at a time, all over each probe and demonstration: the answer is ADZE_ENOMEM or right, and nothing leaks. */
+static void refuse(look *k, const char *what, bool demo) {
+    enum { TRIES = 40 };
+    adze_demo_opts d;
+    long all = 0;
+    must(k->ctx, adze_fields_default(adze_demo_fields(), &d));
+    d.steps = 20;
+    for (int i = 0; i <= TRIES; i++) {
+        const long n = i > 0 ? all * i / TRIES : 0;
+        faulty_mem_arm(&mem, n, i % 2);
+        const int st = demo ? adze_demo_run(k->ctx, what, &d, &k->f) : adze_diag_run(k->ctx, what, &k->s, &k->o, &k->f);
+        all = i > 0 ? all : atomic_load(&mem.calls);
+        faulty_mem_arm(&mem, 0, false);
+        if (st != ADZE_OK && st != ADZE_ENOMEM) {
+            fail_msg("%s, request %ld: %s", what, n, adze_errmsg(k->ctx));
+        }
+        assert_true(n > 0 || st == ADZE_OK);
+        adze_findings_free(&k->f);
+    }
+}
+
+static void memory_that_runs_out_is_told(void **state) {
+    (void)state;
+    char net[512];
+    look k = make(tower(net, sizeof net, 4, 2, 3, ",\"activation\":\"relu\"", 3), 8, 1, 0);
+    adze_about a;
+    bool needs;
+    k.o.steps = 2;
+    k.o.rescale = 2;
+    for (int i = 0; adze_diag_at(i, &a, &needs) == ADZE_OK; i++) {
+        refuse(&k, a.name, false);
+    }
+    for (int i = 0; adze_demo_at(i, &a) == ADZE_OK; i++) {
+        if (strcmp(a.name, "wishart") != 0 && strcmp(a.name, "rates") != 0 && strcmp(a.name, "double-well") != 0) { /* long ones */
+            refuse(&k, a.name, true);
+        }
+    }
     done(&k);
 }
 
@@ -570,6 +617,7 @@ int main(void) {
         cmocka_unit_test(a_training_is_judged_by_its_epochs),
         cmocka_unit_test(a_watch_tells_when_units_died),
         cmocka_unit_test(a_model_stays_as_it_was),
+        cmocka_unit_test(memory_that_runs_out_is_told),
         cmocka_unit_test(mistakes_are_remarked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -194,10 +194,11 @@ struct adze_model {
     int64_t table_cells;
 };
 
-typedef struct adze_taps {   /* what somebody wants to see of a build; any may be NULL */
-    adze_val *sums, *outs;   /* by layer: what goes into its activation ({0} where there is none), and its output */
-    adze_val *states;        /* of recurrent layers, step by step, */
-    int *owner;              /* and the layer of each; recurrent layers are then built so that gradients with respect to states are whole */
+typedef struct adze_taps { /* what somebody wants to see of a build; any may be NULL */
+    adze_val *sums, *outs; /* by layer: what goes into its activation ({0} where there is none), and its output */
+    adze_val *states;      /* of recurrent layers, step by step, */
+    int *owner,
+        *time; /* and the layer and the step, from 1, of each; recurrent layers are then built so that gradients with respect to states are whole */
     int nstates, max_states; /* further ones are not noted */
 } adze_taps;
 

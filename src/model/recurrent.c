@@ -94,6 +94,7 @@ static adze_val over_time(const cell *c, adze_rnn_in in, recurrence run, adze_va
         run(c, &in, &in.h0, &in.c0);
         if (taps->nstates < taps->max_states) {
             taps->owner[taps->nstates] = c->b->layer;
+            taps->time[taps->nstates] = (int)i + 1;
             taps->states[taps->nstates++] = in.h0;
         }
         const adze_val now[2] = {y, adze_reshape(g, in.h0, row, 3)};

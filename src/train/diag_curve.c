@@ -163,7 +163,7 @@ static int ranks(adze_tap *t, adze_findings *f, double *w) {
         const double *v;
         char name[ADZE_FINDING_NAME];
         int64_t n;
-        if (t->m->layers[l].params > 0) {
+        if (t->m->layers[l].params > 0 && adze_tap_has(t, "a", l)) {
             snprintf(name, sizeof name, "%.40s (activations)", t->m->layers[l].path);
             TRY(adze_tap_read(t, "a", l, &v, &n));
             TRY(rank_row(t, f, name, v, n / type.dims[type.rank - 1], type.dims[type.rank - 1]));

@@ -52,15 +52,21 @@ static void judge_flow(adze_findings *f, const char *what, double ratio) {
              what, ratio);
 }
 
-/* The states of the first recurrent layer, a row for each step. */
+/* A row for each state; the ratios are those of the lowest recurrent layer. */
 static int flow_in_time(adze_tap *t, adze_findings *f) {
     extent e = NOTHING;
+    int sequence = 0;
     adze_track *k = t->nstates > 0 ? adze_found_track(f, "dL/dh") : NULL;
     for (int i = 0; i < t->nstates; i++) {
-        double *cell = adze_found_row(f, "%s/t=%d", t->m->layers[t->owner[i]].path, i + 1);
+        const char *path = t->m->layers[t->owner[i]].path;
+        sequence += t->time[i] == 1;
+        const bool again = sequence > 1 && t->owner[i] == t->owner[0]; /* a layer above within the same one of the model */
+        double *cell = again ? adze_found_row(f, "%s/%d/t=%d", path, sequence, t->time[i]) : adze_found_row(f, "%s/t=%d", path, t->time[i]);
         TRY(add_norm(t, "gh", i, &cell[1]));
-        widen(&e, cell[1]);
-        adze_found_point(f, k, i + 1, log10(cell[1]));
+        if (sequence == 1) {
+            widen(&e, cell[1]);
+            adze_found_point(f, k, t->time[i], log10(cell[1]));
+        }
     }
     if (t->nstates > 0) {
         tell_extent(f, "time", &e);
@@ -116,7 +122,9 @@ static int flow(adze_tap *t, adze_findings *f) {
                 cell[3] = cell[0] / cell[2];
             }
         }
-        TRY(add_norm(t, "ga", l, &cell[1]));
+        if (l < 0 || adze_tap_has(t, "a", l)) {
+            TRY(add_norm(t, "ga", l, &cell[1]));
+        }
         widen(&weights, cell[0]);
         widen(&outs, cell[1]);
         adze_found_point(f, k, l + 1, log10(cell[1]));
@@ -204,6 +212,10 @@ static int stats_row(adze_tap *t, adze_findings *f, int l, int before, double *s
     double *v = NULL, *cell = adze_found_row(f, "%s", l < 0 ? "input" : t->m->layers[l].path);
     const double *g;
     int64_t n = 0;
+    if (l >= 0 && !adze_tap_has(t, "a", l)) {
+        squares[l + 1] = grads[l + 1] = (double)NAN;
+        return ADZE_OK;
+    }
     if (l >= 0) {
         TRY(copy_read(t, "a", l, &v, &n));
     } else {

@@ -90,7 +90,7 @@ static adze_val linear_loss(adze_tap *t) {
 static int build_model(adze_tap *t, int mode, uint32_t what) {
     const adze_model *m = t->m;
     adze_build_opts bo = {.size = sizeof bo, .train = mode == ADZE_DIAG_TRAIN, .dtype = t->dtype};
-    adze_taps taps = {.sums = t->sums, .outs = t->outs, .owner = t->owner, .max_states = ADZE_TAP_STATES_MOST};
+    adze_taps taps = {.sums = t->sums, .outs = t->outs, .owner = t->owner, .time = t->time, .max_states = ADZE_TAP_STATES_MOST};
     taps.states = what & ADZE_TAP_STATES ? t->states : NULL;
     t->x = adze_input(t->g, "x", adze_model_input_type(m, t->batch, t->dtype));
     TRY(adze_model_build_taps(m, t->g, t->x, &bo, &t->y, &taps));
@@ -108,10 +108,10 @@ static int build_model(adze_tap *t, int mode, uint32_t what) {
 
 static void show_forward(adze_tap *t, uint32_t what) {
     for (int i = 0; i < t->m->nlayers; i++) {
-        if (what & ADZE_TAP_OUTS) {
+        if (what & ADZE_TAP_OUTS && adze_tap_has(t, "a", i)) {
             show(t, "a", i, t->outs[i]);
         }
-        if (what & ADZE_TAP_SUMS && t->sums[i].id) {
+        if (what & ADZE_TAP_SUMS && adze_tap_has(t, "z", i)) {
             show(t, "z", i, t->sums[i]);
         }
         if (what & ADZE_TAP_SLOPES && adze_tap_has(t, "s", i)) {
@@ -131,13 +131,16 @@ static int show_backward(adze_tap *t, uint32_t what) {
         return ADZE_ENOMEM;
     }
     for (int i = 0; i < nouts; i++) {
-        at[i] = i > 0 ? t->outs[i - 1] : t->x;
+        at[i] = i > 0 && adze_tap_has(t, "a", i - 1) ? t->outs[i - 1] : t->x;
     }
     memcpy(at + nouts, t->states, (size_t)nstates * sizeof *at);
     memcpy(at + nouts + nstates, t->params, (size_t)nparams * sizeof *at);
     const int st = n > 0 ? adze_grad(t->g, t->loss, at, n, g, what & ADZE_TAP_HESSIAN ? ADZE_DIFFERENTIABLE : 0) : ADZE_OK;
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         const int j = i - nouts, k = j - nstates;
+        if (j < 0 && i > 0 && !adze_tap_has(t, "a", i - 1)) {
+            continue;
+        }
         show(t, j < 0 ? "ga" : k < 0 ? "gh" : "g", j < 0 ? i - 1 : k < 0 ? j : k, g[i]);
     }
     adze_free(t->ctx, at);
@@ -199,11 +202,12 @@ int adze_tap_open(adze_tap *t, adze_ctx *ctx, const adze_diag_subject *s, const 
     t->sums = adze_alloc(ctx, m->nlayers, sizeof *t->sums);
     t->states = adze_alloc(ctx, ADZE_TAP_STATES_MOST, sizeof *t->states);
     t->owner = adze_alloc(ctx, ADZE_TAP_STATES_MOST, sizeof *t->owner);
+    t->time = adze_alloc(ctx, ADZE_TAP_STATES_MOST, sizeof *t->time);
     t->params = adze_alloc(ctx, m->nparams, sizeof *t->params);
     t->v = adze_alloc(ctx, m->nparams, sizeof *t->v);
     t->slot = adze_alloc(ctx, m->nparams, sizeof *t->slot);
     t->layer = adze_alloc(ctx, m->nparams, sizeof *t->layer);
-    if (!t->outs || !t->sums || !t->states || !t->owner || !t->params || !t->v || !t->slot || !t->layer) {
+    if (!t->outs || !t->sums || !t->states || !t->owner || !t->time || !t->params || !t->v || !t->slot || !t->layer) {
         return ADZE_ENOMEM;
     }
     TRY(adze_store_new(ctx, &t->store));
@@ -213,7 +217,7 @@ int adze_tap_open(adze_tap *t, adze_ctx *ctx, const adze_diag_subject *s, const 
 }
 
 void adze_tap_close(adze_tap *t) {
-    void *const blocks[] = {t->outs, t->sums, t->states, t->owner, t->params, t->v, t->slot, t->layer, t->read};
+    void *const blocks[] = {t->outs, t->sums, t->states, t->owner, t->time, t->params, t->v, t->slot, t->layer, t->read};
     if (t->ctx == NULL) {
         return;
     }
@@ -265,8 +269,8 @@ int adze_tap_loss(adze_tap *t, double *loss) {
 }
 
 bool adze_tap_has(const adze_tap *t, const char *name, int i) {
-    if (name[0] == 'a') {
-        return true;
+    if (name[0] == 'a' || t->outs[i].id == 0) {
+        return t->outs[i].id != 0;
     }
     if (t->sums[i].id == 0 || t->sums[i].id == t->outs[i].id || name[0] == 'z') {
         return t->sums[i].id != 0 && t->sums[i].id != t->outs[i].id;

@@ -33,7 +33,7 @@ typedef struct adze_tap {
     adze_plan *plan;
     adze_session *session;
     adze_val x, y, loss, *outs, *sums, *states, *params, *v;
-    int *owner;        /* layer of each state */
+    int *owner, *time; /* layer and step of each state */
     int *slot, *layer; /* of each parameter */
     int nparams, nstates;
     int64_t nweights; /* numbers of all parameters */
@@ -51,7 +51,7 @@ int adze_tap_input(adze_tap *t, const char *name, adze_tensor *out);
 /* A value of the last run in double: "y" and "gx" (i is not looked at), or one of the above of layer, state or parameter i. Valid until the next
  * call. */
 int adze_tap_read(adze_tap *t, const char *name, int i, const double **v, int64_t *n);
-bool adze_tap_has(const adze_tap *t, const char *name, int i); /* whether a layer has an "a", "z" or "s" */
+bool adze_tap_has(const adze_tap *t, const char *name, int i); /* whether a layer shows its "a", "z" or "s" */
 
 /* All parameters as one vector of nweights numbers. */
 int adze_tap_weights(adze_tap *t, double *w);
