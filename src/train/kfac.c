@@ -20,8 +20,10 @@ typedef struct kfac {
     int64_t of_factors, of_quadratic; /* examples of those plans */
 } kfac;
 
-static double usual_damping(const adze_train_opts *o) {
-    return o->damping > 0 ? o->damping : 0.001;
+/* The paper's scale is that of a loss summed over the outputs; ours are means of them but for softmax. */
+static double usual_damping(const adze_steps *s, int64_t outputs) {
+    const bool classes = s->o->target == ADZE_TARGET_LABEL && (s->o->loss == ADZE_LOSS_AUTO || s->o->loss == ADZE_LOSS_SOFTMAX_XENT);
+    return s->o->damping > 0 ? s->o->damping : classes ? 0.1 : 1 / (double)outputs;
 }
 
 static int state_of(kfac *k) {
@@ -44,6 +46,7 @@ static int slots(adze_second *base) {
     TRY(adze_graph_new(s->ctx, &g));
     int st = adze_curvature_model(s, g, 1, true, &y, &mean);
     st = st == ADZE_OK ? adze_kfac_find(s, g, &k->net) : st;
+    const int64_t outputs = st == ADZE_OK ? adze_val_type(g, y).dims[1] : 1;
     adze_graph_free(g);
     TRY(st);
     TRY(adze_kfac_slots(s, &k->net));
@@ -61,7 +64,7 @@ static int slots(adze_second *base) {
         }
     }
     TRY(state_of(k));
-    k->at[LAMBDA] = usual_damping(s->o);
+    k->at[LAMBDA] = usual_damping(s, outputs);
     k->at[GAMMA] = sqrt(k->at[LAMBDA] + s->rule.l2);
     return ADZE_OK;
 }
@@ -127,9 +130,11 @@ static int build(kfac *k, int which, adze_graph *g, int64_t batch) {
     }
 }
 
+/* A share of a small batch is too few examples: it has at least so many, or all. */
 static int64_t share_of(int64_t batch, double share) {
+    enum { LEAST = 64 };
     const int64_t n = (int64_t)ceil((double)batch * share);
-    return n < 1 ? 1 : n;
+    return n >= LEAST ? n : batch < LEAST ? batch : LEAST;
 }
 
 static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {

@@ -446,7 +446,7 @@ int adze_optimizer_known(int i, const char **name, const char **formula, char *o
                  {"weight_decay", row->reads & ADZE_OPT_DECOUPLES ? 0 : NO},
                  {"bias_correction", row->reads & ADZE_OPT_CORRECTS ? 1 : NO},
                  {"centered", row->reads & ADZE_OPT_CENTERS ? 0 : NO},
-                 {"damping", row->reads & ADZE_OPT_DAMPS ? i == ADZE_KFAC ? 0.001 : 1 : NO}};
+                 {"damping", row->reads & ADZE_OPT_DAMPS ? i == ADZE_KFAC ? 0.1 : 1 : NO}};
     adze_train_opts all = {.optimizer = i, .centered = true, .momentum = 1};
     size_t at = 0;
     for (size_t k = 0; k < ADZE_COUNT(reads); k++) {
