@@ -589,7 +589,7 @@ static void test_dumps_name_nodes_and_types(void **state) {
     assert_non_null(strstr(text, "[guard block]"));
     assert_non_null(strstr(text, "output gx = %"));
     assert_non_null(strstr(dot, "digraph"));
-    assert_non_null(strstr(steps, "guard_add"));
+    assert_non_null(strstr(steps, "guard block"));
     assert_non_null(strstr(steps, "block"));
     for (const char *line = strchr(steps, '\n') + 1; *line; line = strchr(line, '\n') + 1) {
         assert_true(strcspn(line, "\n") <= 140);

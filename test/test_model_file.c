@@ -109,7 +109,8 @@ static void zoo_prints_itself(void **state) {
         adze_model *m;
         must(*state, adze_model_from_zoo(*state, adze_zoo_name(i), &m));
         assert_string_equal(adze_model_name(m), adze_zoo_name(i));
-        assert_true(adze_model_classes(m) == 10 || adze_model_classes(m) == 65 || adze_model_classes(m) == 1000);
+        const int classes = adze_model_classes(m);
+        assert_true(classes == 10 || classes == 65 || classes == 1000 || strncmp(adze_zoo_name(i), "autoencoder", 11) == 0);
         assert_true(strlen(adze_zoo_doc(i)) > 20);
         round_trip(*state, m);
         adze_model_free(m);

@@ -60,6 +60,43 @@ ADZE_API int adze_la_least_squares(adze_ctx *ctx, adze_la_mat a, adze_la_mat b, 
  */
 ADZE_API int adze_la_nnls(adze_ctx *ctx, adze_la_mat a, const double *b, double *x, double *residual);
 
+typedef struct adze_la_stop {
+    double tol;      /* relative: of |b|, or of the eigenvalue; what a text says */
+    int64_t at_most; /* steps */
+    int64_t steps;   /* written */
+    double residual; /* written: |b - A x|, or |A x - value x| */
+} adze_la_stop;
+
+/* -- least squares with a penalty ------------------------------------------------------------------------------------------------------- */
+
+/* x (n, k) minimises |a x - b|^2 + alpha x^T P x, a (m, n), b (m, k), alpha >= 0; P = prior (n, n), positive definite, or I when prior.at is NULL
+ * (Tikhonov; with P the inverse covariance of a Gaussian prior). By QR of a with a root of the penalty below it. GVL 6.1.4. */
+ADZE_API int adze_la_ridge(adze_ctx *ctx, adze_la_mat a, adze_la_mat b, double alpha, adze_la_mat prior, adze_la_mat x);
+/* What is left of a quadratic's minimum along directions of these curvatures (n): of the penalty alpha |x|^2 / 2, kept = c / (c + alpha) .. */
+ADZE_API void adze_la_shrunk(const double *curvature, int64_t n, double alpha, double *kept);
+/* .. and of descent from 0 that stops after so many steps, kept = 1 - (1 - rate c)^steps. *gap (may be NULL): the largest difference to the penalty
+ * alpha = 1 / (rate steps). ADZE_EARG for a direction in which descent diverges. Goodfellow, Bengio, Courville, Deep Learning 2016, 7.1.1 and 7.8. */
+ADZE_API int adze_la_stopped(adze_ctx *ctx, const double *curvature, int64_t n, double rate, int64_t steps, double *kept, double *gap);
+
+/* x (n), on entry the first guess, minimises |a x - b|^2 / 2 + l1 |x|_1 + l2 |x|^2 / 2; a (m, n), b (m), l1 > 0, l2 >= 0. Coordinate descent
+ * (Friedman, Hastie, Tibshirani, J. Statistical Software 33(1), 2010) until the duality gap, stop->residual, is at most stop->tol times |b|^2 / 2.
+ * That at_most sweeps were too few is no error. */
+ADZE_API int adze_la_lasso(adze_ctx *ctx, adze_la_mat a, const double *b, double l1, double l2, double *x, adze_la_stop *stop);
+
+typedef struct adze_la_path {
+    adze_la_mat x; /* (room, n): the solution at each knot; between two knots it is linear in l1 */
+    double *l1;    /* (room): descending */
+    int64_t knots; /* written: <= room */
+} adze_la_path;
+/* The lasso's solutions for every l1, from the largest that leaves any x but 0 down to 0 or until the room is full; a (m, n), b (m). ADZE_EARG where
+ * active columns depend on each other. Efron, Hastie, Johnstone, Tibshirani, Annals of Statistics 32(2), 2004, 3.1. */
+ADZE_API int adze_la_lars(adze_ctx *ctx, adze_la_mat a, const double *b, adze_la_path *path);
+
+/* Each row of x (s, m) as a sum of at most k columns (atoms) of d (m, n), the next one always that with the largest cosine to what is left, which
+ * becomes orthogonal to all chosen. Ends early when |rest| <= tol |x| or no independent atom helps. atoms (s, k): indices in the order of choice, -1
+ * behind the last; coef (s, k). Pati, Rezaiifar, Krishnaprasad 1993; Batch-OMP: Rubinstein, Zibulevsky, Elad, Technion CS-2008-08. */
+ADZE_API int adze_la_omp(adze_ctx *ctx, adze_la_mat d, adze_la_mat x, int64_t k, double tol, int64_t *atoms, adze_la_mat coef);
+
 /* -- eigenvalues and singular values --------------------------------------------------------------------------------------------------- */
 
 /* values (n) ascending and, unless vectors.at is NULL, vectors (n, n), one in each column, of the symmetric a (n, n), of which the lower triangle is
@@ -97,13 +134,6 @@ typedef struct adze_la_ritz {
  * space closes, a new random vector opens another, so that steps = n gives every eigenvalue as often as it occurs. GVL 10.3.1; Parlett, The Symmetric
  * Eigenvalue Problem 1998, 13.2 (bounds). */
 ADZE_API int adze_la_lanczos(adze_ctx *ctx, adze_la_op a, adze_la_ritz *ritz);
-
-typedef struct adze_la_stop {
-    double tol;      /* relative: of |b|, or of the eigenvalue */
-    int64_t at_most; /* steps */
-    int64_t steps;   /* written */
-    double residual; /* written: |b - A x|, or |A x - value x| */
-} adze_la_stop;
 
 /* x (n), on entry the first guess, becomes the solution of A x = b for a positive definite A. That at_most was too few is no error: stop->residual
  * says. ADZE_EARG when a direction shows that A is not positive definite. GVL 11.3.3. */

@@ -32,6 +32,8 @@ ADZE_API void adze_model_free(adze_model *m);
 ADZE_API int adze_model_to_json(const adze_model *m, char **text); /* canonical; adze_text_free */
 ADZE_API int adze_model_to_yaml(const adze_model *m, char **text); /* what a person would write */
 ADZE_API const char *adze_model_name(const adze_model *m);
+ADZE_API const char *
+adze_model_data(const adze_model *m); /* name of the data set that it was trained on, kept in its file; "" when it is not known */
 ADZE_API adze_type adze_model_input_type(const adze_model *m, int64_t batch, adze_dtype d); /* (batch, H, W, C) */
 ADZE_API adze_type adze_model_label_type(const adze_model *m,
                                          int64_t batch);                /* of a classifier: i64 (batch), or (batch, T) for scores at every step */
@@ -47,7 +49,8 @@ typedef enum adze_norm { /* what mean and sd are; the first four per channel */
                          ADZE_NORM_ZSCORE_FEATURE, /* per pixel and channel: `feature` */
                          ADZE_NORM_CENTER_FEATURE,
                          ADZE_NORM_MINMAX_FEATURE,
-                         ADZE_NORM_GCN /* each example's own */
+                         ADZE_NORM_GCN, /* each example's own */
+                         ADZE_NORM_ZCA  /* `feature`: means and a matrix */
 } adze_norm;
 
 typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitted on the training part only */
@@ -58,7 +61,9 @@ typedef struct adze_preprocess { /* x = (pixel * scale - mean[c]) / sd[c], fitte
     bool fixed;   /* mean and sd come from the model file: training does not fit them */
     int32_t norm; /* adze_norm */
     int64_t nfeature;
-    double *feature; /* nfeature means, then as many deviations; NULL: not fitted. Belongs to the model once it is set */
+    double *feature; /* nfeature means, then as many deviations (zca: then a row of the matrix for each, x = (pixel * scale - mean) matrix); NULL: not
+                        fitted. Belongs to the model once it is set */
+    double eps;      /* zca: added to the variance in every direction */
 } adze_preprocess;
 ADZE_API bool adze_norm_about(int i, adze_about *out);
 ADZE_API const adze_preprocess *adze_model_preprocess(const adze_model *m);
@@ -77,14 +82,28 @@ typedef struct adze_build_opts {
     size_t size;
     bool train;       /* dropout active, batch statistics used and the running ones updated */
     adze_dtype dtype; /* F32 or F64 */
+    bool drops;       /* masks of dropout and DropConnect are drawn also in use (train: always): by the session's (seed, step) */
+    int64_t samples;  /* DropConnect in use: its sums are so many draws from normal distributions, whose activations are averaged; 0: mean weights */
+    bool statistics;  /* batchnorm uses the batch's statistics and stores them as the running ones; all else as in use */
 } adze_build_opts;
 /* Appends the model to a graph: x (N, ...) -> its last layer's output (N, classes). Slots are named "layer:w". A classifier's outputs are scores: the
  * largest is the best class and softmax makes them probabilities, also for rbf, whose outputs are minus the squared distances. */
 ADZE_API int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y);
 /* The loss that the model's last layer asks for (softmax cross-entropy on logits; for RBF outputs LeCun's 1998 criterion), per example: (N). */
 ADZE_API int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adze_val label, adze_val *loss);
+/* Stochastic depth (Huang et al. 2016). rule: "linear:P", block l of L runs in a share 1 - l/L (1 - P) of the training steps; "P", all blocks in this
+ * share; "": all always. Blocks are layers `add` of two inputs; those whose own drop_path is not 1 keep it. In use each branch is scaled by its
+ * share. ADZE_EARG when a block's branch cannot be told apart. */
+ADZE_API int adze_model_set_drop_path(adze_model *m, const char *rule);
+/* Draws which blocks of a training graph run next, by (seed, step) alone; at first, all do. */
+ADZE_API int adze_model_draw_depth(const adze_model *m, adze_session *s, uint64_t seed, uint64_t step);
 /* Adds all parameter and state slots to the store and initialises them: the same bits for the same seed. */
 ADZE_API int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t seed);
+
+/* The same function with fewer numbers and steps, for use: each batchnorm whose input is a conv or dense layer's plain result, which nobody else
+ * reads, goes into that layer's weights and bias (Ioffe and Szegedy 2015, section 3.1), and weight_norm's v and g become w. s: the model's slots,
+ * without prefix. Both results are new, in s's dtype. */
+ADZE_API int adze_model_fold(const adze_model *m, adze_store *s, adze_model **out, adze_store **folded);
 
 typedef struct adze_layer_row { /* the summary table, one row a layer */
     char name[64], type[32];
@@ -96,9 +115,14 @@ typedef struct adze_layer_row { /* the summary table, one row a layer */
 ADZE_API int adze_model_summary(const adze_model *m, adze_layer_row *rows, int n); /* number of layers, or < 0; rows may be NULL */
 ADZE_API int64_t adze_model_params(const adze_model *m);
 
+/* What is likely a mistake in the model, one sentence a line with what to do ("" when nothing is): weights that start equal, glorot before many
+ * relus, inputs of large scale, batch normalisation of single examples (batch: as it will be trained with), biases that it takes away. */
+ADZE_API int adze_model_remarks(const adze_model *m, int64_t batch, char **text); /* adze_text_free */
+
 ADZE_API int adze_layer_count(void); /* the table of layer types */
 ADZE_API const char *adze_layer_name(int i);
 ADZE_API const char *adze_layer_doc(int i);
+ADZE_API const char *adze_layer_cost(int i); /* operations of an output and number of parameters, as a formula in the fields' names */
 ADZE_API const adze_field *adze_layer_fields(int i);
 
 ADZE_API bool adze_activation_about(int i, adze_about *out); /* false past the end */
@@ -110,6 +134,9 @@ ADZE_API bool adze_init_about(int i, adze_about *out);
 ADZE_API int adze_model_save(const adze_model *m, adze_store *s, const char *prefix,
                              const char *path); /* durable: temporary file, sync, rename, sync */
 ADZE_API int adze_model_load(adze_ctx *ctx, const char *path, adze_model **m, adze_store **s);
+/* The same with the weights that lie under `prefix` in the file ("avg/" in checkpoints of a training with an average); the store's names are plain.
+ */
+ADZE_API int adze_model_load_under(adze_ctx *ctx, const char *path, const char *prefix, adze_model **m, adze_store **s);
 
 /* safetensors: named tensors and string metadata; every rule of the format is checked before memory is asked for. */
 typedef struct adze_meta {

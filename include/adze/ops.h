@@ -147,6 +147,14 @@ ADZE_API adze_val adze_avgpool(adze_graph *g, adze_val x, const adze_pool_attrs 
 ADZE_API adze_val adze_avgpool_dx(adze_graph *g, adze_val dy, const adze_pool_attrs *a);
 ADZE_API adze_val adze_global_avgpool(adze_graph *g, adze_val x); /* (N, S..., C) -> (N, C): a mean */
 ADZE_API adze_val adze_global_maxpool(adze_graph *g, adze_val x);
+typedef struct adze_fractional_attrs {
+    adze_ints out;
+    uint64_t stream;
+    bool pseudo, overlap;
+} adze_fractional_attrs;
+/* Fractional max pooling (Graham 2014) of x (N, H, W, C) to (N, rows, cols, C): regions that step on by 1 or 2 pixels, drawn in every run, the same
+ * for all examples; rows <= H <= 2 rows, with overlap (a region ends where the next begins) rows <= H - 1 <= 2 rows. */
+ADZE_API adze_val adze_fractional_maxpool(adze_graph *g, adze_val x, int64_t rows, int64_t cols, bool pseudo, bool overlap);
 
 /* -- random: depend on the run's (seed, step), the stream and the element; f32 and f64 get the same draws
  * -------------------------------------------------- */

@@ -1,24 +1,30 @@
 /* adze eval: judges a trained model on a data set it was not trained on. */
-#include "cli/cli.h"
+#include "cli/drop_opts.h"
 
 #include <math.h>
 
 typedef struct eval_opts {
     char data[512], part[16], reliability[512];
-    int64_t batch, top;
+    int64_t batch, top, bn_recal, passes;
 } eval_opts;
 static const adze_field FIELDS[] = {
-    {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "fashion-mnist", 0, 0, NULL, "data set: a name or a folder"},
+    {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "", 0, 0, NULL,
+     "data set: a name or a folder (default: the one that the model was trained on)"},
     {"part", ADZE_F_STR, 0, offsetof(eval_opts, part), sizeof(((eval_opts *)0)->part), "test", 0, 0, NULL, "test or train"},
     {"batch", ADZE_F_I64, 0, offsetof(eval_opts, batch), 0, "250", 1, 65536, NULL, "examples at a time; never changes a result"},
     {"top", ADZE_F_I64, 0, offsetof(eval_opts, top), 0, "5", 1, 1e6, NULL, "an answer counts for top-k accuracy when it is among so many"},
+    {"bn_recal", ADZE_F_I64, 0, offsetof(eval_opts, bn_recal), 0, "0", 0, 1e9, NULL,
+     "first estimate batchnorm's statistics anew on so many batches of 128 of the training part; 0: as they are in the file"},
+    {"passes", ADZE_F_I64, 0, offsetof(eval_opts, passes), 0, "1", 1, 10000, NULL,
+     "mean of the probabilities of so many passes; they differ by what is drawn in use: fractional_maxpool's regions"},
     {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
      "draw how often the network is right against how sure it is, to this .svg or .png"},
     {0}};
 
 static int tables(cli_table *t) {
     t[0] = (cli_table){FIELDS, NULL, NULL};
-    return 1;
+    t[1] = (cli_table){CLI_DROP_FIELDS, NULL, "what training dropped"};
+    return 2;
 }
 
 static void print_confusion(adze_text *t, const adze_model *model, const adze_metrics *m) {
@@ -40,6 +46,7 @@ typedef struct judged {
     const adze_model *model;
     const adze_metrics *m;
     const eval_opts *o;
+    const drop_opts *drop;
     adze_report r;
 } judged;
 
@@ -119,8 +126,9 @@ static void report_json(adze_text *t, const adze_report *r) {
 static int print_json(cli *c, const judged *j) {
     adze_text t = {.ctx = c->ctx};
     const adze_metrics *m = j->m;
-    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g",
-                  j->o->part, (long long)m->count, m->acc, 100 * (1 - m->acc), m->top5, m->nll, m->loss);
+    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"dropout\":\"%s\",\"dropconnect\":\"%s\"", j->o->part, j->drop->dropout, j->drop->dropconnect);
+    adze_text_add(&t, ",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g", (long long)m->count, m->acc,
+                  100 * (1 - m->acc), m->top5, m->nll, m->loss);
     adze_text_add(&t, ",\"top\":{\"k\":%lld", (long long)j->o->top);
     number(&t, "accuracy", adze_metrics_top(m, j->o->top));
     adze_text_add(&t, "}");
@@ -165,16 +173,39 @@ static int draw_reliability(cli *c, const adze_report *r, const char *path) {
     return adze_chart_write(c->ctx, path, charts, 2);
 }
 
-static int eval(cli *c, const char *name, const eval_opts *o) {
+enum { RECAL_BATCH = 128 };
+
+static int recalibrate(cli *c, const adze_model *model, adze_store *store, const char *data, const eval_opts *o) {
+    adze_dataset *d;
+    TRY(adze_dataset_open(c->ctx, data, "train", &d));
+    const int status = adze_recalibrate(c->ctx, model, store, "", d, NULL, 0, RECAL_BATCH, o->bn_recal);
+    adze_dataset_close(d);
+    return status;
+}
+
+static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *drop) {
     adze_model *model;
     adze_store *store;
     TRY(cli_load_trained(c, name, &model, &store));
     adze_dataset *d = NULL;
     adze_metrics m = {0};
-    judged j = {.model = model, .m = &m, .o = o};
-    int status = adze_dataset_open(c->ctx, o->data, o->part, &d);
+    judged j = {.model = model, .m = &m, .o = o, .drop = drop};
+    char data[sizeof(o->data)];
+    int status = cli_data_of(c, o->data, name, data, sizeof(data));
+    if (status == ADZE_OK && o->bn_recal > 0) {
+        status = recalibrate(c, model, store, data, o);
+    }
     if (status == ADZE_OK) {
-        status = adze_evaluate(c->ctx, model, store, "", d, NULL, d->count, o->batch, &m);
+        status = adze_dataset_open(c->ctx, data, o->part, &d);
+    }
+    if (status == ADZE_OK) {
+        adze_eval_opts how;
+        status = cli_drop_opts(c, drop, o->batch, &how);
+        if (status == ADZE_OK && o->passes > 1 && how.passes > 0) {
+            status = cli_usage_error(c, "--passes and --dropout mc or geo both say how many passes: give one of them");
+        }
+        how.passes = o->passes > 1 ? o->passes : how.passes;
+        status = status == ADZE_OK ? adze_evaluate_with(c->ctx, model, store, &how, d, NULL, d->count, &m) : status;
     }
     if (status == ADZE_OK) {
         status = adze_metrics_report(c->ctx, &m, &j.r);
@@ -195,14 +226,15 @@ static int eval(cli *c, const char *name, const eval_opts *o) {
 
 static int run(cli *c, int argc, const char **argv) {
     eval_opts o;
-    cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
+    drop_opts drop;
+    cli_args a = {.tables = {{FIELDS, &o, NULL}, {CLI_DROP_FIELDS, &drop, NULL}}, .ntables = 2};
     int status = cli_parse(c, &a, argc, argv, 1, 1);
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK && strcmp(o.part, "test") != 0 && strcmp(o.part, "train") != 0) {
         status = cli_usage_error(c, "--part is 'test' or 'train', not '%s'", o.part);
     } else if (status == ADZE_OK) {
-        status = eval(c, a.words[0], &o);
+        status = eval(c, a.words[0], &o, &drop);
     }
     cli_args_free(c, &a);
     return status;
@@ -212,6 +244,7 @@ const cli_cmd CLI_EVAL = {"eval",
                           "accuracy, confusion matrix, precision, recall, AUC, calibration on a data set",
                           "eval MODEL.safetensors [options]",
                           "  adze eval runs/mlp-001/model.safetensors\n  adze eval m.safetensors --data mnist --json\n"
-                          "  adze eval m.safetensors --data mnist --reliability sure.png\n",
+                          "  adze eval m.safetensors --data mnist --reliability sure.png\n"
+                          "  adze eval m.safetensors --dropout mc:50\n",
                           tables,
                           run};

@@ -1,5 +1,5 @@
 /* adze predict: what a trained model says of pictures; needs nothing but the model file. */
-#include "cli/cli.h"
+#include "cli/drop_opts.h"
 #include "train/evaluate.h"
 
 typedef struct predict_opts {
@@ -13,7 +13,8 @@ static const adze_field FIELDS[] = {
 
 static int tables(cli_table *t) {
     t[0] = (cli_table){FIELDS, NULL, NULL};
-    return 1;
+    t[1] = (cli_table){CLI_DROP_FIELDS, NULL, "what training dropped"};
+    return 2;
 }
 
 /* Grey from colour (Rec. 601 luma) or colour from grey, so that any PNG suits any model. */
@@ -98,6 +99,7 @@ typedef struct queue {
     const adze_model *m;
     adze_store *s;
     const predict_opts *o;
+    adze_eval_opts how;
     adze_evaluator e;
     adze_tensor x; /* (BATCH, ..) */
     const char *paths[BATCH];
@@ -114,7 +116,7 @@ static int answer(queue *q) {
     }
     if (q->e.batch != n) {
         adze_evaluator_close(&q->e);
-        TRY(adze_evaluator_open(&q->e, q->c->ctx, q->m, q->s, "", n, NULL));
+        TRY(adze_evaluator_open_with(&q->e, q->c->ctx, q->m, q->s, n, &q->how));
     }
     TRY(adze_tensor_slice(q->c->ctx, q->x, 0, 0, n, &x));
     TRY(adze_evaluator_predict(&q->e, &x, &probs));
@@ -178,9 +180,10 @@ static int add_list(queue *q) {
     return ADZE_OK;
 }
 
-static int predict(cli *c, const cli_args *a, const predict_opts *o) {
+static int predict(cli *c, const cli_args *a, const predict_opts *o, const drop_opts *drop) {
     adze_model *m;
     queue q = {.c = c, .o = o};
+    TRY(cli_drop_opts(c, drop, BATCH, &q.how));
     TRY(cli_load_trained(c, a->words[0], &m, &q.s));
     q.m = m;
     int status = ADZE_OK;
@@ -200,12 +203,13 @@ static int predict(cli *c, const cli_args *a, const predict_opts *o) {
 
 static int run(cli *c, int argc, const char **argv) {
     predict_opts o;
-    cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
+    drop_opts drop;
+    cli_args a = {.tables = {{FIELDS, &o, NULL}, {CLI_DROP_FIELDS, &drop, NULL}}, .ntables = 2};
     int status = cli_parse(c, &a, argc, argv, 2, -1);
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK) {
-        status = predict(c, &a, &o);
+        status = predict(c, &a, &o, &drop);
     }
     cli_args_free(c, &a);
     return status;

@@ -2,6 +2,8 @@
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/rundir.h"
+#include "cli/train_maxnorm.h"
+#include "cli/watch.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 
@@ -13,7 +15,9 @@
 
 typedef struct train_opts {
     char data[512], out[512], resume[512], profile[512];
-    bool dry_run;
+    bool dry_run, maxnorm_report;
+    char diag[128];
+    int64_t diag_every;
 } train_opts;
 
 static const adze_field FIELDS[] = {
@@ -24,7 +28,12 @@ static const adze_field FIELDS[] = {
      "go on with this run folder; needs no other flag"},
     {"profile", ADZE_F_STR, 0, offsetof(train_opts, profile), sizeof(((train_opts *)0)->profile), "", 0, 0, NULL,
      "write the times of the first updates' steps to this file, for ui.perfetto.dev, and a table to stderr"},
+    {"maxnorm_report", ADZE_F_BOOL, 0, offsetof(train_opts, maxnorm_report), 0, NULL, 0, 0, NULL,
+     "at the end: the multipliers of maxnorm's bounds, by the gradient of all training examples, as maxnorm.csv in the run folder"},
     {"dry_run", ADZE_F_BOOL, 0, offsetof(train_opts, dry_run), 0, NULL, 0, 0, NULL, "check everything, print the plan, train nothing"},
+    {"diag", ADZE_F_STR, 0, offsetof(train_opts, diag), sizeof(((train_opts *)0)->diag), "", 0, 0, NULL,
+     "probes that look on, such as dead,stats,gradflow; their lines go to diag.jsonl, and warnings to stderr"},
+    {"diag_every", ADZE_F_I64, 0, offsetof(train_opts, diag_every), 0, "100", 1, 1e12, NULL, "steps between two looks of --diag"},
     {0}};
 
 static int tables(cli_table *t) {
@@ -38,6 +47,7 @@ typedef struct job {
     cli_progress progress;
     cli_rundir run;
     cli_profile profile;
+    cli_watch watch;
     double step_began; /* while the profile watches */
     char trace[512];   /* its file; "": no profile */
     cli_run_opts ro;
@@ -45,13 +55,16 @@ typedef struct job {
     adze_model *model;
     adze_dataset *data;
     adze_trainer *trainer;
-    int status;     /* of a callback that failed, */
-    char why[2048]; /* and its sentence */
+    bool maxnorm_report;
+    char maxnorm[320]; /* its part of the result */
+    int status;        /* of a callback that failed, */
+    char why[2048];    /* and its sentence */
 } job;
 
 /* A signal handler can reach the trainer only through a global; the command runs one training. */
 static adze_trainer *volatile signal_trainer;
 
+static volatile sig_atomic_t signal_bar;       /* a line is being redrawn on stderr */
 static volatile sig_atomic_t keyboard_ignored; /* SIGINT was, at the start */
 
 static void on_save(int sig) {
@@ -60,9 +73,11 @@ static void on_save(int sig) {
 }
 
 static void on_stop(int sig) {
-    static const char note[] = "\nstopping after this step (press again to abort without saving)\n";
+    static const char note[] = "\r\033[Kstopping after this step (press again to abort without saving)\n";
+    enum { CLEAR = 4 }; /* bytes that wipe the line of a bar and of the terminal's own ^C; nothing to wipe in a log */
+    const char *text = signal_bar ? note : note + CLEAR;
     const int error = errno;
-    if (write(STDERR_FILENO, note, sizeof(note) - 1) < 0) {
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
         /* nobody is listening: stop all the same */
     }
     adze_trainer_request_stop(signal_trainer);
@@ -134,6 +149,9 @@ static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, dou
     if (j->trace[0] && j->profile.runs < PROFILED_UPDATES && j->status == ADZE_OK) {
         keep_fault(j, take_profile(j, t, step % steps == 0));
     }
+    if (j->status == ADZE_OK) {
+        keep_fault(j, cli_watch_step(&j->watch, step, &j->run, &j->progress));
+    }
     cli_progress_step(&j->progress, (step - 1) / steps + 1, (step - 1) % steps + 1, steps, j->o.batch * j->o.accumulate, loss, lr);
     return j->status;
 }
@@ -179,21 +197,11 @@ static int plan_json(job *j) {
     return cli_print_text(j->c, &t);
 }
 
-/* The trained net with the best weights, as one file that `adze predict` needs nothing else for. */
+/* The trained net as one file that `adze predict` needs nothing else for. */
 static int save_model(job *j) {
-    char best[1024], path[1024];
-    TRY(cli_rundir_file(&j->run, "ckpt/best", best, sizeof(best)));
+    char path[1024];
     TRY(cli_rundir_file(&j->run, "model.safetensors", path, sizeof(path)));
-    if (!adze_path_exists(j->c->ctx, best)) {
-        return adze_model_save(j->model, adze_trainer_store(j->trainer), "", path);
-    }
-    adze_model *m;
-    adze_store *s;
-    TRY(adze_model_load(j->c->ctx, best, &m, &s));
-    int status = adze_model_save(j->model, s, "", path);
-    adze_store_free(s);
-    adze_model_free(m);
-    return status;
+    return adze_trainer_save_model(j->trainer, path);
 }
 
 static void result_json(job *j, adze_text *t, adze_stop why, int status, double seconds, const adze_epoch_stats *best) {
@@ -206,10 +214,13 @@ static void result_json(job *j, adze_text *t, adze_stop why, int status, double 
         adze_text_add(t, ",\"epochs\":%lld,\"steps\":%lld,\"loss\":%.9g,\"val_acc\":%s,\"val_loss\":%s", (long long)last->epoch + 1,
                       (long long)last->step, last->loss, cli_json_number(a, sizeof(a), last->val_acc), cli_json_number(b, sizeof(b), last->val_loss));
     }
+    if (last && isfinite(last->error)) {
+        adze_text_add(t, ",\"error\":%.17g,\"val_error\":%s", last->error, cli_json_number(a, sizeof(a), last->val_error));
+    }
     if (best) {
         adze_text_add(t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch + 1, best->val_acc);
     }
-    adze_text_add(t, "}\n");
+    adze_text_add(t, "%s}\n", j->maxnorm);
 }
 
 static int save_result(job *j, adze_stop why, int status, double seconds) {
@@ -264,12 +275,15 @@ static int train(job *j, bool resume) {
         TRY(resume_run(j, ckpt));
     }
     introduce(j);
+    TRY(cli_watch_start(&j->watch, j->c, j->trainer, &j->run, &j->progress));
     signal_trainer = j->trainer;
+    signal_bar = j->progress.mode == CLI_PROGRESS_BAR;
     set_signals(true);
     adze_stop why = ADZE_STOP_NONE;
     double start = adze_now();
     int status = adze_trainer_run(j->trainer, &why);
     set_signals(false);
+    cli_progress_end(&j->progress);
     if (j->trace[0] && j->status == ADZE_OK) {
         keep_fault(j, end_profile(j));
     }
@@ -290,6 +304,9 @@ static int train(job *j, bool resume) {
     }
     if (why == ADZE_STOP_PATIENCE) {
         cli_progress_say(&j->progress, "stopped early: no improvement in %lld validations", (long long)j->o.patience);
+    }
+    if (j->maxnorm_report) {
+        TRY(cli_maxnorm_report(j->c, j->trainer, &j->run, &j->progress, j->maxnorm, sizeof(j->maxnorm)));
     }
     TRY(save_model(j));
     return save_result(j, why, status, adze_now() - start);
@@ -317,6 +334,9 @@ static int find_data(job *j) {
 static int start(job *j, const train_opts *t) {
     adze_store *s = NULL;
     bool resume = t->resume[0] != 0;
+    if (t->maxnorm_report && j->o.maxnorm <= 0 && !strstr(j->o.groups, "maxnorm=")) {
+        return cli_usage_error(j->c, "--maxnorm-report needs a bound to report on: --maxnorm C, or maxnorm=C in --groups");
+    }
     char model[1024];
     snprintf(model, sizeof(model), "%s", j->ro.model);
     if (resume) {
@@ -327,6 +347,9 @@ static int start(job *j, const train_opts *t) {
     if (status != ADZE_OK) {
         return status;
     }
+    snprintf(j->watch.what, sizeof(j->watch.what), "%s", t->diag);
+    j->watch.every = t->diag_every;
+    TRY(cli_watch_check(j->c, &j->watch));
     if (j->trace[0]) { /* a file that cannot be written is told before the training, not after it */
         TRY(cli_profile_save(&j->profile, j->trace));
     }
@@ -417,9 +440,11 @@ static int run(cli *c, int argc, const char **argv) {
     }
     if (status == ADZE_OK) {
         memcpy(j.trace, t.profile, sizeof(j.trace));
+        j.maxnorm_report = t.maxnorm_report;
         status = start(&j, &t);
     }
     cli_profile_free(&j.profile);
+    cli_watch_free(&j.watch);
     adze_trainer_free(j.trainer);
     adze_dataset_close(j.data);
     adze_model_free(j.model);

@@ -21,6 +21,26 @@ int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s) {
     return adze_model_from_zoo(c->ctx, name, m);
 }
 
+int cli_data_of(cli *c, const char *given, const char *file, char *out, size_t n) {
+    const char *name, *doc, *was = "fashion-mnist"; /* of files that do not say */
+    adze_model *m = NULL;
+    int status = given[0] ? ADZE_OK : adze_model_load(c->ctx, file, &m, NULL);
+    if (m && adze_model_data(m)[0]) {
+        was = adze_model_data(m);
+    }
+    bool known = given[0] != 0;
+    for (int i = 0; status == ADZE_OK && !known && adze_dataset_known(i, &name, &doc) == ADZE_OK; i++) {
+        known = strcmp(name, was) == 0;
+    }
+    if (status == ADZE_OK && !known) {
+        status = cli_usage_error(c, "'%s' was trained on '%s', which is no data set with a name: give --data and its folder", file, was);
+    } else if (status == ADZE_OK) {
+        snprintf(out, n, "%s", given[0] ? given : was);
+    }
+    adze_model_free(m);
+    return status;
+}
+
 int cli_load_trained(cli *c, const char *name, adze_model **m, adze_store **s) {
     if (!ends_with(name, ".safetensors")) {
         *m = NULL;

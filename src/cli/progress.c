@@ -30,6 +30,11 @@ static void clear_line(const cli_progress *p) {
     }
 }
 
+void cli_progress_end(cli_progress *p) {
+    clear_line(p);
+    fflush(stderr);
+}
+
 void cli_progress_step(cli_progress *p, int64_t epoch, int64_t step, int64_t steps, int64_t batch, double loss, double lr) {
     double now = adze_now();
     if (epoch != p->epoch) { /* a resumed epoch starts in its middle */
@@ -75,6 +80,11 @@ void cli_progress_step(cli_progress *p, int64_t epoch, int64_t step, int64_t ste
 static const char *validation(char *out, size_t n, const cli_progress *p, const adze_epoch_stats *s) {
     char text[32];
     out[0] = 0;
+    if (isfinite(s->error)) {
+        char other[32];
+        snprintf(out, n, " error=%s val_error=%s", number(text, sizeof(text), s->error), number(other, sizeof(other), s->val_error));
+        return out;
+    }
     if (isfinite(s->val_acc)) {
         bool bar = p->mode == CLI_PROGRESS_BAR;
         snprintf(out, n, bar ? "  val %s/%.4f%s" : " val_loss=%s val_acc=%.4f", number(text, sizeof(text), s->val_loss), s->val_acc,
@@ -84,7 +94,7 @@ static const char *validation(char *out, size_t n, const cli_progress *p, const 
 }
 
 void cli_progress_epoch(cli_progress *p, const adze_epoch_stats *s) {
-    char a[32], b[96], d[32], e[32];
+    char a[32], b[96], d[32], e[32], f[32], g[32];
     if (p->mode == CLI_PROGRESS_BAR) {
         clear_line(p);
         const char *on = p->color && s->best ? "\033[1m" : "", *off = p->color && s->best ? "\033[0m" : "";
@@ -95,9 +105,11 @@ void cli_progress_epoch(cli_progress *p, const adze_epoch_stats *s) {
                 (long long)s->step, number(a, sizeof(a), s->loss), s->acc, validation(b, sizeof(b), p, s), s->lr, s->seconds, s->items_per_s,
                 100 * s->wait_share, s->best && isfinite(s->val_acc) ? " best" : "");
     } else if (p->mode == CLI_PROGRESS_JSON) {
-        fprintf(stderr, "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"lr\":%.9g}\n",
-                (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc,
-                cli_json_number(d, sizeof(d), s->val_loss), cli_json_number(e, sizeof(e), s->val_acc), s->lr);
+        fprintf(
+            stderr,
+            "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"error\":%s,\"val_error\":%s,\"lr\":%.9g}\n",
+            (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(d, sizeof(d), s->val_loss),
+            cli_json_number(e, sizeof(e), s->val_acc), cli_json_number(f, sizeof(f), s->error), cli_json_number(g, sizeof(g), s->val_error), s->lr);
     }
 }
 

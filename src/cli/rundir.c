@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 const adze_field CLI_RUN_FIELDS[] = {
@@ -118,7 +119,7 @@ static int read_metrics(cli_rundir *r) {
             p = comma ? comma + 1 : NULL;
         }
         if (k >= 9) { /* the head and a torn last line are passed over */
-            adze_epoch_stats s = {(int64_t)v[0] - 1, (int64_t)v[1], 0, v[2], v[3], v[4], v[5], v[6], v[7], v[8], 0, v[9] != 0};
+            adze_epoch_stats s = {(int64_t)v[0] - 1, (int64_t)v[1], 0, v[2], v[3], v[4], v[5], v[6], v[7], v[8], 0, NAN, NAN, v[9] != 0};
             status = add_epoch(r, &s);
         }
     }
@@ -239,11 +240,13 @@ static void csv_line(const adze_epoch_stats *s, char *out, size_t n) {
 }
 
 static void json_line(const adze_epoch_stats *s, char *out, size_t n) {
-    char a[32], b[32], d[32];
-    snprintf(out, n,
-             "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"lr\":%.9g,\"seconds\":%.3f}\n",
-             (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
-             cli_json_number(d, sizeof(d), s->val_acc), s->lr, s->seconds);
+    char a[32], b[32], d[32], e[32], f[32];
+    snprintf(
+        out, n,
+        "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"error\":%s,\"val_error\":%s,\"lr\":%.9g,\"seconds\":%.3f}\n",
+        (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
+        cli_json_number(d, sizeof(d), s->val_acc), cli_json_number(e, sizeof(e), s->error), cli_json_number(f, sizeof(f), s->val_error), s->lr,
+        s->seconds);
 }
 
 int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {

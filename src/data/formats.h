@@ -39,7 +39,8 @@ int adze_cifar_open(adze_ctx *ctx, const char *dir, const char *name, bool train
  * adze_preprocess_apply. */
 void adze_preprocess_table(const adze_preprocess *p, int64_t channels, double *lut);
 /* x (H, W, C), bordered by p->pad, into out of dtype d: 8-bit pixels by the table where there is one (lut, else NULL), and floats of the same scale
- * by the same formula. A border is pixel 0; with a norm per feature, whose numbers belong to places of the picture, it is the result 0. */
+ * by the same formula. A border is pixel 0; with a norm per feature, whose numbers belong to places of the picture, it is the result 0. Norm zca:
+ * what stands before the matrix. */
 void adze_preprocess_image(const adze_preprocess *p, const double *lut, const adze_type *example, const uint8_t *x, adze_dtype d, void *out);
 void adze_preprocess_floats(const adze_preprocess *p, const adze_type *example, const float *x, adze_dtype d, void *out);
 /* Covariance of the channels (at most `most`) over all pixels of the examples, white = 1, into cov (most x most). ids NULL: the first n. */

@@ -3,7 +3,7 @@
  * Batches are claimed in order under one lock and written into a ring of prepared slots; the consumer takes them in the same order. Workers touch
  * neither the context's error nor its memory: a failure is a status in the slot, reported when the consumer reaches that batch. */
 #include "data/augment.h"
-#include "data/formats.h"
+#include "data/whiten.h"
 
 #include "model/layer.h"
 
@@ -32,11 +32,12 @@ struct adze_loader {
     int64_t n, order_epoch;
     adze_preprocess pre;
     adze_augment augment;
-    int64_t row_bytes; /* of one prepared example */
-    double *lut;       /* NULL: pre is no norm per channel */
-    uint8_t *raw;      /* one example for each worker, and one for the caller */
-    float *floats;     /* likewise: room for its augmentation */
-    char *first;       /* likewise: a prepared row, when examples are mixed */
+    int64_t row_bytes;       /* of one prepared example */
+    adze_whitener *whitener; /* norm zca: the last step, in the caller's thread, where all threads may help */
+    double *lut;             /* NULL: pre is no norm per channel */
+    uint8_t *raw;            /* one example for each worker, and one for the caller */
+    float *floats;           /* likewise: room for its augmentation */
+    char *first;             /* likewise: a prepared row, when examples are mixed */
     int64_t raw_stride, floats_stride;
     loader_slot *slots;
     int nslots;
@@ -219,6 +220,7 @@ void adze_loader_free(adze_loader *l) {
     adze_free(ctx, l->slots);
     adze_free(ctx, l->ids);
     adze_free(ctx, l->order);
+    adze_whitener_free(l->whitener);
     adze_free(ctx, l->lut);
     adze_free(ctx, l->raw);
     adze_free(ctx, l->floats);
@@ -308,7 +310,7 @@ static int loader_alloc(adze_loader *l, const int64_t *ids, const adze_preproces
     if (table) {
         adze_preprocess_table(p, channels, l->lut);
     }
-    return ADZE_OK;
+    return p->norm == ADZE_NORM_ZCA ? adze_whitener_new(ctx, p, &l->data->example, l->o.batch, l->o.dtype, &l->whitener) : ADZE_OK;
 }
 
 static int loader_start(adze_loader *l) {
@@ -453,6 +455,7 @@ int adze_loader_next_mixed(adze_loader *l, adze_tensor x, adze_tensor label, adz
     int st = s->status;
     if (st == ADZE_OK) {
         memcpy(adze_tensor_data(&x), s->x, (size_t)(s->n * l->row_bytes));
+        st = l->whitener ? adze_whitener_run(l->whitener, adze_tensor_data(&x), s->n) : ADZE_OK;
         memcpy(adze_tensor_data(&label), s->labels, (size_t)s->n * sizeof(int64_t));
         for (int64_t i = 0; i < s->n && mixed; i++) {
             ((int64_t *)adze_tensor_data(&other))[i] = s->others[i];

@@ -1,5 +1,5 @@
 /* Splits and preprocessing: which examples validate, and how pixels become numbers. Both are pure functions of data and seed. */
-#include "data/formats.h"
+#include "data/whiten.h"
 
 #include "model/layer.h"
 
@@ -115,6 +115,9 @@ int adze_preprocess_fit(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids
     }
     p->feature = NULL;
     p->nfeature = 0;
+    if (p->norm == ADZE_NORM_ZCA) {
+        return adze_whiten_fit(ctx, d, ids, n, p);
+    }
     return fitted ? fit(ctx, d, ids, n, p, by_channel ? channels : adze_type_count(&d->example)) : ADZE_OK;
 }
 
@@ -246,7 +249,7 @@ static int64_t put_border(image_dims s, int64_t pad, const double *blank, int64_
     return pad * row + pad * s.c;
 }
 
-/* Any norm by its formula. */
+/* Any norm by its formula; of zca what stands before the matrix. */
 static void prepare(const adze_preprocess *p, const adze_type *example, picture x, adze_dtype d, void *out) {
     const image_dims s = image_of(example);
     const int64_t count = s.h * s.w * s.c, row = (s.w + 2 * p->pad) * s.c;
@@ -268,7 +271,7 @@ static void prepare(const adze_preprocess *p, const adze_type *example, picture 
         for (int64_t i = 0, at = first + y * row + c; i < s.w; i++, at += s.c) {
             const int64_t from = (y * s.w + i) * s.c + c;
             if (feature) {
-                n = (norm){p->scale, feature[from], feature[count + from]};
+                n = (norm){p->scale, feature[from], p->norm == ADZE_NORM_ZCA ? 1 : feature[count + from]};
             }
             put(d, out, at, normed(n, value_of(x, from)));
         }
@@ -307,5 +310,8 @@ int adze_preprocess_apply(const adze_preprocess *p, const adze_type *example, co
         adze_preprocess_table(p, s.c, lut);
     }
     adze_preprocess_image(p, table ? lut : NULL, example, x, d, out);
+    if (p->norm == ADZE_NORM_ZCA) {
+        adze_whiten_one(p, example, d, out);
+    }
     return ADZE_OK;
 }

@@ -22,6 +22,7 @@ typedef struct adze_gnode {
     int32_t first;    /* value id of output 0; the others follow */
     adze_type *types; /* of the outputs */
     int32_t region;   /* 0: none */
+    int32_t guard;    /* passes only: the guard that the step runs under, once it is no region any more (pass_guard.c); 0: none */
     bool dead, again; /* passes only; again: computes a value once more */
 } adze_gnode;
 
@@ -72,7 +73,7 @@ struct adze_graph {
     int32_t *sources; /* node ids of inputs and slots, to find one by name */
     int32_t nnodes, nvals, nregions, noutputs, ncarries, nordinals, nsources;
     int32_t cap_nodes, cap_vals, cap_regions, cap_outputs, cap_carries, cap_ordinals, cap_sources;
-    int32_t region;            /* nodes are appended to this one */
+    int32_t region, guard;     /* nodes are appended to these */
     bool internal;             /* derivative code is building: region rules are its own affair */
     const char *name_override; /* names of nodes that derivative rules append */
     char path[ADZE_PATH_MAX];  /* scope path */

@@ -155,11 +155,16 @@ static adze_step step_of(const adze_group_env *env, const adze_pstep *p) {
     return s;
 }
 
+/* Whether the step runs: its guard is on. */
+static bool on(const adze_group_env *env, const adze_pstep *p) {
+    return p->guard == 0 || env->trips[p->guard] > 0;
+}
+
 static void prepare(void *arg, int ith, int nth) {
     const group_job *j = arg;
     for (int32_t t = j->from; t < j->to; t++) {
         const adze_pstep *p = &j->env->p->steps[t];
-        if (j->phase < p->kernel->prepare) {
+        if (j->phase < p->kernel->prepare && on(j->env, p)) {
             const adze_step s = step_of(j->env, p);
             p->kernel->run[j->phase](&s, ith, nth);
         }
@@ -206,13 +211,16 @@ static void run_units(void *arg, int ith, int nth) {
         }
         for (int32_t t = j->from; t < j->to; t++) {
             const adze_pstep *p = &env->p->steps[t];
-            if (p->partial) {
+            if (p->partial && on(env, p)) {
                 memset(env->arena + p->partial_offset + u0 / ADZE_LEAF * p->partial, 0, (size_t)p->partial);
             }
         }
         for (int64_t n0 = u0; n0 < u1; n0 += r->slice) {
             double before = j->step_times && ith == 0 ? adze_now() : 0;
             for (int32_t t = j->from; t < j->to; t++) {
+                if (!on(env, &env->p->steps[t])) {
+                    continue;
+                }
                 run_slice(j, &env->p->steps[t], own, n0, n0 + r->slice < u1 ? n0 + r->slice : u1);
                 if (j->step_times && ith == 0) {
                     const double now = adze_now();
@@ -228,7 +236,7 @@ static void finish(void *arg, int ith, int nth) {
     const group_job *j = arg;
     for (int32_t t = j->from; t < j->to; t++) {
         const adze_pstep *p = &j->env->p->steps[t];
-        if (p->partial) {
+        if (p->partial && on(j->env, p)) {
             const adze_step s = step_of(j->env, p);
             const int64_t leaves = (j->r->batch + ADZE_LEAF - 1) / ADZE_LEAF;
             p->kernel->finish(&s, j->env->arena + p->partial_offset, (size_t)p->partial, leaves, ith, nth);
@@ -250,12 +258,18 @@ static void spread_time(const group_job *j, double seconds) {
 void adze_group_run(const adze_group_env *env, int32_t region, int32_t from, int32_t to) {
     group_job j = {.env = env, .r = &env->p->regions[region], .from = from, .to = to, .step_times = env->times};
     const double start = env->times ? adze_now() : 0;
-    bool sums = false;
+    bool sums = false, any = false;
     int phases = 0;
     for (int32_t t = from; t < to; t++) {
         const adze_pstep *p = &env->p->steps[t];
-        phases = p->kernel->prepare > phases ? p->kernel->prepare : phases;
-        sums = sums || p->partial > 0;
+        if (on(env, p)) {
+            any = true;
+            phases = p->kernel->prepare > phases ? p->kernel->prepare : phases;
+            sums = sums || p->partial > 0;
+        }
+    }
+    if (!any) {
+        return;
     }
     for (j.phase = 0; j.phase < phases; j.phase++) {
         adze_pool_run(env->ctx, prepare, &j, env->threads);

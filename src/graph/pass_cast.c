@@ -121,9 +121,10 @@ static bool known(const caster *c, int32_t v) {
 static int32_t cast_to(caster *c, int32_t v, adze_dtype d) {
     adze_graph *g = c->g;
     g->region = adze_val_region(g, v);
+    g->guard = adze_val_node(g, v)->guard;
     g->name_override = adze_val_node(g, v)->name;
     const adze_val y = adze_cast(g, (adze_val){v}, d);
-    g->region = 0;
+    g->region = g->guard = 0;
     g->name_override = NULL;
     return y.id;
 }

@@ -1,6 +1,6 @@
 /* Pass "fuse", for the device cpu: elementwise ops that feed each other become one chain, so that what lies between them stays in L1. A result that
  * others read too becomes a further output of the chain. Clusters grow from producer to consumer; they never join when a path between them leads
- * through a third step, for that step could then run neither before nor after the chain. Ops inside regions stay as they are. */
+ * through a third step, for that step could then run neither before nor after the chain. Ops inside repeats stay as they are. */
 #include "plan_internal.h"
 
 #include "op/chain.h"
@@ -128,12 +128,33 @@ static void join(fuser *f, int32_t a, int32_t b) { /* the members of b follow th
     }
 }
 
+/* The guard that all members run under; 0 when one of them runs in any case, and then the chain does. */
+static int32_t cluster_guard(const fuser *f, int32_t root) {
+    int32_t guard = f->g->nodes[root].guard;
+    for (int32_t m = root; m >= 0; m = f->next[m]) {
+        guard = f->g->nodes[m].guard == 0 ? 0 : guard;
+    }
+    return guard;
+}
+
+/* Under one guard; or what a guard lets out, when nobody else reads it, in the map that lets it out: that one runs in any case. */
+static bool same_guard(const fuser *f, int32_t p, int32_t c) {
+    const int32_t guard = cluster_guard(f, p), other = cluster_guard(f, c);
+    bool stays = other == 0;
+    for (int32_t m = p; m >= 0 && guard != other && stays; m = f->next[m]) {
+        for (int o = 0; o < f->g->nodes[m].nout && stays; o++) {
+            stays = !leaves(f, f->g->nodes[m].first + o, p, c);
+        }
+    }
+    return guard == other || stays;
+}
+
 /* Joins the maker of a value to the cluster of one of its readers. */
 static void take_in(fuser *f, int32_t id, int32_t v) {
     const adze_gnode *n = &f->g->nodes[id];
     const int32_t from = maker(f, v), p = f->root[from], c = f->root[id];
     if (p != c && fusible(f, from) && f->dtype[from] == f->dtype[id] && adze_same_dims(&f->g->nodes[from].types[0], &n->types[0]) &&
-        small_enough(f, p, c) && !path_between(f, p, c)) {
+        same_guard(f, p, c) && small_enough(f, p, c) && !path_between(f, p, c)) {
         join(f, p, c);
     }
     if (f->code[from] == ADZE_CHAIN_from_bf16 && f->root[from] == f->root[id]) {
@@ -239,7 +260,9 @@ static int emit(fuser *f, int32_t root, int32_t *value, int32_t *now) {
     const int nout = p.c.nout;
     adze_chain_seal(&p.c);
     g->name_override = g->nodes[members[0]].name;
+    g->guard = cluster_guard(f, root);
     adze_apply(g, &adze_op_chain, p.in, p.nin, &p.c, made);
+    g->guard = 0;
     g->name_override = NULL;
     for (int o = 0; o < nout && g->status == ADZE_OK; o++) {
         now[out[o]] = made[o].id;

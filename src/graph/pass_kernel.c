@@ -94,9 +94,10 @@ int adze_work_copy(adze_work *w, int32_t v, bool shared, int32_t *out) {
     adze_val in = {v};
     /* In the region of what it copies, so that a repeat does not copy the same value again and again. */
     g->region = adze_val_region(g, v);
+    g->guard = adze_val_node(g, v)->guard;
     g->name_override = from->name;
     adze_val c = adze_apply(g, op, &in, 1, NULL, NULL);
-    g->region = 0;
+    g->region = g->guard = 0;
     g->name_override = NULL;
     TRY(g->status);
     TRY(adze_work_room(w));

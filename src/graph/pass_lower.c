@@ -145,10 +145,11 @@ static void lower_sum(adze_graph *g, const adze_gnode *n, adze_val *out) {
 
 int adze_pass_lower(adze_work *w) {
     adze_graph *g = w->g;
-    int32_t *now = NULL, nnodes = g->nnodes, nvals = g->nvals;
     if (!adze_work_device_is(w, "cpu")) {
         return ADZE_OK;
     }
+    TRY(adze_lower_guards(w));
+    int32_t *now = NULL, nnodes = g->nnodes, nvals = g->nvals;
     for (int32_t i = 0; i < nnodes && g->status == ADZE_OK; i++) {
         const adze_gnode n = g->nodes[i];
         void (*const lower)(adze_graph *, const adze_gnode *, adze_val *) = n.op == &adze_op_batchnorm        ? lower_batchnorm
@@ -168,9 +169,10 @@ int adze_pass_lower(adze_work *w) {
             }
         }
         g->region = n.region;
+        g->guard = n.guard;
         g->name_override = n.name;
         lower(g, &n, out);
-        g->region = 0;
+        g->region = g->guard = 0;
         g->name_override = NULL;
         for (int o = 0; o < n.nout; o++) {
             now[n.first + o] = out[o].id;

@@ -156,6 +156,7 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     adze_cost cost = adze_sig_cost(&sig);
     double trips = (double)adze_trips_of(w->g, n->region);
     *s = (adze_pstep){.op = n->op, .kernel = w->kernel[w->order[t]], .nin = n->nin, .nout = n->nout, .region = n->region, .view = p->nviews};
+    s->guard = n->guard;
     s->name = keep(b, n->name);
     s->attrs = n->op->attrs_size ? adze_arena_dup(&p->arena, n->attrs, n->op->attrs_size) : NULL;
     if (!s->name || (n->op->attrs_size && !s->attrs)) {

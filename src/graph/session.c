@@ -67,6 +67,19 @@ static int new_bytes(adze_ctx *ctx, int64_t bytes, adze_tensor *out) {
     return adze_tensor_new(ctx, adze_type_make(ADZE_U8, 1, &n), out);
 }
 
+/* Sets the flag of a guard too, which the maps that leave it read. */
+static void set_trips(adze_session *s, int32_t region, int64_t trips) {
+    const adze_pregion *r = &s->p->regions[region];
+    char name[ADZE_NAME_MAX];
+    s->trips[region] = trips;
+    adze_guard_flag_name(r->name, name, sizeof name);
+    for (int32_t i = 0; r->kind == ADZE_REGION_GUARD && i < s->p->ninputs; i++) {
+        if (strcmp(s->p->inputs[i].name, name) == 0) {
+            *((bool *)adze_tensor_data(&s->inputs) + s->p->inputs[i].at.offset) = trips > 0;
+        }
+    }
+}
+
 static int bind(adze_session *s, const char *prefix) {
     const adze_plan *p = s->p;
     s->slots = adze_alloc(s->ctx, p->nslots, sizeof *s->slots);
@@ -95,7 +108,7 @@ static int bind(adze_session *s, const char *prefix) {
         s->views[i].data = (char *)adze_tensor_data(memory_of(s, &p->spots[i])) + p->spots[i].offset;
     }
     for (int32_t r = 0; r < p->nregions; r++) {
-        s->trips[r] = p->regions[r].max_trips;
+        set_trips(s, r, p->regions[r].max_trips);
     }
     return ADZE_OK;
 }
@@ -184,7 +197,7 @@ int adze_session_trips(adze_session *s, const char *region, int64_t trips) {
         if (trips < 0 || trips > p->max_trips) {
             return adze_fail(s->ctx, ADZE_EARG, "the region '%s' runs 0 to %lld times, not %lld", region, (long long)p->max_trips, (long long)trips);
         }
-        s->trips[r] = trips;
+        set_trips(s, r, trips);
         found = true;
     }
     return found ? ADZE_OK : adze_fail(s->ctx, ADZE_EARG, "the plan has no region '%s'", region);
@@ -247,6 +260,11 @@ static void run_step(adze_session *s, const adze_pstep *p, const adze_pstep *fol
     }
 }
 
+/* Whether the step's guard is on. */
+static bool runs(const adze_session *s, const adze_pstep *p) {
+    return p->guard == 0 || s->trips[p->guard] > 0;
+}
+
 /* For tests: what is dead becomes NaN. `more`: a repeat has iterations to come, which read what was there before it. */
 static void poison(adze_session *s, int32_t t, int32_t begin, bool more) {
     const adze_plan *p = s->p;
@@ -275,11 +293,12 @@ static int run_group(adze_session *s, int32_t region, int32_t from, int32_t to, 
                                 .arena = adze_tensor_data(&s->arena),
                                 .local = adze_tensor_data(&s->local),
                                 .run = &s->run,
+                                .trips = s->trips,
                                 .times = s->profile ? s->times : NULL,
                                 .threads = s->threads};
     adze_group_run(&env, region, from, to);
     for (int32_t t = from; t < to; t++) {
-        if (after) {
+        if (after && runs(s, &s->p->steps[t])) {
             TRY(after(s, t, arg));
         }
         if (s->p->poisoned) {
@@ -295,13 +314,14 @@ static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bo
         const adze_pstep *p = &s->p->steps[t];
         double start = s->profile ? adze_now() : 0;
         const bool followed = t + 1 < to && p[1].follows;
-        if ((updates || !p->update) && !(p->kept && s->is_packed && !s->lent) && (apart || !p->follows)) {
+        const bool on = runs(s, p), alone = apart || !p->follows || !runs(s, p - 1); /* a tail outlives the guard of its product */
+        if (on && (updates || !p->update) && !(p->kept && s->is_packed && !s->lent) && alone) {
             run_step(s, p, followed && !apart ? p + 1 : NULL);
         }
-        if (s->profile) {
+        if (s->profile && on) {
             s->times[t] += adze_now() - start;
         }
-        if (after) {
+        if (after && on) {
             TRY(after(s, t, arg));
         }
         if (s->p->poisoned) {

@@ -1,6 +1,7 @@
 /* The graphs of a model, and what a first build for a batch of one tells about it: shapes, slots, costs. */
 #include "model/layer.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* RBF outputs are compared with this virtual "rubbish" class at squared distance j: LeCun 1998, equation 9, leaves the constant open; 0.1 is ours. */
@@ -56,26 +57,47 @@ static int build_layer(adze_builder *b, int i, const adze_val *ys, adze_val x, a
     return ADZE_OK;
 }
 
+/* The layers of a branch that training may skip, between the doors of its guard; the add that ends the block closes it. */
+static int build_branch(adze_builder *b, int end, adze_val *ys, adze_val x) {
+    const adze_model *m = b->m;
+    char region[ADZE_LAYER_NAME + 16];
+    adze_layer_region(&m->layers[end], region, sizeof region);
+    int status = adze_guard_begin(b->g, region);
+    for (int i = 0; i < end && status == ADZE_OK; i++) {
+        if (m->layers[i].branch == end) {
+            status = build_layer(b, i, ys, x, &ys[i]);
+        }
+    }
+    return status;
+}
+
 static int build_all(adze_builder *b, adze_val x, adze_val *y) {
     const adze_model *m = b->m;
-    adze_val *ys = adze_alloc(m->ctx, m->nlayers, sizeof *ys);
+    adze_val *outs = b->taps ? b->taps->outs : NULL;
+    adze_val *ys = outs ? outs : adze_alloc(m->ctx, m->nlayers, sizeof *ys);
     if (!ys) {
         return ADZE_ENOMEM;
     }
     int status = ADZE_OK;
     for (int i = 0; i < m->nlayers && status == ADZE_OK; i++) {
-        status = build_layer(b, i, ys, x, &ys[i]);
+        if (b->train && m->layers[i].branch >= 0) {
+            continue; /* its block's end builds it */
+        }
+        if (b->train && m->layers[i].survival < 1) {
+            status = build_branch(b, i, ys, x);
+        }
+        status = status == ADZE_OK ? build_layer(b, i, ys, x, &ys[i]) : status;
     }
     *y = status == ADZE_OK ? ys[m->nlayers - 1] : (adze_val){0};
-    adze_free(m->ctx, ys);
+    adze_free(m->ctx, outs ? NULL : ys);
     return status;
 }
 
 int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y) {
-    return adze_model_build_sums(m, g, x, opts, y, NULL);
+    return adze_model_build_taps(m, g, x, opts, y, NULL);
 }
 
-int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums) {
+int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_taps *taps) {
     adze_build_opts o = {0};
     *y = (adze_val){0};
     if (opts) {
@@ -93,7 +115,14 @@ int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const 
         return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, adze_type_print(&want, one, sizeof one),
                          adze_type_print(&t, two, sizeof two));
     }
-    adze_builder b = {.m = m, .g = g, .train = o.train, .dtype = o.dtype, .sums = sums};
+    adze_builder b = {.m = m,
+                      .g = g,
+                      .train = o.train,
+                      .statistics = o.statistics,
+                      .drops = o.train || o.drops,
+                      .samples = o.drops ? 0 : o.samples,
+                      .dtype = o.dtype,
+                      .taps = taps};
     return build_all(&b, x, y);
 }
 
@@ -141,6 +170,20 @@ int adze_model_loss(const adze_model *m, adze_graph *g, adze_val y, adze_val lab
 
 /* -- slots -- */
 
+/* out: the lengths of the columns of w (.., n) */
+static void column_norms(const adze_tensor *w, adze_tensor *out) {
+    const adze_type t = adze_tensor_type(w);
+    const int64_t n = out->dims[0], rows = adze_type_count(&t) / n;
+    for (int64_t k = 0; k < n; k++) {
+        double sum = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            const double v = adze_tensor_get(w, r * n + k);
+            sum += v * v;
+        }
+        adze_tensor_set(out, k, sqrt(sum));
+    }
+}
+
 int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t seed) {
     if (d != ADZE_F32 && d != ADZE_F64) {
         return adze_fail(m->ctx, ADZE_ETYPE, "the slots of model '%s' are f32 or f64, not %s", m->name, adze_dtype_name(d));
@@ -151,9 +194,13 @@ int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t s
         TRY(adze_store_add(s, m->params[i].slot, t, m->params[i].flags, NULL));
     }
     for (int i = 0; i < m->nparams; i++) {
-        adze_tensor t;
+        adze_tensor t, before = {0};
         TRY(adze_store_tensor(s, adze_store_find(s, m->params[i].slot), &t));
         TRY(adze_init_tensor(m->ctx, &m->params[i], t, seed));
+        if (m->params[i].norms) {
+            TRY(adze_store_tensor(s, adze_store_find(s, m->params[i - 1].slot), &before));
+            column_norms(&before, &t);
+        }
     }
     return ADZE_OK;
 }

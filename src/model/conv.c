@@ -77,9 +77,10 @@ typedef struct conv {
     int64_t filters, groups;
     window w;
     adze_act act;
-    bool bias;
+    bool bias, weight_norm;
     double bias_init;
     adze_init init;
+    adze_dropconnect drop;
     char table[TABLE_CHARS];
 } conv;
 
@@ -96,6 +97,9 @@ static const adze_field CONV_FIELDS[] = {
     {"bias", ADZE_F_BOOL, 0, offsetof(conv, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output channel"},
     {"bias_init", ADZE_F_F64, 0, offsetof(conv, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(conv, "auto"),
+    {"dropconnect", ADZE_F_F64, 0, offsetof(conv, drop.p), 0, "0", 0, 0.99, NULL,
+     "probability that a weight is 0 in training, the others divided by 1 - this; a draw for each batch"},
+    ADZE_WEIGHT_NORM_FIELD(conv),
     {0},
 };
 
@@ -158,6 +162,9 @@ static const char *conv_check(const void *fields, char *buf, size_t n) {
     if (f->groups != 1 || f->filters > TABLE_MAPS) {
         return "a 'table' needs groups 1 and at most 512 filters";
     }
+    if (f->weight_norm) {
+        return "a 'table' and 'weight_norm' exclude each other";
+    }
     if (f->act.fn == ADZE_ACT_MAXOUT) {
         return "a 'table' and 'activation: maxout' exclude each other";
     }
@@ -192,7 +199,7 @@ static adze_val mask_const(adze_builder *b, const adze_type *w, const uint8_t *m
 /* The weight, masked by the table when there is one. */
 static adze_val conv_weight(adze_builder *b, const conv *f, adze_param_desc *d, int64_t window_points) {
     if (!f->table[0]) {
-        return adze_layer_param(b, d);
+        return adze_layer_weight(b, d, f->weight_norm);
     }
     int64_t channels = d->type.dims[d->type.rank - 2], plane = channels * f->filters;
     if (channels > TABLE_MAPS) {
@@ -248,7 +255,7 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
     d.fan_in = points * (channels / f->groups);
     d.fan_out = points * (filters / f->groups);
     adze_layer_mirror(b, &d, &f->act, filters / f->groups);
-    adze_val weight = conv_weight(b, f, &d, points);
+    adze_val weight = adze_dropconnect_weight(b, conv_weight(b, f, &d, points), &f->drop);
     adze_conv_attrs a = {.stride = w.stride, .dilation = w.dilation, .pad_lo = w.pad_lo, .pad_hi = w.pad_hi, .groups = f->groups};
     adze_val y = adze_conv(b->g, b->x[0], weight, &a);
     if (adze_graph_status(b->g) == ADZE_OK && !b->failed) {
@@ -268,6 +275,7 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_conv = {
     .name = "conv",
     .doc = "y = fn(x * w + b): x (N, S..., C), w (kernel..., C / groups, filters); a table leaves connections out, as C3 of LeNet-5 does",
+    .cost = "kernel C / groups multiply-adds an output; (kernel C / groups + 1) filters parameters, with weight_norm one more a filter",
     .fields = CONV_FIELDS,
     .size = sizeof(conv),
     .from_min = 1,
@@ -331,6 +339,7 @@ static adze_val avgpool_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_maxpool = {
     .name = "maxpool",
     .doc = "the largest number of each window, per channel",
+    .cost = "size comparisons an output; an i32 index beside each in training",
     .fields = MAXPOOL_FIELDS,
     .size = sizeof(pool),
     .from_min = 1,
@@ -342,6 +351,7 @@ const adze_layer_kind adze_layer_maxpool = {
 const adze_layer_kind adze_layer_avgpool = {
     .name = "avgpool",
     .doc = "the mean of each window, per channel",
+    .cost = "size additions and 1 division an output",
     .fields = AVGPOOL_FIELDS,
     .size = sizeof(pool),
     .from_min = 1,
@@ -379,6 +389,7 @@ static adze_val global_maxpool_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_global_avgpool = {
     .name = "global_avgpool",
     .doc = "(N, S..., C) -> (N, C): the mean of each map",
+    .cost = "pixels additions an output",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,
@@ -390,6 +401,7 @@ const adze_layer_kind adze_layer_global_avgpool = {
 const adze_layer_kind adze_layer_global_maxpool = {
     .name = "global_maxpool",
     .doc = "(N, S..., C) -> (N, C): the largest number of each map",
+    .cost = "pixels comparisons an output",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,
@@ -453,6 +465,7 @@ static adze_val subsample_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_subsample = {
     .name = "subsample",
     .doc = "y = fn(w sum(window) + b) with one coefficient w and one bias b per map (LeCun 1998); auto: w starts at 1 / window",
+    .cost = "size additions and 1 multiply-add an output; 2 parameters a channel",
     .fields = SUBSAMPLE_FIELDS,
     .size = sizeof(subsample),
     .from_min = 1,

@@ -4,9 +4,10 @@
 typedef struct dense {
     int64_t units;
     adze_act act;
-    bool bias;
+    bool bias, weight_norm;
     double bias_init;
     adze_init init;
+    adze_dropconnect drop;
 } dense;
 
 static const adze_field DENSE_FIELDS[] = {
@@ -15,6 +16,11 @@ static const adze_field DENSE_FIELDS[] = {
     {"bias", ADZE_F_BOOL, 0, offsetof(dense, bias), 0, "true", 0, 0, NULL, "adds a trainable number per output"},
     {"bias_init", ADZE_F_F64, 0, offsetof(dense, bias_init), 0, "0", -1e6, 1e6, NULL, "where biases start"},
     ADZE_INIT_FIELDS(dense, "auto"),
+    {"dropconnect", ADZE_F_F64, 0, offsetof(dense, drop.p), 0, "0", 0, 0.99, NULL,
+     "probability that a weight is 0 in training, the others divided by 1 - this"},
+    {"dropconnect_mask", ADZE_F_ENUM, 0, offsetof(dense, drop.mask), 0, "batch", 0, 0, adze_dropconnect_masks,
+     "a draw for each batch, or for each example (as much memory as batch times weights)"},
+    ADZE_WEIGHT_NORM_FIELD(dense),
     {0},
 };
 
@@ -45,17 +51,22 @@ static adze_val dense_build(adze_builder *b, const void *fields) {
     w.type = adze_type_make(b->dtype, 2, (int64_t[]){in, sums}); /* (in, units) */
     w.init = adze_layer_init(f->init, &f->act);
     adze_layer_mirror(b, &w, &f->act, sums);
-    adze_val y = adze_matmul(b->g, b->x[0], adze_layer_param(b, &w), false, false);
+    const adze_val weight = adze_layer_weight(b, &w, f->weight_norm);
+    adze_val y = adze_dropconnect_matmul(b, b->x[0], weight, &f->drop);
     if (f->bias) {
         y = adze_add(b->g, y, adze_layer_vector(b, "b", sums, f->bias_init, ADZE_SLOT_TRAINABLE));
     }
     adze_layer_macs(b, (x.rank == 3 ? (double)x.dims[1] : 1) * (double)in * (double)sums);
+    if (b->samples > 0 && f->drop.p > 0) {
+        return adze_dropconnect_samples(b, y, adze_dropconnect_variance(b->g, b->x[0], weight, f->drop.p), &f->act);
+    }
     return adze_layer_activate(b, y, &f->act);
 }
 
 const adze_layer_kind adze_layer_dense = {
     .name = "dense",
     .doc = "y = fn(x w + b): x (N, C), or (N, T, C) step by step; w (C, units), b (units)",
+    .cost = "C multiply-adds an output; (C + 1) units parameters, with weight_norm (C + 2) units",
     .fields = DENSE_FIELDS,
     .size = sizeof(dense),
     .from_min = 1,
@@ -122,6 +133,7 @@ static adze_val rbf_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_rbf = {
     .name = "rbf",
     .doc = "y_i = -|x - code_i|^2: minus the squared distance to fixed codes of +-1, so that the largest score is the nearest class",
+    .cost = "84 subtractions and multiply-adds an output; 840 fixed numbers",
     .fields = RBF_FIELDS,
     .size = sizeof(rbf),
     .from_min = 1,

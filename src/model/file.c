@@ -3,6 +3,7 @@
 #include "model/safetensors.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* -- saving -- */
 
@@ -36,14 +37,17 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
     const bool fitted = m->pre.feature != NULL;
     if (fitted) {
         named[m->nparams].name = ADZE_FITTED_SLOT;
-        TRY(adze_tensor_wrap(m->ctx, adze_type_make(ADZE_F64, 2, (int64_t[]){2, m->pre.nfeature}), m->pre.feature, &named[m->nparams].t));
+        TRY(adze_tensor_wrap(m->ctx, adze_fitted_type(&m->pre, m->pre.nfeature), m->pre.feature, &named[m->nparams].t));
     }
     TRY(adze_model_print(m, ADZE_PRINT_NET, &text[0]));
     adze_text pre = {.ctx = m->ctx}, classes = {.ctx = m->ctx};
     adze_preprocess_print(&m->pre, false, &pre);
     TRY(adze_text_finish(&pre, &text[1]));
-    adze_meta meta[3] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
+    adze_meta meta[4] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
     int n = 2;
+    if (m->data[0]) {
+        meta[n++] = (adze_meta){"adze.dataset", m->data};
+    }
     if (m->nclass_names) {
         adze_class_names_print(m, false, &classes);
         TRY(adze_text_finish(&classes, &text[2]));
@@ -120,35 +124,38 @@ static int read_features(adze_model *m, const adze_safetensors *f, const char *p
         return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its preprocessing needs", path, ADZE_FITTED_SLOT);
     }
     TRY(adze_safetensors_tensor(f, at, &t));
-    const adze_type have = adze_tensor_type(&t), want = adze_type_make(ADZE_F64, 2, (int64_t[]){2, n});
+    const adze_type have = adze_tensor_type(&t), want = adze_fitted_type(&m->pre, n);
     if (n < 1 || !adze_type_equal(&have, &want)) {
-        char one[128];
-        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs f64 (2, %lld)", path, ADZE_FITTED_SLOT,
-                         adze_type_print(&have, one, sizeof one), (long long)n);
+        char one[128], two[128];
+        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs %s", path, ADZE_FITTED_SLOT,
+                         adze_type_print(&have, one, sizeof one), adze_type_print(&want, two, sizeof two));
     }
-    for (int64_t i = 0; i < 2 * n; i++) {
+    const int64_t count = adze_type_count(&want);
+    for (int64_t i = 0; i < count; i++) {
         const double v = adze_tensor_get(&t, i);
-        if (!isfinite(v) || (i >= n && v < 1e-30)) {
+        if (!isfinite(v) || (i >= n && v < 1e-30 && m->pre.norm != ADZE_NORM_ZCA)) {
             return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': number %lld of tensor '%s' is %g, which is no mean or deviation", path, (long long)i,
                              ADZE_FITTED_SLOT, v);
         }
     }
-    m->pre.feature = adze_alloc(m->ctx, 2 * n, sizeof *m->pre.feature);
+    m->pre.feature = adze_alloc(m->ctx, count, sizeof *m->pre.feature);
     if (!m->pre.feature) {
         return ADZE_ENOMEM;
     }
     m->pre.nfeature = n;
-    memcpy(m->pre.feature, adze_tensor_data(&t), (size_t)(2 * n) * sizeof *m->pre.feature);
+    memcpy(m->pre.feature, adze_tensor_data(&t), (size_t)count * sizeof *m->pre.feature);
     return ADZE_OK;
 }
 
-static int read_slots(const adze_model *m, const adze_safetensors *f, const char *path, adze_store *s) {
+static int read_slots(const adze_model *m, const adze_safetensors *f, const char *path, const char *prefix, adze_store *s) {
     for (int pass = 0; pass < 2; pass++) { /* slots first, so that they lie in one block; then the data */
         for (int i = 0; i < m->nparams; i++) {
             const adze_param *p = &m->params[i];
-            int at = adze_safetensors_find(f, p->slot), slot;
+            char name[512];
+            const int len = snprintf(name, sizeof name, "%s%s", prefix, p->slot);
+            int at = len < (int)sizeof name ? adze_safetensors_find(f, name) : -1, slot;
             if (at < 0) {
-                return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its model needs", path, p->slot);
+                return adze_fail(m->ctx, ADZE_EFORMAT, "'%s' has no tensor '%s', which its model needs", path, name);
             }
             adze_tensor from, to;
             TRY(adze_safetensors_tensor(f, at, &from));
@@ -169,7 +176,7 @@ static int read_slots(const adze_model *m, const adze_safetensors *f, const char
     return ADZE_OK;
 }
 
-static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, adze_model **m, adze_store **s) {
+static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, const char *prefix, adze_model **m, adze_store **s) {
     const char *json = adze_safetensors_meta(f, "adze.model");
     if (!json) {
         return adze_fail(ctx, ADZE_EFORMAT, "'%s' holds tensors but no model: its metadata has no 'adze.model'", path);
@@ -181,21 +188,27 @@ static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, adze
     TRY(status);
     TRY(read_extras(*m, f, path));
     TRY(read_features(*m, f, path));
+    const char *data = adze_safetensors_meta(f, "adze.dataset");
+    snprintf((*m)->data, sizeof(*m)->data, "%s", data && strlen(data) < sizeof(*m)->data ? data : "");
     if (!s) {
         return ADZE_OK;
     }
     TRY(adze_store_new(ctx, s));
-    return read_slots(*m, f, path, *s);
+    return read_slots(*m, f, path, prefix, *s);
 }
 
 int adze_model_load(adze_ctx *ctx, const char *path, adze_model **m, adze_store **s) {
+    return adze_model_load_under(ctx, path, "", m, s);
+}
+
+int adze_model_load_under(adze_ctx *ctx, const char *path, const char *prefix, adze_model **m, adze_store **s) {
     *m = NULL;
     if (s) {
         *s = NULL;
     }
     adze_safetensors *f;
     TRY(adze_safetensors_open(ctx, path, &f));
-    int status = load(ctx, f, path, m, s);
+    int status = load(ctx, f, path, prefix, m, s);
     adze_safetensors_close(f);
     if (status != ADZE_OK) {
         adze_model_free(*m);

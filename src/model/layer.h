@@ -47,14 +47,19 @@ typedef struct adze_init { /* how a slot gets its first values */
 
 extern const char *const adze_init_names[], *const adze_fan_names[], *const adze_activation_names[], *const adze_norm_names[];
 
-#define ADZE_FITTED_SLOT "preprocess:feature" /* in files: (2, features) means and deviations, f64 */
+#define ADZE_FITTED_SLOT "preprocess:feature" /* in files: (2, features) means and deviations, f64; zca: (1 + features, features) */
 static inline bool adze_norm_per_feature(const adze_preprocess *p) {
-    return p->norm >= ADZE_NORM_ZSCORE_FEATURE && p->norm <= ADZE_NORM_MINMAX_FEATURE;
+    return (p->norm >= ADZE_NORM_ZSCORE_FEATURE && p->norm <= ADZE_NORM_MINMAX_FEATURE) || p->norm == ADZE_NORM_ZCA;
+}
+static inline adze_type adze_fitted_type(const adze_preprocess *p, int64_t n) { /* of the tensor, for n features */
+    return adze_type_make(ADZE_F64, 2, (int64_t[]){p->norm == ADZE_NORM_ZCA ? 1 + n : 2, n});
 }
 static inline bool adze_norm_per_channel(const adze_preprocess *p) {
     return p->norm < ADZE_NORM_ZSCORE_FEATURE;
 }
 
+#define ADZE_WEIGHT_NORM_FIELD(S)                                                                                                                    \
+    { "weight_norm", ADZE_F_BOOL, 0, offsetof(S, weight_norm), 0, "false", 0, 0, NULL, "weights are g v / |v| by output; v starts as 'init' says" }
 #define ADZE_INIT_FIELDS(S, def_kind)                                                                                                                \
     {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                   \
         {"init_fan", ADZE_F_ENUM, 0, offsetof(S, init.fan), 0, "auto", 0, 0, adze_fan_names, "fan that scales them; auto: in, glorot: average"},     \
@@ -107,8 +112,8 @@ typedef struct adze_act { /* an activation with its parameters, a layer's member
 typedef struct adze_layer_kind adze_layer_kind;
 typedef struct adze_builder adze_builder;
 
-struct adze_layer_kind { /* a layer type: all that is known about it */
-    const char *name, *doc;
+struct adze_layer_kind {           /* a layer type: all that is known about it */
+    const char *name, *doc, *cost; /* cost: forward, of one example; C: channels of the input */
     const adze_field *fields;
     size_t size;            /* bytes of the fields' struct */
     int from_min, from_max; /* how many inputs */
@@ -124,7 +129,7 @@ const adze_layer_kind *adze_layer_kind_find(const char *name);
 extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
     adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
     adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut, adze_layer_rnn,
-    adze_layer_lstm, adze_layer_gru;
+    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn, adze_layer_fractional_maxpool;
 
 /* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
 typedef struct adze_spec adze_spec;
@@ -148,6 +153,9 @@ typedef struct adze_layer { /* after repeats are unrolled */
     adze_type out; /* for a batch of 1 */
     int64_t params, fixed, mirror;
     double macs;
+    double survival;  /* of a block's last layer: share of training steps in which its branch runs; 1: always (depth.c) */
+    int branch_input; /* which input of that layer is the branch's */
+    int branch;       /* the last layer of the block whose branch this layer belongs to; -1: none */
 } adze_layer;
 
 typedef struct adze_param { /* a slot of the model, as found by building it once */
@@ -161,14 +169,17 @@ typedef struct adze_param { /* a slot of the model, as found by building it once
     int64_t shift_from, shift_to;
     int64_t mirror_in; /* looks_linear: period of the input channels, see adze_builder.mirror; 0: none */
     bool mirror_out;   /* and whether the outputs shall be such a period */
+    bool norms;        /* starts as the lengths of the columns of the parameter before it */
 } adze_param;
 
 struct adze_model {
     adze_ctx *ctx;
     adze_arena arena;
-    char name[64];
-    int32_t task; /* 0: classify, 1: regress */
+    char name[64], data[64]; /* data: the set that it was trained on; "": not known */
+    int32_t task;            /* 0: classify, 1: regress */
     adze_ints input;
+    char drop_path[32]; /* rule for all blocks; "": none */
+    int depths;         /* blocks that may be skipped */
     adze_preprocess pre;
     bool pre_given; /* by the file or a caller: printed */
     int nclass_names;
@@ -183,16 +194,24 @@ struct adze_model {
     int64_t table_cells;
 };
 
+typedef struct adze_taps {   /* what somebody wants to see of a build; any may be NULL */
+    adze_val *sums, *outs;   /* by layer: what goes into its activation ({0} where there is none), and its output */
+    adze_val *states;        /* of recurrent layers, step by step, */
+    int *owner;              /* and the layer of each; recurrent layers are then built so that gradients with respect to states are whole */
+    int nstates, max_states; /* further ones are not noted */
+} adze_taps;
+
 struct adze_builder {
     const adze_model *m;
     adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
     int layer;
     adze_graph *g;
-    bool train;
+    bool train, statistics, drops; /* drops: masks of dropout and DropConnect are drawn */
+    int64_t samples;               /* DropConnect in use: draws of its sums; 0: their mean */
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
-    adze_val *sums; /* by layer, what goes into its activation; NULL: nobody asks */
+    adze_taps *taps; /* NULL: nobody asks */
     /* Of the layer's input and output: channels of a period whose second half is relu(-z) where the first is relu(z); 0: none. */
     int64_t mirror_in, mirror;
     int failed; /* a status when a layer refused before any node could */
@@ -212,9 +231,11 @@ typedef struct adze_param_desc {
     double shift;        /* added to elements [shift_from, shift_to) at the start */
     int64_t shift_from, shift_to;
     int64_t mirror_in; /* see adze_param */
-    bool mirror_out;
+    bool mirror_out, norms;
 } adze_param_desc;
 adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d);
+/* The weights d; normalised: g v / |v| by unit, the last axis (Salimans and Kingma 2016), with slots "v" and "g" instead of "w". */
+adze_val adze_layer_weight(adze_builder *b, const adze_param_desc *d, bool normalised);
 adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags); /* (n), all starting at value */
 adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_PRINTF(3, 4);            /* "layer 'c1': ..." */
 void adze_layer_fixed(adze_builder *b, int64_t numbers);
@@ -229,14 +250,28 @@ const char *adze_activation_check(const adze_act *a, char *buf, size_t n); /* li
 /* looks_linear: what the weights find in their input and prepare for the activation; width: outputs of a group. */
 void adze_layer_mirror(adze_builder *b, adze_param_desc *d, const adze_act *a, int64_t width);
 
+/* -- drop.c: DropConnect (Wan et al. 2013), here with weights divided by 1 - p in training, so that their mean is what is stored -- */
+enum { ADZE_DROPCONNECT_BATCH, ADZE_DROPCONNECT_EXAMPLE };
+typedef struct adze_dropconnect { /* of a layer */
+    double p;
+    int32_t mask; /* one for a batch, or one for each example as in the paper: (N, C, units) numbers more */
+} adze_dropconnect;
+extern const char *const adze_dropconnect_masks[];
+adze_val adze_dropconnect_weight(adze_builder *b, adze_val w, const adze_dropconnect *d); /* masked for the batch while masks are drawn */
+adze_val adze_dropconnect_matmul(adze_builder *b, adze_val x, adze_val w, const adze_dropconnect *d);
+/* The variance of x (M * w) / (1 - p) over all masks M: p / (1 - p) x^2 w^2. */
+adze_val adze_dropconnect_variance(adze_graph *g, adze_val x, adze_val w, double p);
+/* The mean of the activation of b->samples draws from normal distributions: the paper's inference. */
+adze_val adze_dropconnect_samples(adze_builder *b, adze_val mean, adze_val var, const adze_act *a);
+
 /* -- init.c -- */
 const char *adze_init_check(const adze_init *i, char *buf, size_t n); /* like adze_layer_kind.check */
 bool adze_init_elementwise(const adze_init *i);                       /* elements are drawn one by one, so that some may be absent */
 int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed);
 
 /* -- build.c -- */
-/* adze_model_build that also says what goes into each layer's activation: sums, by layer; {0} where there is none. May be NULL. */
-int adze_model_build_sums(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums);
+/* adze_model_build that also says what lies inside. */
+int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_taps *taps);
 int adze_model_probe(adze_model *m, int *layer); /* builds once for a batch of 1, gathers parameters and shapes; *layer: where it failed */
 
 /* -- parse.c -- */
@@ -252,6 +287,10 @@ adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list)
 
 /* -- unroll.c -- */
 int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */
+
+/* -- depth.c -- */
+int adze_model_find_branches(adze_model *m, int *layer);          /* sets survival, branch_input and branch of all layers; *layer: where it failed */
+void adze_layer_region(const adze_layer *l, char *out, size_t n); /* the guard of the branch that ends in this layer */
 
 /* -- read.c -- */
 int adze_preprocess_from_tree(adze_faults *f, const adze_tree *t, adze_preprocess *p);
@@ -298,6 +337,6 @@ void adze_zoo_layer(adze_zoo *z, const char *type, const char *name, ...);
 adze_tree *adze_zoo_repeat(adze_zoo *z, const char *name, const char *times);
 void adze_zoo_imagenet(adze_zoo *z); /* input of 224 x 224 x 3, the usual means and deviations, and the list of layers */
 extern const adze_zoo_net adze_zoo_mlp[], adze_zoo_lenet[], adze_zoo_resnet[], adze_zoo_charlstm[], adze_zoo_alexnet[], adze_zoo_vgg[],
-    adze_zoo_squeezenet[]; /* each ends in a NULL name */
+    adze_zoo_squeezenet[], adze_zoo_autoencoder[]; /* each ends in a NULL name */
 
 #endif

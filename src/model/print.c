@@ -196,6 +196,9 @@ int adze_model_print(const adze_model *m, int what, char **text) {
     adze_json_string(&t, m->name);
     adze_text_add(&t, "%s,\"input\":", m->task ? ",\"task\":\"regress\"" : "");
     put_input(&p, m);
+    if (m->drop_path[0]) {
+        adze_text_add(&t, ",\"drop_path\":\"%s\"", m->drop_path);
+    }
     if (m->pre_given && what == ADZE_PRINT_ALL) {
         adze_text_add(&t, ",\"preprocess\":");
         adze_preprocess_print(&m->pre, false, &t);
@@ -221,6 +224,9 @@ int adze_model_to_yaml(const adze_model *m, char **text) {
     put_string(&p, m->name);
     adze_text_add(&t, "%s\ninput: ", m->task ? "\ntask: regress" : "");
     put_input(&p, m);
+    if (m->drop_path[0]) {
+        adze_text_add(&t, "\ndrop_path: %s", m->drop_path);
+    }
     if (m->pre_given) {
         adze_text_add(&t, "\npreprocess: ");
         adze_preprocess_print(&m->pre, true, &t);

@@ -6,7 +6,8 @@
 
 enum { MAX_CLASSES = 1000000, MAX_PREPROCESS_CHANNELS = 16 };
 
-const char *const adze_norm_names[] = {"zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
+const char *const adze_norm_names[] = {"zscore",         "none",           "center", "minmax", "zscore_feature",
+                                       "center_feature", "minmax_feature", "gcn",    "zca",    NULL};
 
 /* x: the pixel times `scale`, 1 / 255 */
 static const adze_about NORMS[] = {
@@ -19,6 +20,8 @@ static const adze_about NORMS[] = {
     [ADZE_NORM_MINMAX_FEATURE] = {.formula = "minmax with a range for each pixel and channel"},
     [ADZE_NORM_GCN] = {.formula = "global contrast: (x - mean) / deviation of its own example; nothing is fitted",
                        .paper = "Coates, Ng and Lee 2011; Goodfellow et al. 2013"},
+    [ADZE_NORM_ZCA] = {.formula = "(x - mean) (C + eps I)^(-1/2), C the covariance of all pixels and channels; the border is 0",
+                       .paper = "Bell and Sejnowski 1997; Krizhevsky 2009, appendix A"},
 };
 _Static_assert(ADZE_COUNT(NORMS) + 1 == ADZE_COUNT(adze_norm_names), "every preprocessing has a name and a row");
 
@@ -38,6 +41,7 @@ typedef struct head {
     char name[64];
     int32_t task;
     adze_ints input;
+    char drop_path[sizeof(((adze_model *)0)->drop_path)];
 } head;
 
 const adze_field adze_model_fields[] = {
@@ -45,6 +49,8 @@ const adze_field adze_model_fields[] = {
     {"name", ADZE_F_STR, ADZE_FIELD_REQUIRED, offsetof(head, name), 64, NULL, 0, 0, NULL, "what the network is called"},
     {"task", ADZE_F_ENUM, 0, offsetof(head, task), 0, "classify", 0, 0, TASKS, "classify: the last layer has one number per class; regress: any"},
     {"input", ADZE_F_INTS, ADZE_FIELD_REQUIRED, offsetof(head, input), 0, NULL, 1, 65536, NULL, "shape of one example: [height, width, channels]"},
+    {"drop_path", ADZE_F_STR, 0, offsetof(head, drop_path), sizeof(((head *)0)->drop_path), "", 0, 0, NULL,
+     "stochastic depth of all blocks: linear:0.5 (falling from 1 to this at the last one) or 0.8 (all alike); each `add` may have its own"},
     {0},
 };
 
@@ -52,6 +58,7 @@ const adze_field adze_preprocess_fields[] = {
     {"scale", ADZE_F_F64, 0, offsetof(adze_preprocess, scale), 0, "0.00392156862745098", 1e-30, 1e30, NULL, "factor on the pixel, first"},
     {"norm", ADZE_F_ENUM, 0, offsetof(adze_preprocess, norm), 0, "zscore", 0, 0, adze_norm_names, "what is subtracted and divided by"},
     {"pad", ADZE_F_I64, 0, offsetof(adze_preprocess, pad), 0, "0", 0, 4096, NULL, "pixels of border added on every side"},
+    {"eps", ADZE_F_F64, 0, offsetof(adze_preprocess, eps), 0, "0.01", 0, 1e6, NULL, "zca: added to the variance in every direction"},
     {"fixed", ADZE_F_BOOL, 0, offsetof(adze_preprocess, fixed), 0, "false", 0, 0, NULL, "mean and sd stay as given instead of being fitted"},
     {0},
 };
@@ -146,6 +153,7 @@ static void read_head(adze_model *m, adze_faults *f, const adze_tree *t) {
     snprintf(m->name, sizeof m->name, "%s", h.name);
     m->task = h.task;
     m->input = h.input;
+    memcpy(m->drop_path, h.drop_path, sizeof m->drop_path);
     int64_t channels = h.input.n > 0 ? h.input.v[h.input.n - 1] : 1;
     m->pre.channels = channels <= MAX_PREPROCESS_CHANNELS ? (int)channels : 1; /* with more channels one mean and one deviation serve all */
 }
@@ -222,7 +230,8 @@ static int read_model(adze_model *m, adze_faults *f, const adze_tree *t) {
     if (f->count) {
         return ADZE_OK; /* shapes of a broken file mean nothing */
     }
-    int bad = 0, status = adze_model_probe(m, &bad);
+    int bad = 0, status = adze_model_find_branches(m, &bad);
+    status = status == ADZE_OK ? adze_model_probe(m, &bad) : status;
     if (status == ADZE_ENOMEM) {
         return status;
     }
@@ -284,6 +293,10 @@ void adze_model_free(adze_model *m) {
 }
 
 /* -- small facts -- */
+
+const char *adze_model_data(const adze_model *m) {
+    return m->data;
+}
 
 const char *adze_model_name(const adze_model *m) {
     return m->name;

@@ -24,6 +24,7 @@ static adze_val flatten_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_flatten = {
     .name = "flatten",
     .doc = "(N, H, W, C) -> (N, H W C), in that order",
+    .cost = "nothing",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,
@@ -68,6 +69,7 @@ static adze_val reshape_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_reshape = {
     .name = "reshape",
     .doc = "gives each example another shape with as many numbers",
+    .cost = "nothing",
     .fields = RESHAPE_FIELDS,
     .size = sizeof(reshape),
     .from_min = 1,
@@ -77,10 +79,13 @@ const adze_layer_kind adze_layer_reshape = {
 };
 
 typedef struct add {
+    double drop_path;
     adze_act act;
 } add;
 
 static const adze_field ADD_FIELDS[] = {
+    {"drop_path", ADZE_F_F64, 0, offsetof(add, drop_path), 0, "1", 1e-6, 1, NULL,
+     "share of training steps in which the branch of this block runs (stochastic depth); in use it is scaled by that"},
     ADZE_ACT_FIELDS(add),
     {0},
 };
@@ -92,6 +97,7 @@ static const char *add_check(const void *fields, char *buf, size_t n) {
 
 static adze_val add_build(adze_builder *b, const void *fields) {
     const add *f = fields;
+    const adze_layer *l = &b->m->layers[b->layer];
     adze_val y = b->x[0];
     adze_type first = adze_layer_in(b, 0);
     for (int i = 1; i < b->nx; i++) {
@@ -101,7 +107,12 @@ static adze_val add_build(adze_builder *b, const void *fields) {
             return adze_layer_fail(b, ADZE_ESHAPE, "its inputs differ: %s and %s", adze_type_print(&first, one, sizeof one),
                                    adze_type_print(&t, two, sizeof two));
         }
-        y = adze_add(b->g, y, b->x[i]);
+        if (l->survival == 1) {
+            y = adze_add(b->g, y, b->x[i]);
+        } else {
+            const adze_val branch = b->x[l->branch_input], rest = b->x[1 - l->branch_input];
+            y = b->train ? adze_guard_end(b->g, rest, branch) : adze_add(b->g, rest, adze_scale(b->g, branch, l->survival, 0));
+        }
     }
     return adze_layer_activate(b, y, &f->act);
 }
@@ -109,6 +120,7 @@ static adze_val add_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_add = {
     .name = "add",
     .doc = "fn of the sum of its inputs, which have one shape (from: [a, b])",
+    .cost = "1 addition an output and further input",
     .fields = ADD_FIELDS,
     .size = sizeof(add),
     .from_min = 2,
@@ -139,6 +151,7 @@ static adze_val concat_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_concat = {
     .name = "concat",
     .doc = "its inputs one after the other along an axis (from: [a, b])",
+    .cost = "a copy of each input",
     .fields = CONCAT_FIELDS,
     .size = sizeof(concat),
     .from_min = 2,
@@ -154,6 +167,7 @@ static adze_val softmax_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_softmax = {
     .name = "softmax",
     .doc = "y = exp(x) / sum exp(x) over the last axis; not as a classifier's last layer, whose loss applies it",
+    .cost = "an exponential, a comparison, an addition and a product an output",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,

@@ -79,22 +79,30 @@ static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
 }
 
 static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_opts *o) {
-    adze_val y = {0}, loss = {0};
-    adze_build_opts opts = {.size = sizeof opts, .dtype = e->dtype};
+    adze_val y = {0};
+    adze_train_terms terms;
+    adze_build_opts opts = {.size = sizeof opts,
+                            .dtype = e->dtype,
+                            .drops = e->how.dropout != ADZE_DROPOUT_WEIGHT_SCALE,
+                            .samples = e->how.samples,
+                            .statistics = e->statistics};
     adze_val x = adze_input(g, "x", adze_model_input_type(e->model, e->batch, e->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &e->batch));
     TRY(adze_model_build(e->model, g, x, &opts, &y));
     adze_train_opts own = {0};
-    TRY(adze_train_loss(e->model, g, o != NULL ? o : &own, y, label, &loss));
+    TRY(adze_train_loss(e->model, g, o != NULL ? o : &own, x, y, label, &terms));
     adze_type t = adze_val_type(g, y);
     e->classes = t.dims[t.rank - 1];
-    TRY(adze_output(g, "loss", loss));
+    TRY(adze_output(g, "loss", terms.loss));
+    e->rebuilds = terms.error.id != 0;
+    TRY(e->rebuilds ? adze_output(g, "error", terms.error) : ADZE_OK);
     return adze_output(g, "y", y);
 }
 
-int adze_evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
-                        const adze_train_opts *o) {
-    *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .probabilities = adze_model_ends_in_softmax(m)};
+static int evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
+                          const adze_train_opts *o, const adze_eval_opts *how) {
+    *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .statistics = e->statistics, .how = *how};
+    e->probabilities = adze_model_ends_in_softmax(m);
     if (batch < 1) {
         return adze_fail(ctx, ADZE_EARG, "an evaluation needs a batch of at least 1, not %lld", (long long)batch);
     }
@@ -102,11 +110,16 @@ int adze_evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, c
     TRY(adze_graph_new(ctx, &g));
     int st = evaluator_build(e, g, o);
     if (st == ADZE_OK) {
-        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = true, .precision = o ? adze_train_precision(o) : ADZE_NONE};
+        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = !e->statistics, .precision = o ? adze_train_precision(o) : ADZE_NONE};
         st = adze_compile(g, &opts, &e->plan);
     }
     adze_graph_free(g);
     return st;
+}
+
+int adze_evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
+                        const adze_train_opts *o) {
+    return evaluator_plan(e, ctx, m, s, prefix, batch, o, &(adze_eval_opts){0});
 }
 
 int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, adze_tensor arena) {
@@ -114,6 +127,9 @@ int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, ad
     TRY(adze_session_input(e->session, "x", &e->x));
     TRY(adze_session_input(e->session, "label", &e->label));
     TRY(adze_session_output(e->session, "loss", &e->loss));
+    if (e->rebuilds) {
+        TRY(adze_session_output(e->session, "error", &e->error));
+    }
     return adze_session_output(e->session, "y", &e->y);
 }
 
@@ -123,26 +139,103 @@ int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, a
     return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
 }
 
+int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, int64_t batch, const adze_eval_opts *how) {
+    const char *prefix = how->prefix ? how->prefix : "";
+    if (how->dropout < ADZE_DROPOUT_WEIGHT_SCALE || how->dropout > ADZE_DROPOUT_GEO || how->samples < 0 ||
+        how->passes < (how->dropout != ADZE_DROPOUT_WEIGHT_SCALE)) {
+        return adze_fail(ctx, ADZE_EARG, "dropout in use: mc and geo take at least 1 pass");
+    }
+    TRY(evaluator_plan(e, ctx, m, s, prefix, batch, NULL, how));
+    if (how->passes > 0) {
+        e->mixed = adze_alloc(ctx, batch, sizeof *e->mixed * (size_t)(e->classes + 1));
+        TRY(e->mixed ? ADZE_OK : ADZE_ENOMEM);
+    }
+    return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
+}
+
 void adze_evaluator_close(adze_evaluator *e) {
+    if (e->mixed) {
+        adze_free(e->ctx, e->mixed);
+    }
     adze_session_free(e->session);
     adze_plan_free(e->plan);
     *e = (adze_evaluator){0};
+}
+
+/* -- passes ----------------------------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Adds the losses and the probabilities, or what softmax makes probabilities of, of the first n examples of the batch. */
+static void mix_pass(adze_evaluator *e, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        double *sum = e->mixed + i * (e->classes + 1), top = -INFINITY, all = 0;
+        for (int64_t c = 0; c < e->classes; c++) {
+            top = fmax(top, adze_tensor_get(&e->y, i * e->classes + c));
+        }
+        for (int64_t c = 0; c < e->classes; c++) {
+            all += exp(adze_tensor_get(&e->y, i * e->classes + c) - top);
+        }
+        sum[0] += adze_tensor_get(&e->loss, i);
+        for (int64_t c = 0; c < e->classes; c++) {
+            const double v = adze_tensor_get(&e->y, i * e->classes + c);
+            const bool mean = e->how.dropout != ADZE_DROPOUT_GEO;
+            sum[1 + c] += e->probabilities ? (mean ? v : log(v)) : mean ? exp(v - top) / all : v; /* a mean of logarithms but for a constant */
+        }
+    }
+}
+
+/* The batch that the plan holds, whose first example has this number. */
+static int run_batch(adze_evaluator *e, int64_t first, int64_t n) {
+    const int64_t passes = e->mixed ? e->how.passes : 1, numbers = n * (e->classes + 1);
+    for (int64_t i = 0; e->mixed && i < numbers; i++) {
+        e->mixed[i] = 0;
+    }
+    for (int64_t k = 0; k < passes; k++) {
+        adze_session_random(e->session, e->how.seed, (uint64_t)k, first);
+        TRY(adze_session_run(e->session));
+        if (e->mixed) {
+            mix_pass(e, n);
+        }
+    }
+    for (int64_t i = 0; e->mixed && i < numbers; i++) {
+        e->mixed[i] /= (double)passes;
+    }
+    return ADZE_OK;
+}
+
+static void read_row(const adze_evaluator *e, int64_t row, double *scores) {
+    if (e->mixed) {
+        memcpy(scores, e->mixed + row * (e->classes + 1) + 1, sizeof *scores * (size_t)e->classes);
+    } else {
+        adze_scores_row(&e->y, row, e->classes, scores);
+    }
+}
+
+/* Whether the rows are such; mean logarithms want a softmax like any scores. */
+static bool gives_probabilities(const adze_evaluator *e) {
+    return e->mixed ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
 }
 
 /* -- evaluation
  * ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct tally { /* sums over examples, in their order */
-    double loss, nll;
+    double loss, nll, error;
     int64_t right, top, n;
 } tally;
 
 static void tally_row(const adze_evaluator *e, int64_t row, double *scores, tally *t, adze_metrics *out) {
+    if (e->rebuilds) {
+        t->loss += adze_tensor_get(&e->loss, row);
+        t->error += adze_tensor_get(&e->error, row);
+        t->n++;
+        return;
+    }
     int64_t label = ((const int64_t *)adze_tensor_data(&e->label))[row];
-    adze_scores_row(&e->y, row, e->classes, scores);
+    read_row(e, row, scores);
     int64_t rank = adze_scores_rank(scores, e->classes, label);
-    t->loss += adze_tensor_get(&e->loss, row);
-    t->nll += scores_nll(scores, e->classes, label, e->probabilities);
+    t->loss += e->mixed ? e->mixed[row * (e->classes + 1)] : adze_tensor_get(&e->loss, row);
+    t->nll += scores_nll(scores, e->classes, label, gives_probabilities(e));
     t->right += rank == 0;
     t->top += rank < TOP;
     t->n++;
@@ -162,7 +255,7 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
         for (int64_t i = n; i < e->batch; i++) {
             label[i] = -1; /* padding: no loss; x keeps what the batch before left there */
         }
-        TRY(adze_session_run(e->session));
+        TRY(run_batch(e, b * e->batch, n));
         for (int64_t i = 0; i < n; i++) {
             tally_row(e, i, scores, &t, out);
         }
@@ -173,11 +266,12 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
     out->nll = t.nll / count;
     out->acc = (double)t.right / count;
     out->top5 = (double)t.top / count;
+    out->error = e->rebuilds ? t.error / count : NAN;
     return ADZE_OK;
 }
 
 static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
-    if (d->classes > e->classes) {
+    if (d->classes > e->classes && !e->rebuilds) {
         return adze_fail(e->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %lld apart", d->name, d->classes,
                          adze_model_name(e->model), (long long)e->classes);
     }
@@ -185,10 +279,10 @@ static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
 }
 
 int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
-    *out = (adze_metrics){.classes = e->classes, .probabilities = e->probabilities};
+    *out = (adze_metrics){.classes = e->rebuilds ? 0 : e->classes, .probabilities = gives_probabilities(e)};
     TRY(evaluator_check(e, d));
     int64_t cells;
-    if (!adze_mul_size(e->classes, e->classes, &cells)) {
+    if (!adze_mul_size(out->classes, out->classes, &cells)) {
         return adze_fail(e->ctx, ADZE_ENOMEM, "a confusion matrix of %lld classes is too large", (long long)e->classes);
     }
     adze_loader_opts lo = {.size = sizeof lo, .batch = e->batch, .dtype = e->dtype, .workers = EVAL_WORKERS};
@@ -215,10 +309,64 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
 
 int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
                   int64_t batch, adze_metrics *out) {
+    const adze_eval_opts o = {.size = sizeof o, .prefix = prefix, .batch = batch};
+    return batch < 1 ? adze_fail(ctx, ADZE_EARG, "an evaluation needs a batch of at least 1, not %lld", (long long)batch)
+                     : adze_evaluate_with(ctx, m, s, &o, d, ids, n, out);
+}
+
+int adze_evaluate_passes(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
+                         int64_t batch, int64_t passes, adze_metrics *out) {
+    const adze_eval_opts o = {.size = sizeof o, .prefix = prefix, .batch = batch, .passes = passes == 1 ? 0 : passes};
+    *out = (adze_metrics){0};
+    return passes < 1 ? adze_fail(ctx, ADZE_EARG, "an evaluation needs at least 1 pass, not %lld", (long long)passes)
+                      : adze_evaluate_with(ctx, m, s, &o, d, ids, n, out);
+}
+
+/* "mc:50": whether the text begins with the name; the count behind the colon, or `otherwise` where there is none (0: there must be one). */
+static bool named_count(const char *text, const char *name, int64_t otherwise, int64_t *count) {
+    const size_t n = strlen(name);
+    if (strncmp(text, name, n) != 0 || (text[n] != 0 && text[n] != ':')) {
+        return false;
+    }
+    *count = otherwise;
+    return (text[n] == 0 || adze_parse_i64(text + n + 1, count)) && *count >= 1 && *count <= 1000000;
+}
+
+int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dropconnect, adze_eval_opts *o) {
+    enum { PASSES = 50 }; /* where Monte-Carlo catches up with weight scaling in figure 11 of Srivastava et al. */
+    if (dropout != NULL) {
+        o->passes = 0;
+        o->dropout = named_count(dropout, "mc", PASSES, &o->passes)    ? ADZE_DROPOUT_MC
+                     : named_count(dropout, "geo", PASSES, &o->passes) ? ADZE_DROPOUT_GEO
+                                                                       : ADZE_DROPOUT_WEIGHT_SCALE;
+        if (o->dropout == ADZE_DROPOUT_WEIGHT_SCALE && strcmp(dropout, "weight-scale") != 0) {
+            return adze_fail(ctx, ADZE_EARG, "dropout in use is weight-scale, mc:K or geo:K with K networks (1 to 1000000), not '%s'", dropout);
+        }
+    }
+    if (dropconnect != NULL) {
+        o->samples = 0;
+        if (strcmp(dropconnect, "mean") != 0 && !named_count(dropconnect, "gauss", 0, &o->samples)) {
+            return adze_fail(ctx, ADZE_EARG, "dropconnect in use is mean, or gauss:K with K draws (1 to 1000000), not '%s'", dropconnect);
+        }
+    }
+    return ADZE_OK;
+}
+
+static adze_eval_opts eval_opts(const adze_eval_opts *given) {
+    adze_eval_opts o = {0};
+    memcpy(&o, given, given->size && given->size < sizeof o ? given->size : sizeof o);
+    return o;
+}
+
+int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, const adze_dataset *d, const int64_t *ids,
+                       int64_t n, adze_metrics *out) {
+    enum { BATCH = 250 };
+    const adze_eval_opts how = eval_opts(o);
+
     adze_evaluator e = {0};
     *out = (adze_metrics){0};
     int64_t count = ids == NULL && n == 0 ? d->count : n;
-    int st = adze_evaluator_open(&e, ctx, m, s, prefix != NULL ? prefix : "", batch, NULL);
+    int st = adze_evaluator_open_with(&e, ctx, m, s, how.batch != 0 ? how.batch : BATCH, &how);
     e.keep = true;
     if (st == ADZE_OK) {
         st = adze_evaluator_run(&e, d, ids, count, out);
@@ -245,10 +393,10 @@ static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor 
         TRY(adze_tensor_slice(e->ctx, *x, 0, at, at + n, &from));
         TRY(adze_tensor_slice(e->ctx, e->x, 0, 0, n, &to));
         TRY(adze_tensor_copy(e->ctx, to, from));
-        TRY(adze_session_run(e->session));
+        TRY(run_batch(e, at, n));
         for (int64_t i = 0; i < n; i++) {
-            adze_scores_row(&e->y, i, e->classes, scores);
-            if (!e->probabilities) {
+            read_row(e, i, scores);
+            if (!gives_probabilities(e)) {
                 adze_scores_to_probabilities(scores, e->classes);
             }
             for (int64_t c = 0; c < e->classes; c++) {
@@ -278,6 +426,12 @@ int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor 
 }
 
 int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs) {
+    return adze_predict_with(ctx, m, s, &(adze_eval_opts){.size = sizeof(adze_eval_opts)}, x, probs);
+}
+
+int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, adze_tensor x, adze_tensor *probs) {
+    const adze_eval_opts how = eval_opts(o);
+    const int64_t most = how.batch != 0 ? how.batch : PREDICT_BATCH;
     adze_evaluator e = {0};
     *probs = (adze_tensor){0};
     adze_type have = adze_tensor_type(&x), want = adze_model_input_type(m, x.rank > 0 ? x.dims[0] : 0, have.dtype);
@@ -286,7 +440,7 @@ int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor 
         return adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, not %s", adze_model_name(m), adze_type_print(&want, a, sizeof a),
                          adze_type_print(&have, b, sizeof b));
     }
-    int st = adze_evaluator_open(&e, ctx, m, s, "", x.dims[0] < PREDICT_BATCH ? x.dims[0] : PREDICT_BATCH, NULL);
+    int st = adze_evaluator_open_with(&e, ctx, m, s, x.dims[0] < most ? x.dims[0] : most, &how);
     if (st == ADZE_OK) {
         st = adze_evaluator_predict(&e, &x, probs);
     }

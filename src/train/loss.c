@@ -159,6 +159,16 @@ bool adze_loss_smooths(int loss) {
     return (losses[loss].flags & SMOOTH) != 0;
 }
 
+bool adze_loss_takes_numbers(int loss) {
+    static const int known[] = {ADZE_LOSS_AUTO, ADZE_LOSS_MSE, ADZE_LOSS_MAE, ADZE_LOSS_HUBER, ADZE_LOSS_SIGMOID_XENT};
+    for (size_t i = 0; i < ADZE_COUNT(known); i++) {
+        if (loss == known[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool adze_loss_links(int loss) {
     return (losses[loss].flags & LINKED) != 0;
 }
@@ -178,10 +188,29 @@ int adze_loss_build(adze_graph *g, const adze_train_opts *o, adze_val y, adze_va
     return adze_graph_status(g);
 }
 
-int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val label, adze_val *loss) {
-    adze_type t = adze_val_type(g, y);
-    *loss = (adze_val){0};
+/* x, flat, is the target; error: what the outputs, as numbers, are off it. */
+static int reconstruction(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val x, adze_val y, adze_train_terms *out) {
+    const adze_type t = adze_val_type(g, y), tx = adze_val_type(g, x);
+    if (t.rank != 2 || adze_type_count(&t) != adze_type_count(&tx)) {
+        char a[128], b[128];
+        return adze_fail(adze_graph_ctx(g), ADZE_ESHAPE, "option target input: model '%s' makes %s of %s, which is no reconstruction",
+                         adze_model_name(m), adze_type_print(&t, a, sizeof a), adze_type_print(&tx, b, sizeof b));
+    }
+    adze_train_opts own = *o;
+    own.loss = o->loss == ADZE_LOSS_AUTO ? ADZE_LOSS_MSE : o->loss;
+    const adze_val p = adze_reshape(g, x, t.dims, 2), guess = own.loss == ADZE_LOSS_SIGMOID_XENT ? adze_sigmoid(g, y) : y;
+    out->error = adze_sum(g, adze_square(g, adze_sub(g, guess, p)), LAST, 1, false);
+    return adze_loss_build(g, &own, y, p, &out->loss);
+}
+
+int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val x, adze_val y, adze_val label, adze_train_terms *out) {
+    const adze_type t = adze_val_type(g, y);
+    adze_val *loss = &out->loss;
+    *out = (adze_train_terms){0};
     TRY(adze_graph_status(g));
+    if (o->target == ADZE_TARGET_INPUT) {
+        return reconstruction(m, g, o, x, y, out);
+    }
     if (t.rank != 2) {
         return adze_fail(adze_graph_ctx(g), ADZE_ESHAPE, "model '%s' ends in rank %d; training needs (examples, classes)", adze_model_name(m),
                          t.rank);

@@ -16,12 +16,14 @@ typedef struct lsuv {
     adze_session *session;
 } lsuv;
 
+/* What scales a layer's sums: its weights, or their lengths where those are apart (weight_norm); NULL: nothing. */
 static const adze_param *weights_of(const adze_model *m, int layer) {
-    char slot[ADZE_LAYER_NAME + 16];
-    snprintf(slot, sizeof slot, "%s:w", m->layers[layer].path);
+    const char *path = m->layers[layer].path;
+    const size_t n = strlen(path);
     for (int i = 0; i < m->nparams; i++) {
-        if (strcmp(m->params[i].slot, slot) == 0 && m->params[i].type.rank >= 2) {
-            return &m->params[i];
+        const adze_param *p = &m->params[i];
+        if (strncmp(p->slot, path, n) == 0 && ((p->norms && p->slot[n] == ':') || (strcmp(p->slot + n, ":w") == 0 && p->type.rank >= 2))) {
+            return p;
         }
     }
     return NULL;
@@ -31,7 +33,7 @@ static const adze_param *weights_of(const adze_model *m, int layer) {
 static int start(const lsuv *l, int layer, const adze_param *p, adze_tensor w) {
     const adze_spec *spec = l->t->model->layers[layer].spec;
     const adze_field *f = adze_field_find(spec->kind->fields, "init");
-    if (f == NULL || !adze_field_is_default(f, spec->fields) || p->mask != NULL) {
+    if (f == NULL || !adze_field_is_default(f, spec->fields) || p->mask != NULL || p->norms) {
         return ADZE_OK;
     }
     adze_param orthonormal = *p;
@@ -70,7 +72,8 @@ static int make_plan(lsuv *l, adze_graph *g, int64_t batch) {
     adze_trainer *t = l->t;
     adze_val y;
     adze_type in = adze_model_input_type(t->model, batch, adze_train_dtype(&t->o));
-    TRY(adze_model_build_sums(t->model, g, adze_input(g, "x", in), &(adze_build_opts){.size = sizeof(adze_build_opts)}, &y, l->sums));
+    adze_taps taps = {.sums = l->sums};
+    TRY(adze_model_build_taps(t->model, g, adze_input(g, "x", in), &(adze_build_opts){.size = sizeof(adze_build_opts)}, &y, &taps));
     for (int i = 0; i < t->model->nlayers; i++) {
         if (weights_of(t->model, i) != NULL && l->sums[i].id != 0) {
             char name[32];

@@ -123,6 +123,11 @@ double adze_metrics_top(const adze_metrics *m, int64_t k) {
 
 /* -- calibration (Guo et al. 2017): does it hold as often as the network says? ----------------------------------------------------------------- */
 
+int adze_bin_of(double top) { /* the upper edge belongs to the bin */
+    const double at = ceil(top * ADZE_BINS) - 1;
+    return at < 0 ? 0 : at >= ADZE_BINS ? ADZE_BINS - 1 : (int)at;
+}
+
 static void calibrate(const adze_metrics *m, const double *probs, adze_report *r) {
     double sure[ADZE_BINS] = {0}, right[ADZE_BINS] = {0}, brier = 0;
     for (int64_t i = 0; i < m->count; i++) {
@@ -133,8 +138,7 @@ static void calibrate(const adze_metrics *m, const double *probs, adze_report *r
             brier += e * e;
             top = fmax(top, p[k]);
         }
-        const double at = ceil(top * ADZE_BINS) - 1; /* the upper edge belongs to the bin */
-        const int b = at < 0 ? 0 : at >= ADZE_BINS ? ADZE_BINS - 1 : (int)at;
+        const int b = adze_bin_of(top);
         sure[b] += top;
         right[b] += adze_scores_rank(m->scores + i * m->classes, m->classes, m->labels[i]) == 0;
         r->bins[b].count++;

@@ -31,7 +31,8 @@ enum {
     ADZE_OPT_ADAPTIVE = 1,  /* l2 is usually 0: it would be rescaled with the gradient */
     ADZE_OPT_DECOUPLES = 2, /* reads weight_decay, */
     ADZE_OPT_CORRECTS = 4,  /* bias_correction, */
-    ADZE_OPT_CENTERS = 8    /* centered */
+    ADZE_OPT_CENTERS = 8,   /* centered */
+    ADZE_OPT_DAMPS = 16     /* damping */
 };
 
 typedef struct adze_optimizer {
@@ -42,6 +43,7 @@ typedef struct adze_optimizer {
     int nfactors;
     void (*factors)(const adze_train_opts *o, double t, double *c); /* t: 1 at the first update */
     void (*build)(const adze_opt_param *p);                         /* faults stick to the graph */
+    const struct adze_second_kind *second;                          /* of second order: takes the place of build; else NULL */
 } adze_optimizer;
 
 const adze_optimizer *adze_optimizer_of(const adze_train_opts *o);
@@ -53,5 +55,7 @@ void adze_optimizer_factors(const adze_train_opts *o, int64_t t, double *c);
 /* What `groups` says of a parameter. Factors stay as they are where no pattern fits. */
 int adze_groups_check(adze_ctx *ctx, const char *groups, const char *const *names, int n); /* names NULL: the form alone */
 void adze_groups_find(const char *groups, const char *name, double *lr, double *decay);
+void adze_groups_maxnorm(const char *groups, const char *name, double *bound);
+bool adze_name_fits(const char *pattern, size_t n, const char *name); /* *: any run of characters, ?: any one */
 
 #endif

@@ -1,6 +1,6 @@
 /* The options of a training: one table for the command line, the configuration file, the checkpoint's metadata and the help. */
 #include "adze/train.h"
-#include "train/optimizer.h"
+#include "train/penalty.h"
 
 #include <stdio.h>
 
@@ -9,12 +9,17 @@ static const char *const optimizers[] = {"sgd",     "momentum",   "nesterov",   
                                          "adagrad", "adadelta",   "rmsprop",        "amsgrad",
                                          "adamax",  "nadam",      "radam",          "lion",
                                          "lars",    "lamb",       "rprop",          "delta_bar_delta",
-                                         NULL};
+                                         "newton",  "bfgs",       "lbfgs",          "hf",
+                                         "kfac",    NULL};
 static const char *const schedules[] = {"constant",   "step",     "exponential", "inverse", "cosine", "milestones",
                                         "polynomial", "restarts", "one_cycle",   "plateau", "range",  NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
-static const char *const norms[] = {"auto", "zscore", "none", "center", "minmax", "zscore_feature", "center_feature", "minmax_feature", "gcn", NULL};
+static const char *const norms[] = {"auto",           "zscore",         "none", "center", "minmax", "zscore_feature",
+                                    "center_feature", "minmax_feature", "gcn",  "zca",    NULL};
+static const char *const l1_modes[] = {"prox", "subgrad", NULL};
+static const char *const averages[] = {"none", "polyak", "ema", "swa", NULL};
+static const char *const targets[] = {"label", "input", NULL};
 static const char *const monitors[] = {"val_loss", "val_acc", NULL};
 
 #define AT(member) offsetof(adze_train_opts, member)
@@ -31,6 +36,17 @@ static const adze_field train_fields[] = {
     {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "-1", -1, 1, NULL, "share of the old velocity; -1: the optimizer's usual one"},
     {"l2", ADZE_F_F64, 0, AT(l2), 0, "-1", -1, 1e6, NULL,
      "l2 times the weight is added to its gradient (not to biases and scales); -1: 0.0005, with adam and its kin 0"},
+    {"l1", ADZE_F_F64, 0, AT(l1), 0, "0", 0, 1e6, NULL, "l1 times the sum of absolute weights (not of biases and scales) is added to the loss"},
+    {"l1_mode", ADZE_F_ENUM, 0, AT(l1_mode), 0, "prox", 0, 0, l1_modes,
+     "prox: after each update weights go lr * l1 towards 0 and stop there (over 1 - momentum where there is one); subgrad: l1 * sign in the gradient"},
+    {"prior", ADZE_F_STR, 0, AT(prior), sizeof(((adze_train_opts *)0)->prior), "", 0, 0, NULL,
+     "of each weight, for the most likely ones: gauss:S is l2 = 1/(S^2 N), laplace:B is l1 = 1/(B N), with N training examples"},
+    {"maxnorm", ADZE_F_F64, 0, AT(maxnorm), 0, "0", 0, 1e300, NULL,
+     "after each update the incoming weights of a unit or filter are scaled to at most this norm; the output layer only by groups; 0: off"},
+    {"activity_l1", ADZE_F_STR, 0, AT(activity_l1), sizeof(((adze_train_opts *)0)->activity_l1), "", 0, 0, NULL,
+     "LAYER=A,...: A times the sum of an example's absolute outputs of that layer is added to its loss; * in a name is any text"},
+    {"activity_kl", ADZE_F_STR, 0, AT(activity_kl), sizeof(((adze_train_opts *)0)->activity_kl), "", 0, 0, NULL,
+     "LAYER=A:RHO,...: A times the divergence of each unit's mean over the batch from RHO is added to the loss; sigmoid layers"},
     {"weight_decay", ADZE_F_F64, 0, AT(weight_decay), 0, "0", 0, 1e6, NULL,
      "decoupled decay (adamw, lion, lamb, ...): weights shrink by lr times this"},
     {"beta1", ADZE_F_F64, 0, AT(beta1), 0, "-1", -1, 0.9999999, NULL, "decay of the gradient's mean; -1: the optimizer's usual one"},
@@ -41,11 +57,39 @@ static const adze_field train_fields[] = {
     {"grow", ADZE_F_F64, 0, AT(grow), 0, "-1", -1, 1e6, NULL, "rprop, delta_bar_delta: of rates whose gradient keeps its sign; -1: usual"},
     {"shrink", ADZE_F_F64, 0, AT(shrink), 0, "-1", -1, 1, NULL, "rprop, delta_bar_delta: of rates whose gradient turns; -1: usual"},
     {"trust", ADZE_F_F64, 0, AT(trust), 0, "-1", -1, 1e6, NULL, "lars: step over weights, as norms; -1: usual"},
+    {"damping", ADZE_F_F64, 0, AT(damping), 0, "0", 0, 1e300, NULL, "hf, kfac: first multiple of the identity in the curvature; 0: usual"},
+    {"lbfgs_m", ADZE_F_I64, 0, AT(lbfgs_m), 0, "10", 1, 256, NULL, "lbfgs: pairs of steps and changes of the gradient that are kept"},
+    {"inner", ADZE_F_I64, 0, AT(inner), 0, "1", 1, 1e6, NULL, "newton, bfgs, lbfgs: steps on the examples of one update"},
+    {"overlap", ADZE_F_F64, 0, AT(overlap), 0, "1", 0, 1, NULL,
+     "lbfgs: share of the last batch whose gradient is taken before and after the step; 1: with a line search, 0: of unlike batches"},
+    {"cg_steps", ADZE_F_I64, 0, AT(cg_steps), 0, "250", 1, 1e6, NULL, "hf: products with the curvature in a step, at most"},
+    {"cg_decay", ADZE_F_F64, 0, AT(cg_decay), 0, "0.95", 0, 1, NULL, "hf: share of the last step that the search for the next begins with"},
+    {"kfac_stats", ADZE_F_F64, 0, AT(kfac_stats), 0, "0.125", 1e-9, 1, NULL, "kfac: share of a batch that gives the factors"},
+    {"kfac_products", ADZE_F_F64, 0, AT(kfac_products), 0, "0.25", 1e-9, 1, NULL,
+     "kfac: share of a batch that gives the exact curvature along a step"},
+    {"kfac_keep", ADZE_F_F64, 0, AT(kfac_keep), 0, "0.95", 0, 1, NULL, "kfac: share of the old factors in the new ones, at most"},
+    {"kfac_invert_every", ADZE_F_I64, 0, AT(kfac_invert_every), 0, "20", 1, 1e9, NULL, "kfac: steps between inversions (the first three invert)"},
+    {"kfac_gamma_every", ADZE_F_I64, 0, AT(kfac_gamma_every), 0, "0", 0, 1e9, NULL,
+     "kfac: steps between trials of the factors' damping gamma; 0: it is sqrt(damping + l2)"},
+    {"kfac_lambda_every", ADZE_F_I64, 0, AT(kfac_lambda_every), 0, "5", 0, 1e9, NULL, "kfac: steps between checks of the damping; 0: none"},
+    {"kfac_momentum", ADZE_F_BOOL, 0, AT(kfac_momentum), 0, "true", 0, 0, NULL, "kfac: the last step is part of the next"},
     {"groups", ADZE_F_STR, 0, AT(groups), sizeof(((adze_train_opts *)0)->groups), "", 0, 0, NULL,
-     "factors by a pattern on parameter names: '*:b:lr=2,decay=0;conv*:lr=0.1'; the first that fits counts"},
+     "factors by a pattern on parameter names: '*:b:lr=2,decay=0;fc*:maxnorm=2'; the first that fits counts"},
     {"lookahead_k", ADZE_F_I64, 0, AT(lookahead_k), 0, "0", 0, 1e9, NULL, "updates between two moves of lookahead's slow weights; 0: off"},
     {"lookahead_alpha", ADZE_F_F64, 0, AT(lookahead_alpha), 0, "0.5", 0, 1, NULL, "lookahead: share of the way that the slow weights go"},
     {"sam", ADZE_F_F64, 0, AT(sam), 0, "0", 0, 1e6, NULL, "gradients are taken so far up the slope (two passes a step); 0: off"},
+    {"average", ADZE_F_ENUM, 0, AT(average), 0, "none", 0, 0, averages,
+     "average of the weights that is judged and becomes the model: of all updates; exponential; of epochs at a high rate"},
+    {"average_start", ADZE_F_I64, 0, AT(average_start), 0, "0", 0, 1e9, NULL, "polyak, ema: epochs before the average begins"},
+    {"ema_decay", ADZE_F_F64, 0, AT(ema_decay), 0, "0.999", 0, 0.9999999, NULL, "ema: share of the old average that an update leaves"},
+    {"swa_start", ADZE_F_I64, 0, AT(swa_start), 0, "-1", -1, 1e9, NULL, "swa: epochs before the average begins; -1: three quarters"},
+    {"swa_lr", ADZE_F_F64, 0, AT(swa_lr), 0, "0", 0, 1e300, NULL, "swa: learning rate from then on; 0: half of lr"},
+    {"swa_cycle", ADZE_F_I64, 0, AT(swa_cycle), 0, "0", 0, 1e9, NULL,
+     "swa: in so many epochs the rate falls from swa_lr to min_lr, again and again, and each end is averaged; 0: constant, every epoch"},
+    {"average_batches", ADZE_F_I64, 0, AT(average_batches), 0, "100", 0, MANY, NULL,
+     "batches on which batchnorm's statistics are estimated for averaged weights; 0: the whole training part"},
+    {"snapshots", ADZE_F_I64, 0, AT(snapshots), 0, "0", 0, 1e6, NULL,
+     "schedule restarts: so many equal cycles, each of which leaves a model file; 0: as cycle_epochs says, none"},
     {"schedule", ADZE_F_ENUM, 0, AT(schedule), 0, "cosine", 0, 0, schedules, "how the learning rate changes"},
     {"warmup_epochs", ADZE_F_F64, 0, AT(warmup_epochs), 0, "0", 0, 1e9, NULL, "epochs over which the learning rate rises from 0"},
     {"min_lr", ADZE_F_F64, 0, AT(min_lr), 0, "0", 0, 1e300, NULL, "the schedule goes no lower"},
@@ -63,6 +107,8 @@ static const adze_field train_fields[] = {
     {"clip_tensor", ADZE_F_F64, 0, AT(clip_tensor), 0, "0", 0, 1e300, NULL, "the same for each tensor by itself; 0: off"},
     {"clip_agc", ADZE_F_F64, 0, AT(clip_agc), 0, "0", 0, 1e300, NULL, "each unit's gradient to this share of its weights' norm; 0: off"},
     {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, adze_loss_names, "loss; `adze list losses` has the formulas"},
+    {"target", ADZE_F_ENUM, 0, AT(target), 0, "label", 0, 0, targets,
+     "what the loss compares outputs with; input: the example itself (autoencoders)"},
     {"label_smoothing", ADZE_F_F64, 0, AT(label_smoothing), 0, "0", 0, 0.999, NULL,
      "softmax_xent, sigmoid_xent, kl: share of the target spread over all classes"},
     {"huber_delta", ADZE_F_F64, 0, AT(huber_delta), 0, "1", 1e-300, 1e300, NULL, "huber: errors beyond this count linearly"},
@@ -83,8 +129,12 @@ static const adze_field train_fields[] = {
     {"save_every", ADZE_F_I64, 0, AT(save_every), 0, "0", 0, MANY, NULL, "steps between checkpoints within an epoch; 0: at its end only"},
     {"norm", ADZE_F_ENUM, 0, AT(norm), 0, "auto", 0, 0, norms,
      "preprocessing, fitted on the training examples; auto: what the model file says (zscore)"},
+    {"zca_eps", ADZE_F_F64, 0, AT(zca_eps), 0, "-1", -1, 1e6, NULL,
+     "norm zca: added to the variance in every direction, pixels being 0 to 1; -1: what the model file says (0.01)"},
     {"lsuv", ADZE_F_BOOL, 0, AT(lsuv), 0, "false", 0, 0, NULL,
      "layer-sequential unit variance: before the first step each layer's weights are scaled until its sums on a batch have variance 1"},
+    {"drop_path", ADZE_F_STR, 0, AT(drop_path), sizeof(((adze_train_opts *)0)->drop_path), "", 0, 0, NULL,
+     "stochastic depth: share of steps in which a residual block's branch runs, as linear:0.5 (at the last block) or 0.8; default: as the model says"},
     {"workers", ADZE_F_I64, 0, AT(workers), 0, "1", 0, 64, NULL, "threads that prepare batches; never changes the result"},
     {0},
 };
@@ -128,6 +178,8 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
         return adze_fail(ctx, ADZE_EARG, "option sam goes over the same batch twice, so accumulate must be 1");
     }
     TRY(adze_groups_check(ctx, o->groups, NULL, 0));
+    TRY(adze_penalty_check(ctx, o));
+    TRY(adze_average_check(ctx, o));
     if (o->precision == ADZE_PRECISION_BF16 && adze_train_dtype(o) != ADZE_F32) {
         return adze_fail(ctx, ADZE_EARG, "option precision bf16 needs dtype f32, not %s", dtypes[o->dtype]);
     }
@@ -137,6 +189,10 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
     if (o->label_smoothing > 0 && !adze_loss_smooths(o->loss)) {
         return adze_fail(ctx, ADZE_EARG, "option label_smoothing belongs to losses softmax_xent, sigmoid_xent and kl, not to %s",
                          adze_loss_names[o->loss]);
+    }
+    if (o->target == ADZE_TARGET_INPUT && (o->label_smoothing > 0 || !adze_loss_takes_numbers(o->loss))) {
+        return adze_fail(ctx, ADZE_EARG,
+                         "option target input goes with losses auto (mse), mse, mae, huber and sigmoid_xent, without label_smoothing");
     }
     char augment[ADZE_OPTION_TEXT];
     return adze_train_augment(ctx, o, augment);

@@ -28,6 +28,11 @@ enum {
     ADZE_LAMB,
     ADZE_RPROP,
     ADZE_DELTA_BAR_DELTA,
+    ADZE_NEWTON,
+    ADZE_BFGS,
+    ADZE_LBFGS,
+    ADZE_HF,
+    ADZE_KFAC,
     ADZE_NOPTIMIZERS
 };
 enum {
@@ -62,15 +67,25 @@ enum {
     ADZE_LOSS_POISSON,
     ADZE_LOSS_FOCAL
 };
+#define ADZE_AVERAGE_PREFIX "avg/" /* of the averaged model's slots */
+enum { ADZE_AVERAGE_NONE, ADZE_AVERAGE_POLYAK, ADZE_AVERAGE_EMA, ADZE_AVERAGE_SWA };
+enum { ADZE_TARGET_LABEL, ADZE_TARGET_INPUT };
 enum { ADZE_PRECISION_FULL, ADZE_PRECISION_BF16 };
+enum { ADZE_L1_PROX, ADZE_L1_SUBGRAD };
 enum { ADZE_MONITOR_VAL_LOSS, ADZE_MONITOR_VAL_ACC };
 
 static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {
     return o->dtype == 1 ? ADZE_F64 : ADZE_F32;
 }
 
+/* -- average.c -- */
+int adze_average_check(adze_ctx *ctx, const adze_train_opts *o);
+int64_t adze_average_start(const adze_train_opts *o);                 /* epochs before the average (of swa: its rate) begins */
+int64_t adze_snapshot_cycle(const adze_train_opts *o, int64_t epoch); /* which of the cycles, from 0; k ends with epoch (k + 1) epochs / K */
+
 extern const char *const adze_loss_names[]; /* NULL ends */
 bool adze_loss_smooths(int loss);           /* label_smoothing applies */
+bool adze_loss_takes_numbers(int loss);     /* of any kind as targets: those of a reconstruction */
 bool adze_loss_links(int loss);             /* it applies a softmax or sigmoid itself */
 
 int adze_train_augment(adze_ctx *ctx, const adze_train_opts *o, char text[ADZE_OPTION_TEXT]); /* augment with shift and hflip; checked */

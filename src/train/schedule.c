@@ -29,6 +29,21 @@ static double cycle_share(const adze_train_opts *o, double epochs) {
     return epochs / length;
 }
 
+/* The same for cycles that cut all epochs into equal parts, as whole epochs go (Huang et al. 2017, with the rate of each step). */
+static double snapshot_share(const adze_train_opts *o, double epochs) {
+    const int64_t k = adze_snapshot_cycle(o, (int64_t)epochs);
+    const double from = (double)(k * o->epochs / o->snapshots), to = (double)((k + 1) * o->epochs / o->snapshots);
+    return (epochs - from) / (to - from);
+}
+
+/* Stochastic weight averaging, `step` steps after its begin: constant, or in cycles straight down (Izmailov et al. 2018, section 3.2). */
+static double swa_rate(const adze_train_opts *o, double lr, int64_t step, int64_t steps_per_epoch) {
+    const double from = o->swa_lr > 0 ? o->swa_lr : lr / 2;
+    const int64_t cycle = o->swa_cycle * steps_per_epoch;
+    const double share = cycle > 0 ? (double)(step % cycle + 1) / (double)cycle : 0;
+    return (1 - share) * from + share * fmin(o->min_lr, from);
+}
+
 /* Of the rate alone, at `epochs` from the start. */
 static double decay_factor(const adze_train_opts *o, double epochs) {
     switch (o->schedule) {
@@ -45,13 +60,13 @@ static double decay_factor(const adze_train_opts *o, double epochs) {
     }
 }
 
-/* Of the way from min_lr to the rate, at `share` of all steps and `epochs` after the warm-up. */
+/* Of the way from min_lr to the rate, at `share` of all steps and `epochs` after the warm-up; for snapshots, which end with an epoch, in all. */
 static double way_factor(const adze_train_opts *o, double share, double epochs) {
     switch (o->schedule) {
     case ADZE_POLYNOMIAL:
         return pow(1 - share, o->power);
     case ADZE_RESTARTS:
-        return half_cosine(cycle_share(o, epochs));
+        return half_cosine(o->snapshots > 0 ? snapshot_share(o, epochs) : cycle_share(o, epochs));
     default:
         return half_cosine(share);
     }
@@ -80,12 +95,16 @@ double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_pe
     if (at < warm) {
         return top(o, lr) * (at + 1) / warm;
     }
+    const int64_t averaging = o->average == ADZE_AVERAGE_SWA ? step - adze_average_start(o) * steps_per_epoch : -1;
+    if (averaging >= 0) {
+        return swa_rate(o, lr, averaging, steps_per_epoch);
+    }
     double left = (double)total - warm, share = left > 0 ? fmin((at - warm) / left, 1) : 0;
     switch (o->schedule) {
     case ADZE_COSINE:
     case ADZE_RESTARTS:
     case ADZE_POLYNOMIAL:
-        return o->min_lr < lr ? o->min_lr + (lr - o->min_lr) * way_factor(o, share, (at - warm) / per_epoch) : lr;
+        return o->min_lr < lr ? o->min_lr + (lr - o->min_lr) * way_factor(o, share, (o->snapshots > 0 ? at : at - warm) / per_epoch) : lr;
     case ADZE_ONE_CYCLE:
         return one_cycle(o, lr, share);
     case ADZE_RANGE: {

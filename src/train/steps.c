@@ -1,10 +1,12 @@
 /* Compiling and running the two plans of a training step.
  *
  * They are two on purpose: the host looks at the loss and at the gradients' norm between them, so no update runs when either is not finite. */
-#include "train/steps.h"
+#include "train/penalty.h"
+#include "train/second.h"
 
 #include "adze/ops.h"
 #include "data/augment.h"
+#include "model/layer.h"
 
 #include <math.h>
 
@@ -28,14 +30,15 @@ static int find_slots(adze_steps *s) {
         if (flags & ADZE_SLOT_TRAINABLE) {
             s->params[s->nparams++] = i;
             s->nchunks += adze_type_count(&t) / NORM_CHUNK + 1;
-        } else if (flags & ADZE_SLOT_STATE) {
+        } else if ((flags & ADZE_SLOT_STATE) && strcmp(adze_store_name(s->store, i), ADZE_FITTED_SLOT) != 0) {
             s->state[s->nstate++] = i;
             bytes += adze_type_bytes(&t);
         }
     }
+    s->outs = adze_alloc(s->ctx, s->model->nlayers, sizeof *s->outs);
     s->partial = adze_alloc(s->ctx, s->nchunks, sizeof *s->partial);
     s->backup = adze_alloc(s->ctx, bytes, 1);
-    return s->partial != NULL && s->backup != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return s->outs != NULL && s->partial != NULL && s->backup != NULL ? ADZE_OK : ADZE_ENOMEM;
 }
 
 int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o) {
@@ -50,6 +53,7 @@ int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_stor
         return adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
     }
     TRY(adze_update_slots(s));
+    TRY(adze_second_open(s));
     return adze_update_compile(s);
 }
 
@@ -58,11 +62,13 @@ void adze_steps_close(adze_steps *s) {
         adze_session_free(s->grad[i].session);
         adze_plan_free(s->grad[i].plan);
     }
+    adze_second_close(s);
     adze_update_close(s);
     adze_tensor_free(&s->arena);
     adze_free(s->ctx, s->params);
     adze_free(s->ctx, s->grads);
     adze_free(s->ctx, s->state);
+    adze_free(s->ctx, s->outs);
     adze_free(s->ctx, s->partial);
     adze_free(s->ctx, s->backup);
     *s = (adze_steps){0};
@@ -74,20 +80,25 @@ void adze_steps_close(adze_steps *s) {
 /* The mean over the whole update: the sum of this batch's losses times `weight`, so the same plan serves any number of batches. */
 static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *total) {
     adze_val y = {0}, loss = {0};
+    adze_train_terms terms;
     adze_build_opts opts = {.size = sizeof opts, .train = true, .dtype = s->dtype};
     adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
-    TRY(adze_model_build(s->model, g, x, &opts, &y));
-    TRY(adze_train_loss(s->model, g, s->o, y, label, &loss));
+    TRY(adze_model_build_taps(s->model, g, x, &opts, &y, &(adze_taps){.outs = s->outs}));
+    TRY(adze_train_loss(s->model, g, s->o, x, y, label, &terms));
+    loss = terms.loss;
     if (s->mixes) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
-        adze_val other_loss = {0}, other = adze_input(g, "other", adze_type_make(ADZE_I64, 1, &batch));
+        adze_train_terms second;
+        adze_val other = adze_input(g, "other", adze_type_make(ADZE_I64, 1, &batch));
         adze_val share = adze_input(g, "share", adze_type_make(s->dtype, 1, &batch));
-        TRY(adze_train_loss(s->model, g, s->o, y, other, &other_loss));
-        loss = adze_add(g, other_loss, adze_mul(g, share, adze_sub(g, loss, other_loss)));
+        TRY(adze_train_loss(s->model, g, s->o, x, y, other, &second));
+        loss = adze_add(g, second.loss, adze_mul(g, share, adze_sub(g, loss, second.loss)));
     }
+    TRY(adze_penalty_activity(s, g, &loss));
     *total = adze_mul(g, adze_sum(g, loss, NULL, 0, false), weight);
     TRY(adze_output(g, "loss", loss));
+    TRY(terms.error.id != 0 ? adze_output(g, "error", terms.error) : ADZE_OK);
     return adze_output(g, "y", y);
 }
 
@@ -139,6 +150,9 @@ static int grad_bind(adze_steps *s, adze_grad_plan *p) {
         TRY(adze_session_input(p->session, "share", &p->share));
     }
     TRY(adze_session_output(p->session, "loss", &p->loss));
+    if (s->o->target == ADZE_TARGET_INPUT) {
+        TRY(adze_session_output(p->session, "error", &p->error));
+    }
     return adze_session_output(p->session, "y", &p->y);
 }
 
@@ -184,12 +198,14 @@ int adze_steps_bind(adze_steps *s, int64_t arena) {
         const int64_t bytes = adze_plan_describe(s->grad[i].plan).arena_bytes;
         arena = bytes > arena ? bytes : arena;
     }
+    arena = adze_second_arena(s) > arena ? adze_second_arena(s) : arena;
     arena = arena > 0 ? arena : 1;
     TRY(adze_memory_check(s->ctx, arena));
     TRY(adze_tensor_new(s->ctx, adze_type_make(ADZE_U8, 1, &arena), &s->arena));
     for (int i = 0; i < s->ngrad; i++) {
         TRY(grad_bind(s, &s->grad[i]));
     }
+    TRY(adze_second_bind(s));
     return adze_update_bind(s);
 }
 

@@ -12,11 +12,13 @@ typedef struct adze_grad_plan {
     adze_plan *plan;
     adze_session *session;
     adze_tensor x, label, weight, loss, y; /* weight: 1 / examples of the update; loss, y: per example */
+    adze_tensor error;                     /* per example, of a reconstruction; zeroed where the target is a class */
     adze_tensor other, share;              /* the label mixed in, and the share of the first: when the augmentation mixes examples */
 } adze_grad_plan;
 
-/* The update, and what wraps it: moving the slow weights of lookahead; climbing to where sam takes its gradients, and coming back. */
-enum { ADZE_UPDATE_STEP, ADZE_UPDATE_SLOW, ADZE_UPDATE_CLIMB, ADZE_UPDATE_RETURN, ADZE_UPDATES };
+/* The update, and what wraps it: thresholds and bounds of weights; moving the slow weights of lookahead; climbing to where sam takes its gradients,
+ * and coming back; the average. */
+enum { ADZE_UPDATE_STEP, ADZE_UPDATE_LIMIT, ADZE_UPDATE_SLOW, ADZE_UPDATE_CLIMB, ADZE_UPDATE_RETURN, ADZE_UPDATE_AVERAGE, ADZE_UPDATES };
 
 typedef struct adze_update_plan {
     adze_plan *plan; /* NULL: not asked for */
@@ -36,13 +38,15 @@ typedef struct adze_steps {
     int ngrad;
     adze_train_opts rule; /* the options with the optimiser's usual settings filled in */
     adze_update_plan update[ADZE_UPDATES];
-    adze_tensor arena;                                     /* of all sessions: they run in turn */
-    adze_tensor lr, clip, factor[ADZE_OPT_FACTORS], climb; /* inputs of updates; zeroed when there is none of that name */
-    double *partial;                                       /* of the gradient norm: one sum for each chunk */
+    adze_tensor arena;                                                      /* of all sessions: they run in turn */
+    adze_tensor lr, limit_lr, clip, factor[ADZE_OPT_FACTORS], climb, share; /* inputs of updates; zeroed when there is none of that name */
+    adze_val *outs;                                                         /* what each layer gives, while a graph is built */
+    double *partial;                                                        /* of the gradient norm: one sum for each chunk */
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
-    char *backup; /* their bytes before the step */
+    char *backup;               /* their bytes before the step */
+    struct adze_second *second; /* NULL: the optimiser is of first order */
 } adze_steps;
 
 /* The model's slots are in the store already. Adds gradient and optimiser slots and compiles the update plan. Then the grad plans are compiled, made
@@ -55,20 +59,33 @@ int adze_steps_bind(adze_steps *s, int64_t arena);    /* arena: bytes that someb
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* one that was compiled */
 int adze_steps_norm(adze_steps *s, double *norm); /* of the gradients, after clip_value; not finite when any of them is not */
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
-int adze_steps_climb(adze_steps *s, double norm); /* sam: the weights move up the gradient of this norm, */
-int adze_steps_return(adze_steps *s);             /* and back to their very bits */
-int adze_steps_keep(adze_steps *s);               /* remembers the slots that a grad run changes */
-int adze_steps_restore(adze_steps *s);            /* puts them back: a failed step changes nothing */
-int adze_steps_forget(adze_steps *s);             /* zeroes the gradients */
-int64_t adze_steps_memory(const adze_steps *s);   /* bytes of the sessions beside the arena */
+int adze_steps_climb(adze_steps *s, double norm);    /* sam: the weights move up the gradient of this norm, */
+int adze_steps_return(adze_steps *s);                /* and back to their very bits */
+int adze_steps_average(adze_steps *s, double share); /* the average goes so far towards the weights; all the way, it becomes the model to the bit */
+int adze_steps_keep(adze_steps *s);                  /* remembers the slots that a grad run changes */
+int adze_steps_restore(adze_steps *s);               /* puts them back: a failed step changes nothing */
+int adze_steps_forget(adze_steps *s);                /* zeroes the gradients */
+int64_t adze_steps_memory(const adze_steps *s);      /* bytes of the sessions beside the arena */
+
+/* -- average.c -- */
+adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val share); /* avg + share (w - avg) */
+int adze_average_slots(adze_steps *s);                                                 /* "avg/NAME" of every slot of the model, equal to it */
+void adze_average_build(adze_steps *s, adze_graph *g);                                 /* avg += share (w - avg) for every parameter */
 
 /* -- update.c: for steps.c -- */
 int adze_update_slots(adze_steps *s); /* those of the optimiser and of the gradients */
 int adze_update_compile(adze_steps *s);
 int adze_update_bind(adze_steps *s);
 void adze_update_close(adze_steps *s);
+/* And for penalty.c. The norm of each unit: of all that leads to one output, the last axis; of a vector, the whole. */
+adze_val adze_unit_norm(adze_graph *g, adze_val x);
+adze_val adze_shrink_to(adze_graph *g, adze_val x, adze_val norm, adze_val most); /* x most / norm where norm > most */
+bool adze_in_last_layer(const adze_steps *s, int param);
 
-/* The loss per example (N) that the options ask for: y (N, C), label i64 (N). */
-int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val label, adze_val *loss);
+/* The loss per example (N) that the options ask for: x the model's input, y (N, C) its output, label i64 (N). */
+typedef struct adze_train_terms {
+    adze_val loss, error; /* (N); error: {0} unless the target is the input */
+} adze_train_terms;
+int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val x, adze_val y, adze_val label, adze_train_terms *out);
 
 #endif

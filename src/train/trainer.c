@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 
 #include "model/layer.h"
+#include "train/second.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -59,17 +60,28 @@ static int choose_pad(adze_trainer *t, int64_t *pad) {
 }
 
 static int prepare_model(adze_trainer *t) {
+    if (t->o.drop_path[0]) {
+        TRY(adze_model_set_drop_path(t->model, t->o.drop_path));
+    }
     adze_preprocess p = *adze_model_preprocess(t->model);
     TRY(choose_pad(t, &p.pad));
     if (p.fixed && t->o.norm > 0) {
         return adze_fail(t->ctx, ADZE_EARG, "option norm: the preprocessing of model '%s' is fixed; take 'fixed: true' out of its file",
                          adze_model_name(t->model));
     }
+    const int norm = t->o.norm > 0 ? t->o.norm - 1 : p.norm;
+    if (t->o.target == ADZE_TARGET_INPUT && t->o.loss == ADZE_LOSS_SIGMOID_XENT && norm != ADZE_NORM_NONE && norm != ADZE_NORM_MINMAX &&
+        norm != ADZE_NORM_MINMAX_FEATURE) {
+        return adze_fail(t->ctx, ADZE_EARG, "loss sigmoid_xent wants targets from 0 to 1: with target input, give norm none or minmax, not %s",
+                         adze_norm_names[norm]);
+    }
     if (!p.fixed) {
-        p.norm = t->o.norm > 0 ? t->o.norm - 1 : p.norm;
+        p.norm = norm;
+        p.eps = t->o.zca_eps >= 0 ? t->o.zca_eps : p.eps;
         TRY(adze_preprocess_fit(t->ctx, t->data, t->ids, t->ntrain, &p));
     }
     adze_model_set_preprocess(t->model, &p);
+    memcpy(t->model->data, t->data->name, sizeof t->model->data);
     int classes = adze_model_classes(t->model);
     if (classes > 0 && t->data->classes > classes) {
         return adze_fail(t->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %d apart", t->data->name, t->data->classes,
@@ -94,9 +106,10 @@ static int keep_features(adze_trainer *t) {
     if (p->feature == NULL) {
         return ADZE_OK;
     }
-    TRY(adze_store_add(t->store, ADZE_FITTED_SLOT, adze_type_make(ADZE_F64, 2, (int64_t[]){2, p->nfeature}), ADZE_SLOT_STATE, &slot));
+    const adze_type type = adze_fitted_type(p, p->nfeature);
+    TRY(adze_store_add(t->store, ADZE_FITTED_SLOT, type, ADZE_SLOT_STATE, &slot));
     TRY(adze_store_tensor(t->store, slot, &to));
-    memcpy(adze_tensor_data(&to), p->feature, (size_t)(2 * p->nfeature) * sizeof *p->feature);
+    memcpy(adze_tensor_data(&to), p->feature, (size_t)adze_type_bytes(&type));
     return ADZE_OK;
 }
 
@@ -149,7 +162,7 @@ static int fit_memory(adze_trainer *t) {
     while (t->eval.plan != NULL && adze_plan_describe(t->eval.plan).arena_bytes > room && t->eval.batch > 1) {
         const int64_t batch = t->eval.batch / 2;
         adze_evaluator_close(&t->eval);
-        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, "", batch, &t->o));
+        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), batch, &t->o));
     }
     return adze_steps_shrink(&t->steps, room);
 }
@@ -158,7 +171,8 @@ static int fit_memory(adze_trainer *t) {
 static int open_plans(adze_trainer *t) {
     const adze_train_opts *o = &t->o;
     int64_t batches = adze_loader_batches(t->loader), rest = t->ntrain % o->batch;
-    TRY(adze_steps_open(&t->steps, t->ctx, t->model, t->store, o));
+    TRY(adze_train_prior(t->ctx, o, t->ntrain, &t->settled));
+    TRY(adze_steps_open(&t->steps, t->ctx, t->model, t->store, &t->settled));
     if (t->ntrain >= o->batch) {
         TRY(adze_steps_plan(&t->steps, o->batch, false));
         if (o->accumulate > 1 && t->ntrain >= 2 * o->batch) {
@@ -168,13 +182,18 @@ static int open_plans(adze_trainer *t) {
     if (rest > 0) {
         TRY(adze_steps_plan(&t->steps, rest, (batches - 1) % o->accumulate != 0));
     }
+    const int64_t first = t->ntrain < o->batch ? t->ntrain : o->batch, whole = o->batch * o->accumulate;
+    TRY(adze_second_plan(&t->steps, first, t->ntrain < whole ? t->ntrain : whole, rest));
     if (t->nval > 0) {
-        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, "", t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
+        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
     }
     TRY(fit_memory(t));
-    TRY(adze_steps_bind(&t->steps, t->nval > 0 ? adze_plan_describe(t->eval.plan).arena_bytes : 0));
+    int64_t arena = t->nval > 0 ? adze_plan_describe(t->eval.plan).arena_bytes : 0;
+    TRY(adze_average_plan(t, &arena));
+    TRY(adze_steps_bind(&t->steps, arena));
+    TRY(adze_average_bind(t));
     if (t->nval > 0) {
-        TRY(adze_evaluator_bind(&t->eval, t->store, "", t->steps.arena));
+        TRY(adze_evaluator_bind(&t->eval, t->store, adze_trainer_judged(t), t->steps.arena));
     }
     adze_type y = adze_tensor_type(&t->steps.grad[0].y);
     t->scores = adze_alloc(t->ctx, y.dims[1], sizeof *t->scores);
@@ -233,6 +252,7 @@ void adze_trainer_free(adze_trainer *t) {
     adze_ctx *ctx = t->ctx;
     adze_loader_free(t->loader);
     adze_evaluator_close(&t->eval);
+    adze_evaluator_close(&t->recal);
     if (t->steps.ctx != NULL) {
         adze_steps_close(&t->steps);
     }
@@ -320,8 +340,8 @@ static int64_t next_batch_size(const adze_trainer *t, int64_t batch) {
 }
 
 typedef struct step_sums { /* of one update */
-    double loss;
-    int64_t n, right, batches;
+    double loss, error;
+    int64_t n, right, batches, last;
 } step_sums;
 
 static void tally_batch(adze_trainer *t, const adze_grad_plan *g, int64_t n, step_sums *s) {
@@ -329,6 +349,10 @@ static void tally_batch(adze_trainer *t, const adze_grad_plan *g, int64_t n, ste
     const int64_t *label = adze_tensor_data(&g->label);
     for (int64_t i = 0; i < n; i++) {
         s->loss += adze_tensor_get(&g->loss, i);
+        if (t->o.target == ADZE_TARGET_INPUT) {
+            s->error += adze_tensor_get(&g->error, i);
+            continue;
+        }
         adze_scores_row(&g->y, i, y.dims[1], t->scores);
         s->right += adze_scores_rank(t->scores, y.dims[1], label[i]) == 0;
     }
@@ -362,8 +386,11 @@ static int step_batch(adze_trainer *t, int64_t examples, step_sums *s, adze_grad
     }
     adze_tensor_set(&g->weight, 0, 1.0 / (double)examples);
     adze_session_random(g->session, t->o.seed, (uint64_t)t->p.step, s->batches * t->o.batch);
+    TRY(adze_model_draw_depth(t->model, g->session, t->o.seed, (uint64_t)t->p.step));
     TRY(adze_session_run(g->session));
     tally_batch(t, g, n, s);
+    s->last = n;
+    TRY(adze_second_see(&t->steps, g, n, s->n - n));
     return isfinite(s->loss) ? ADZE_OK : diverged(t, g, "loss");
 }
 
@@ -403,13 +430,20 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
         TRY(sharp_gradient(t, g, &norm));
     }
     *lr = rate_at(t, t->p.step);
-    TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
     *loss = s.loss / (double)s.n;
+    if (t->steps.second != NULL) {
+        const adze_second_step u = {.last = g, .last_count = s.last, .examples = s.n, .loss = *loss, .lr = *lr, .step = t->p.step + 1};
+        TRY(t->steps.second->kind->step(t->steps.second, &u));
+    } else {
+        TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
+    }
+    TRY(adze_average_step(t));
     t->p.step++;
     t->p.batch += s.batches;
     t->p.seen += s.n;
     t->p.right += s.right;
     t->p.loss_sum += s.loss;
+    t->p.error_sum += s.error;
     return ADZE_OK;
 }
 
@@ -441,21 +475,27 @@ static int after_step(adze_trainer *t, double loss, double lr) {
 
 static int validate(adze_trainer *t, adze_epoch_stats *s) {
     adze_metrics m;
-    s->val_loss = s->val_acc = NAN;
+    s->val_loss = s->val_acc = s->val_error = NAN;
+    TRY(adze_average_settle(t));
     if (t->nval == 0) {
         return ADZE_OK;
     }
     TRY(adze_evaluator_run(&t->eval, t->data, t->ids + t->ntrain, t->nval, &m));
     s->val_loss = m.loss;
-    s->val_acc = m.acc;
+    s->val_acc = m.classes > 0 ? m.acc : NAN;
+    s->val_error = m.error;
     adze_metrics_free(t->ctx, &m);
     return ADZE_OK;
 }
 
-/* Without validation examples the training figure of the same kind decides. */
+/* Without validation examples the training figure of the same kind decides; it says nothing about an average, of which the last is taken then. What
+ * was best before an average began is forgotten, for the model is to be one. */
 static void judge(adze_trainer *t, adze_epoch_stats *s) {
-    bool by_loss = t->o.monitor == ADZE_MONITOR_VAL_LOSS;
+    bool by_loss = t->o.monitor == ADZE_MONITOR_VAL_LOSS || t->o.target == ADZE_TARGET_INPUT;
     double v = by_loss ? (t->nval > 0 ? s->val_loss : s->loss) : t->nval > 0 ? s->val_acc : s->acc;
+    if (adze_average_begins(t) || (t->nval == 0 && t->o.average != ADZE_AVERAGE_NONE)) {
+        t->p.best_epoch = -1;
+    }
     double gain = by_loss ? t->p.best - v : v - t->p.best;
     s->best = t->p.best_epoch < 0 || isnan(t->p.best) || (gain > 0 && gain >= t->o.min_delta);
     if (s->best) {
@@ -480,14 +520,16 @@ static int finish_epoch(adze_trainer *t, double start, double lr, int64_t seen_b
         .epoch = t->p.epoch, .step = t->p.step, .examples = t->p.seen, .loss = t->p.loss_sum / n, .acc = (double)t->p.right / n, .lr = lr};
     s.items_per_s = (double)(t->p.seen - seen_before) / (seconds > 0 ? seconds : 1);
     s.wait_share = (adze_loader_wait(t->loader) - t->wait_before) / (seconds > 0 ? seconds : 1);
+    s.error = t->o.target == ADZE_TARGET_INPUT ? t->p.error_sum / n : NAN;
     TRY(validate(t, &s));
+    TRY(adze_trainer_snapshot(t)); /* before the checkpoint: who is killed between them writes it again */
     TRY(history_room(t));
     s.seconds = adze_now() - start;
     judge(t, &s);
     t->history[t->nhistory++] = s;
     t->p.epoch++;
     t->p.batch = t->p.seen = t->p.right = 0;
-    t->p.loss_sum = 0;
+    t->p.loss_sum = t->p.error_sum = 0;
     t->unsaved = true;
     TRY(adze_trainer_save(t));
     if (t->cb.epoch_end != NULL && t->cb.epoch_end(t->cb.user, t, &s) != 0) {

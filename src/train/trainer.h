@@ -11,11 +11,12 @@
 typedef struct adze_progress {     /* all state that is no tensor: with the store, this is the whole training */
     int64_t epoch, batch, step;    /* epochs done, batches done in this one, updates done in all */
     int64_t seen, right;           /* of this epoch so far */
-    double loss_sum;               /* likewise */
+    double loss_sum, error_sum;    /* likewise */
     double best;                   /* monitored value of the best epoch */
     int64_t best_epoch, best_step; /* -1: none yet */
     int64_t waited;                /* epochs without improvement */
     bool patience_over;
+    int64_t averaged;   /* weights in the average so far */
     int64_t cuts, flat; /* schedule plateau: cuts of the rate so far; epochs without improvement since the last */
 } adze_progress;
 
@@ -23,7 +24,7 @@ struct adze_trainer {
     adze_ctx *ctx;
     adze_model *model;
     const adze_dataset *data;
-    adze_train_opts o;
+    adze_train_opts o, settled; /* as asked for; with the prior as l2 or l1 */
     adze_callbacks cb;
     char *dir; /* NULL: no checkpoints */
     bool resumed;
@@ -31,7 +32,7 @@ struct adze_trainer {
     atomic_int stop_requested, save_requested;
     adze_store *store;
     adze_steps steps;
-    adze_evaluator eval;
+    adze_evaluator eval, recal; /* recal: for averaged weights of a model with batchnorm, else closed */
     adze_loader *loader;
     int64_t *ids; /* ntrain training examples, then nval validation examples */
     int64_t ntrain, nval;
@@ -53,6 +54,15 @@ int adze_options_print(adze_ctx *ctx, const adze_train_opts *o, char **json);
 
 /* -- lsuv.c -- */
 int adze_trainer_lsuv(adze_trainer *t);
+
+/* -- average.c -- */
+int adze_average_plan(adze_trainer *t, int64_t *arena); /* of recal; raises *arena to what it wants */
+int adze_average_bind(adze_trainer *t);
+int adze_average_step(adze_trainer *t);                 /* after an update, before the progress counts it */
+int adze_average_settle(adze_trainer *t);               /* at the end of an epoch: makes "avg/" a model to be judged */
+bool adze_average_begins(const adze_trainer *t);        /* with this epoch, the first that is judged by an average */
+const char *adze_trainer_judged(const adze_trainer *t); /* prefix of the slots that are judged and become the model */
+int adze_trainer_snapshot(adze_trainer *t);             /* at the end of an epoch: where a cycle ends with it */
 
 /* -- resume.c -- */
 int adze_trainer_check_finite(adze_trainer *t); /* no checkpoint of a diverged model */

@@ -1,6 +1,6 @@
 /* The update plan of a training step: gradients are clipped, then the optimiser's row writes the rest, parameter by parameter. Beside it the small
  * plans of what wraps an optimiser: Lookahead (Zhang, Lucas, Hinton, Ba, 2019) and SAM (Foret, Kleiner, Mobahi, Neyshabur, 2021). */
-#include "train/steps.h"
+#include "train/penalty.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -65,7 +65,7 @@ int adze_update_slots(adze_steps *s) {
     for (int i = 0; i < s->nparams; i++) {
         TRY(add_role(s, s->params[i], "g", ADZE_SLOT_TEMP, &s->grads[i]));
     }
-    return ADZE_OK;
+    return s->o->average != ADZE_AVERAGE_NONE ? adze_average_slots(s) : ADZE_OK;
 }
 
 static adze_val slot_val(adze_steps *s, adze_graph *g, int slot) {
@@ -82,20 +82,19 @@ static adze_val role_val(adze_steps *s, adze_graph *g, int param, const char *ro
 
 /* -- clipping ------------------------------------------------------------------------------------------------------------------------------------ */
 
-/* The norm of each unit: of all that leads to one output, the last axis; of a vector, the whole. */
-static adze_val unit_norm(adze_graph *g, adze_val x) {
+adze_val adze_unit_norm(adze_graph *g, adze_val x) {
     static const int all[ADZE_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
     const int rank = adze_val_type(g, x).rank;
     return adze_sqrt(g, adze_sum(g, adze_square(g, x), all, rank > 1 ? rank - 1 : rank, rank > 1));
 }
 
-static adze_val shrink_to(adze_graph *g, adze_val grad, adze_val norm, adze_val most) {
+adze_val adze_shrink_to(adze_graph *g, adze_val x, adze_val norm, adze_val most) {
     const adze_val one = adze_scale(g, norm, 0, 1);
-    return adze_mul(g, grad, adze_where(g, adze_gt(g, norm, most), adze_div(g, most, norm), one));
+    return adze_mul(g, x, adze_where(g, adze_gt(g, norm, most), adze_div(g, most, norm), one));
 }
 
 /* Adaptive clipping leaves the model's last layer alone (Brock, De, Smith, Simonyan, 2021, eq. 3). */
-static bool in_last_layer(const adze_steps *s, int param) {
+bool adze_in_last_layer(const adze_steps *s, int param) {
     const char *last = adze_store_name(s->store, s->params[s->nparams - 1]), *end = strrchr(last, ':');
     const size_t n = end != NULL ? (size_t)(end - last) + 1 : strlen(last);
     return strncmp(last, adze_store_name(s->store, param), n) == 0;
@@ -108,11 +107,11 @@ static adze_val clipped(const adze_steps *s, adze_graph *g, int param, adze_val 
     }
     if (o->clip_tensor > 0) {
         const adze_val norm = adze_sqrt(g, adze_sum(g, adze_square(g, grad), NULL, 0, false));
-        grad = shrink_to(g, grad, norm, adze_scale(g, norm, 0, o->clip_tensor));
+        grad = adze_shrink_to(g, grad, norm, adze_scale(g, norm, 0, o->clip_tensor));
     }
-    if (o->clip_agc > 0 && !in_last_layer(s, param)) {
-        const adze_val most = adze_clip(g, unit_norm(g, w), 1e-3, INFINITY);
-        grad = shrink_to(g, grad, unit_norm(g, grad), adze_scale(g, most, o->clip_agc, 0));
+    if (o->clip_agc > 0 && !adze_in_last_layer(s, param)) {
+        const adze_val most = adze_clip(g, adze_unit_norm(g, w), 1e-3, INFINITY);
+        grad = adze_shrink_to(g, grad, adze_unit_norm(g, grad), adze_scale(g, most, o->clip_agc, 0));
     }
     return o->clip_norm > 0 ? adze_mul(g, grad, clip) : grad;
 }
@@ -128,7 +127,7 @@ static void build_param(adze_steps *s, adze_graph *g, int i, adze_opt_param p, a
     double rate = 1, decay = p.scaled;
     adze_groups_find(s->o->groups, name, &rate, &decay);
     p.w = slot_val(s, g, param);
-    p.grad = clipped(s, g, param, p.w, slot_val(s, g, s->grads[i]), clip);
+    p.grad = adze_penalty_subgrad(s, g, p.w, clipped(s, g, param, p.w, slot_val(s, g, s->grads[i]), clip), decay);
     p.l2 = s->rule.l2 * decay;
     p.decay = s->rule.weight_decay * decay;
     p.lr = rate != 1 ? adze_scale(g, p.lr, rate, 0) : p.lr;
@@ -204,7 +203,15 @@ static int check_groups(adze_steps *s) {
 
 int adze_update_compile(adze_steps *s) {
     TRY(check_groups(s));
+    if (s->second != NULL) {
+        return ADZE_OK;
+    }
     TRY(compile(s, ADZE_UPDATE_STEP, build_step));
+    bool limits;
+    TRY(adze_penalty_limits(s, &limits));
+    if (limits) {
+        TRY(compile(s, ADZE_UPDATE_LIMIT, adze_penalty_build_limits));
+    }
     if (s->o->lookahead_k > 0) {
         TRY(compile(s, ADZE_UPDATE_SLOW, build_slow));
     }
@@ -212,10 +219,13 @@ int adze_update_compile(adze_steps *s) {
         TRY(compile(s, ADZE_UPDATE_CLIMB, build_climb));
         TRY(compile(s, ADZE_UPDATE_RETURN, build_return));
     }
-    return ADZE_OK;
+    return s->o->average != ADZE_AVERAGE_NONE ? compile(s, ADZE_UPDATE_AVERAGE, adze_average_build) : ADZE_OK;
 }
 
 int adze_update_bind(adze_steps *s) {
+    if (s->second != NULL) {
+        return ADZE_OK;
+    }
     for (int i = 0; i < ADZE_UPDATES; i++) {
         if (s->update[i].plan != NULL) {
             TRY(adze_session_new_in(s->ctx, s->update[i].plan, s->store, "", s->arena, &s->update[i].session));
@@ -223,11 +233,17 @@ int adze_update_bind(adze_steps *s) {
     }
     adze_session *step = s->update[ADZE_UPDATE_STEP].session;
     TRY(adze_session_input(step, "lr", &s->lr));
+    if (s->update[ADZE_UPDATE_LIMIT].plan != NULL) {
+        TRY(adze_session_input(s->update[ADZE_UPDATE_LIMIT].session, "lr", &s->limit_lr));
+    }
     for (int k = 0; k < adze_optimizer_of(&s->rule)->nfactors; k++) {
         TRY(adze_session_input(step, factor_names[k], &s->factor[k]));
     }
     if (s->o->sam > 0) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_CLIMB].session, "climb", &s->climb));
+    }
+    if (s->o->average == ADZE_AVERAGE_POLYAK || s->o->average == ADZE_AVERAGE_SWA) {
+        TRY(adze_session_input(s->update[ADZE_UPDATE_AVERAGE].session, "share", &s->share));
     }
     return s->o->clip_norm > 0 ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;
 }
@@ -250,6 +266,10 @@ int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm) {
         adze_tensor_set(&s->clip, 0, norm > s->o->clip_norm ? s->o->clip_norm / norm : 1);
     }
     TRY(adze_session_run(s->update[ADZE_UPDATE_STEP].session));
+    if (s->update[ADZE_UPDATE_LIMIT].plan != NULL) {
+        adze_tensor_set(&s->limit_lr, 0, lr);
+        TRY(adze_session_run(s->update[ADZE_UPDATE_LIMIT].session));
+    }
     return s->o->lookahead_k > 0 && t % s->o->lookahead_k == 0 ? adze_session_run(s->update[ADZE_UPDATE_SLOW].session) : ADZE_OK;
 }
 

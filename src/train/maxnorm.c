@@ -1,0 +1,157 @@
+/* The multipliers of the bounds on units' weights, by the gradient of the whole training set. */
+#include "train/penalty.h"
+#include "train/trainer.h"
+
+#include <math.h>
+
+typedef struct report {
+    adze_trainer *t;
+    double **sum; /* by parameter: the gradient; NULL where there is no bound */
+    adze_maxnorm_unit *units;
+    int64_t n;
+} report;
+
+static int64_t units_of(const adze_type *t) {
+    return t->dims[t->rank - 1];
+}
+
+static int add_gradients(report *r) {
+    const adze_steps *s = &r->t->steps;
+    for (int i = 0; i < s->nparams; i++) {
+        adze_tensor g;
+        TRY(adze_store_tensor(s->store, s->grads[i], &g));
+        const adze_type type = adze_tensor_type(&g);
+        for (int64_t k = 0; r->sum[i] && k < adze_type_count(&type); k++) {
+            r->sum[i][k] += adze_tensor_get(&g, k);
+        }
+    }
+    return ADZE_OK;
+}
+
+/* One batch's share. Whichever plan of that size there is: with gradients forgotten, adding to them is replacing them. */
+static int add_batch(report *r, int64_t from) {
+    adze_trainer *t = r->t;
+    const int64_t left = t->ntrain - from, want = left < t->o.batch ? left : t->o.batch;
+    adze_grad_plan *g;
+    int64_t n = 0;
+    if (adze_steps_grad(&t->steps, want, false, &g) != ADZE_OK) {
+        adze_err_clear(t->ctx);
+        TRY(adze_steps_grad(&t->steps, want, true, &g));
+    }
+    TRY(adze_steps_forget(&t->steps));
+    TRY(adze_loader_next_mixed(t->loader, g->x, g->label, g->other, g->share, &n));
+    if (n != want) {
+        return adze_fail(t->ctx, ADZE_EBUG, "the loader gave %lld examples where %lld were due", (long long)n, (long long)want);
+    }
+    adze_tensor_set(&g->weight, 0, 1.0 / (double)t->ntrain);
+    adze_session_random(g->session, t->o.seed, (uint64_t)t->p.step, from);
+    TRY(adze_session_run(g->session));
+    return add_gradients(r);
+}
+
+/* The trainer goes on as if nobody had asked: statistics and the loader's place are put back. */
+static int whole_gradient(report *r) {
+    adze_trainer *t = r->t;
+    TRY(adze_steps_keep(&t->steps));
+    TRY(adze_loader_seek(t->loader, t->p.epoch, 0));
+    int st = ADZE_OK;
+    for (int64_t from = 0; from < t->ntrain && st == ADZE_OK; from += t->o.batch) {
+        st = add_batch(r, from);
+    }
+    TRY(adze_steps_restore(&t->steps));
+    TRY(adze_loader_seek(t->loader, t->p.epoch, t->p.batch));
+    return st;
+}
+
+typedef struct bounded { /* a parameter: the gradient of its loss, and its penalties */
+    const double *g;
+    adze_tensor w;
+    double l2, l1, limit;
+} bounded;
+
+static double slope(const bounded *p, int64_t k) { /* of the whole objective */
+    const double w = adze_tensor_get(&p->w, k);
+    return p->g[k] + p->l2 * w + p->l1 * (double)((w > 0) - (w < 0));
+}
+
+static adze_maxnorm_unit judge(const bounded *p, int64_t j) {
+    static const double touching = 1e-6; /* what rounding takes off a scaled norm */
+    const adze_type type = adze_tensor_type(&p->w);
+    const int64_t units = units_of(&type), count = adze_type_count(&type);
+    double square = 0, along = 0, rest = 0;
+    for (int64_t k = j; k < count; k += units) {
+        const double w = adze_tensor_get(&p->w, k);
+        square += w * w;
+        along += slope(p, k) * w;
+    }
+    const double limit = p->limit, mu = sqrt(square) >= limit * (1 - touching) ? -along / (2 * limit * limit) : 0;
+    for (int64_t k = j; k < count; k += units) {
+        const double left = slope(p, k) + 2 * mu * adze_tensor_get(&p->w, k);
+        rest += left * left;
+    }
+    return (adze_maxnorm_unit){.unit = j, .limit = limit, .norm = sqrt(square), .mu = mu, .residual = sqrt(rest)};
+}
+
+static int judge_all(report *r) {
+    const adze_steps *s = &r->t->steps;
+    for (int i = 0; i < s->nparams; i++) {
+        const int param = s->params[i];
+        bounded p = {.g = r->sum[i], .limit = adze_penalty_bound(s, param)};
+        double rate = 1, decay = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
+        if (!r->sum[i]) {
+            continue;
+        }
+        TRY(adze_store_tensor(s->store, param, &p.w));
+        adze_groups_find(s->o->groups, adze_store_name(s->store, param), &rate, &decay);
+        p.l2 = s->rule.l2 * decay;
+        p.l1 = s->o->l1 * decay;
+        const adze_type type = adze_tensor_type(&p.w);
+        for (int64_t j = 0; j < units_of(&type); j++) {
+            r->units[r->n] = judge(&p, j);
+            r->units[r->n++].param = adze_store_name(s->store, param);
+        }
+    }
+    return ADZE_OK;
+}
+
+static int make_room(report *r) {
+    const adze_steps *s = &r->t->steps;
+    int64_t n = 0;
+    for (int i = 0; i < s->nparams; i++) {
+        const adze_type type = adze_store_type(s->store, s->params[i]);
+        if (adze_penalty_bound(s, s->params[i]) > 0) {
+            n += units_of(&type);
+            r->sum[i] = adze_alloc(s->ctx, adze_type_count(&type), sizeof **r->sum);
+            if (!r->sum[i]) {
+                return ADZE_ENOMEM;
+            }
+        }
+    }
+    if (n == 0) {
+        return adze_fail(s->ctx, ADZE_EARG, "a training without maxnorm has no multipliers to report");
+    }
+    r->units = adze_alloc(s->ctx, n, sizeof *r->units);
+    return r->units ? ADZE_OK : ADZE_ENOMEM;
+}
+
+int adze_trainer_maxnorm(adze_trainer *t, adze_maxnorm_unit **units, int64_t *n) {
+    report r = {.t = t, .sum = adze_alloc(t->ctx, t->steps.nparams, sizeof *r.sum)};
+    int st = r.sum ? make_room(&r) : ADZE_ENOMEM;
+    st = st == ADZE_OK ? whole_gradient(&r) : st;
+    st = st == ADZE_OK ? judge_all(&r) : st;
+    for (int i = 0; r.sum && i < t->steps.nparams; i++) {
+        adze_free(t->ctx, r.sum[i]);
+    }
+    adze_free(t->ctx, r.sum);
+    if (st != ADZE_OK) {
+        adze_free(t->ctx, r.units);
+        r.units = NULL;
+    }
+    *units = r.units;
+    *n = st == ADZE_OK ? r.n : 0;
+    return st;
+}
+
+void adze_maxnorm_free(adze_trainer *t, adze_maxnorm_unit *units) {
+    adze_free(t->ctx, units);
+}
