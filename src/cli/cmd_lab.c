@@ -152,7 +152,7 @@ static int show(cli *c, const lab_opts *o, const char *name) {
     return cli_print_text(c, &t);
 }
 
-static void print_rules(adze_text *t, const lab_part *p, int nseeds) {
+static void print_rules(adze_text *t, const lab_part *p) {
     for (int i = 0; i < p->nrules; i++) {
         const lab_rule *r = &p->rule[i];
         adze_text_add(t, "  %s = %.5g", r->value, r->mean);
@@ -172,9 +172,9 @@ static void print_result(adze_text *t, const lab_exp *e) {
         }
         adze_text_add(t, "\n");
     }
-    print_rules(t, &e->main, e->nseeds);
+    print_rules(t, &e->main);
     adze_text_add(t, "  control (must be %s)\n", e->must == LAB_NOT_CONFIRMED ? "not confirmed" : LAB_VERDICT_NAMES[e->must]);
-    print_rules(t, &e->control, e->nseeds);
+    print_rules(t, &e->control);
     adze_text_add(t, "  verdict over %d seed%s: %s\n", e->nseeds, e->nseeds > 1 ? "s" : "", LAB_VERDICT_NAMES[e->verdict]);
 }
 

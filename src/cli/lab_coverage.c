@@ -68,7 +68,7 @@ static int check_test(survey *s, const char *row, const char *what) {
     return ADZE_OK;
 }
 
-/* "bench train": the help of the command holds the word; of probes and demos there are lists. */
+/* "bench train": the help of the command holds the word; probes and demos have lists too. */
 static int check_command(survey *s, const char *row, const char *what) {
     char command[64] = "", word[64] = "", out[] = "/tmp/adze-help-XXXXXX";
     int code = 0;
@@ -78,15 +78,15 @@ static int check_command(survey *s, const char *row, const char *what) {
         return adze_fail(s->c->ctx, ADZE_EIO, "no temporary file can be made");
     }
     close(fd);
-    const char *const words[] = {strcmp(command, "diag") && strcmp(command, "demo") ? "help" : "list",
-                                 strcmp(command, "diag") == 0   ? "probes"
-                                 : strcmp(command, "demo") == 0 ? "demos"
-                                                                : command,
-                                 NULL};
+    const bool listed = strcmp(command, "diag") == 0 || strcmp(command, "demo") == 0;
+    const char *const asked[][3] = {{"list", strcmp(command, "diag") == 0 ? "probes" : "demos", NULL}, {"help", command, NULL}};
     bool holds = !word[0];
-    int status = lab_capture(s->c, words, out, "/dev/null", &code);
-    if (status == ADZE_OK && code == 0 && word[0]) {
-        status = holds_word(s, out, word, &holds);
+    int status = ADZE_OK;
+    for (int i = listed ? 0 : 1; i < 2 && status == ADZE_OK && !(holds && word[0]); i++) {
+        status = lab_capture(s->c, asked[i], out, "/dev/null", &code);
+        if (status == ADZE_OK && code == 0 && word[0]) {
+            status = holds_word(s, out, word, &holds);
+        }
     }
     unlink(out);
     if (status == ADZE_OK && (code != 0 || !holds)) {
