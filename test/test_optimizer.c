@@ -368,7 +368,7 @@ static double distance(const double *a, const double *b) {
 
 static void every_row_walks_as_its_formula(void **state) {
     (void)state;
-    bool seen[ADZE_NOPTIMIZERS] = {false};
+    bool seen[ADZE_NEWTON] = {false}; /* those from newton on are of second order: test_second */
     for (size_t c = 0; c < ADZE_COUNT(trials); c++) {
         walk k = walk_of(&trials[c]);
         const adze_train_opts o = options_of(&trials[c]);
@@ -391,7 +391,7 @@ static void every_row_walks_as_its_formula(void **state) {
         seen[trials[c].optimizer] = true;
         runner_close(&r);
     }
-    for (int i = 0; i < ADZE_NOPTIMIZERS; i++) {
+    for (int i = 0; i < ADZE_NEWTON; i++) {
         assert_true(seen[i]);
     }
 }
@@ -840,7 +840,7 @@ static setting each_way(int optimizer) {
 
 static void stopping_and_threads_change_no_bit(void **state) {
     (void)state;
-    for (int k = 0; k < ADZE_NOPTIMIZERS; k++) {
+    for (int k = 0; k < ADZE_NEWTON; k++) {
         char dir[256];
         setting s = each_way(k);
         bench want = {0}, b = {0};
@@ -866,7 +866,7 @@ static void stopping_and_threads_change_no_bit(void **state) {
 
 static void every_optimizer_learns_with_its_usual_settings(void **state) {
     (void)state;
-    for (int k = 0; k < ADZE_NOPTIMIZERS; k++) {
+    for (int k = 0; k < ADZE_NEWTON; k++) {
         setting s = usual(plain_net);
         s.o.optimizer = k;
         s.o.epochs = 4;
@@ -885,7 +885,7 @@ static void every_optimizer_learns_with_its_usual_settings(void **state) {
 
 static void bf16_trains_with_all(void **state) {
     (void)state;
-    for (int k = 0; k < ADZE_NOPTIMIZERS; k += 3) {
+    for (int k = 0; k < ADZE_NEWTON; k += 3) {
         setting s = each_way(k);
         s.o.dtype = 0;
         s.o.precision = ADZE_PRECISION_BF16;
@@ -905,7 +905,7 @@ static void the_table_describes_itself(void **state) {
     char more[400];
     for (int i = 0; i < ADZE_NOPTIMIZERS; i++) {
         assert_int_equal(adze_optimizer_known(i, &name, &formula, more, sizeof more), ADZE_OK);
-        assert_true(strlen(name) > 2 && strlen(formula) > 5 && strstr(more, "lr ") == more && strchr(more, '(') != NULL);
+        assert_true(strlen(name) > 1 && strlen(formula) > 5 && strstr(more, "lr ") == more && strchr(more, '(') != NULL);
         assert_int_equal(more[strlen(more) - 1], ')');
     }
     assert_int_equal(adze_optimizer_known(ADZE_NOPTIMIZERS, &name, &formula, more, sizeof more), ADZE_EARG);
