@@ -25,9 +25,8 @@ typedef struct rule {
     double overlap;
     int64_t inner;
 } rule;
-static const rule rules[] = {{ADZE_KFAC, full_net, 1, 1},    {ADZE_HF, full_net, 1, 1},       {ADZE_LBFGS, full_net, 1, 2},
-                             {ADZE_LBFGS, full_net, 0.5, 1}, {ADZE_LBFGS, drop_net, 0, 1},    {ADZE_BFGS, drop_net, 1, 1},
-                             {ADZE_NEWTON, tiny_net, 1, 1},  {ADZE_KFAC, plain_net, 1, 1}};
+static const rule rules[] = {{ADZE_KFAC, full_net, 1, 1},  {ADZE_HF, full_net, 1, 1},   {ADZE_LBFGS, full_net, 1, 2},  {ADZE_LBFGS, full_net, 0.5, 1},
+                             {ADZE_LBFGS, drop_net, 0, 1}, {ADZE_BFGS, drop_net, 1, 1}, {ADZE_NEWTON, tiny_net, 1, 1}, {ADZE_KFAC, plain_net, 1, 1}};
 
 static setting second(const rule *r) { /* a remainder batch; accumulation where the rule keeps the update's examples */
     setting s = usual(r->net);
@@ -51,7 +50,6 @@ static void threads_change_no_bit(void **state) {
         bench want = {0}, b = {0};
         setting s = second(&rules[i]);
         s.threads = 1;
-        printf("rule %zu\n", i);
         train(&want, &s, false);
         s.threads = 3;
         train(&b, &s, false);
@@ -185,14 +183,61 @@ static void what_does_not_go_together_is_refused(void **state) {
     s.o.optimizer = ADZE_LBFGS;
     s.o.precision = ADZE_PRECISION_BF16;
     expect_refusal(s, "give precision full");
-    s = usual("{\"name\":\"wide\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"a\",\"units\":100},"
-              "{\"type\":\"dense\",\"name\":\"b\",\"units\":4}]}");
+    s = usual(
+        "{\"name\":\"wide\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"a\",\"units\":100},"
+        "{\"type\":\"dense\",\"name\":\"b\",\"units\":4}]}");
     s.o.optimizer = ADZE_NEWTON;
     expect_refusal(s, "at most 5000, not 6904");
     s = usual(tiny_net);
     s.o.optimizer = ADZE_HF;
     strcpy(s.o.augment, "mixup:alpha=1");
     expect_refusal(s, "mixed examples");
+}
+
+/* -- memory -- */
+
+static faulty_mem mem;
+
+static int whole_life(const rule *r, long n) {
+    bench b = {0};
+    adze_stop why;
+    setting s = second(r);
+    s.mem = &mem.table;
+    s.threads = 1;
+    s.count = 64;
+    s.o.val_count = 0;
+    s.o.workers = 0;
+    s.o.epochs = 1;
+    faulty_mem_arm(&mem, n, false);
+    int st = bench_open(&b, &s);
+    st = st == ADZE_OK ? adze_trainer_run(b.t, &why) : st;
+    if (st == ADZE_OK && r->net == tiny_net) {
+        double f[260 * 260];
+        const adze_fisher_in in = {.model = b.model, .store = adze_trainer_store(b.t), .o = &s.o, .data = b.data, .examples = 3, .samples = 1};
+        adze_decrease d;
+        st = adze_fisher(b.ctx, &in, ADZE_FISHER_GGN, adze_la_dense(f, 260, 260));
+        st = st == ADZE_OK ? adze_fisher(b.ctx, &in, ADZE_FISHER_KFAC, adze_la_dense(f, 260, 260)) : st;
+        st = st == ADZE_OK ? adze_decrease_along_gradient(b.ctx, &in, 0.1, &d) : st;
+    }
+    bench_close(&b);
+    return st;
+}
+
+static void every_refused_allocation_is_survived(void **state) {
+    (void)state;
+    static const size_t tried[] = {0, 1, 2, 6};
+    for (size_t i = 0; i < ADZE_COUNT(tried); i++) {
+        faulty_mem_init(&mem);
+        assert_int_equal(whole_life(&rules[tried[i]], 0), ADZE_OK);
+        const long calls = atomic_load(&mem.calls), stride = calls / 60 + 1;
+        for (long n = 1; n <= calls; n += stride) {
+            const int st = whole_life(&rules[tried[i]], n);
+            if ((st != ADZE_ENOMEM && st != ADZE_OK) || !faulty_mem_clean(&mem)) {
+                fail_msg("rule %zu, request %ld of %ld: status %d, %ld blocks alive", tried[i], n, calls, st, atomic_load(&mem.blocks));
+            }
+        }
+        assert_true(faulty_mem_clean(&mem));
+    }
 }
 
 /* -- Fisher matrices -- */
@@ -390,6 +435,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(a_resume_goes_on_with_the_same_bits),
+        cmocka_unit_test(every_refused_allocation_is_survived),
         cmocka_unit_test(newton_solves_logistic_regression),
         cmocka_unit_test(kfac_inverts_the_kronecker_product),
         cmocka_unit_test(what_does_not_go_together_is_refused),

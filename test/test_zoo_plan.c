@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BATCH = 8, ORDERS = 200, FEW_ORDERS = 20, PARAMS = 192, LARGE = 500000 /* parameters of models that are only planned */ };
+enum { BATCH = 8, ORDERS = 200, FEW_ORDERS = 20, PARAMS = 384, LARGE = 500000 /* parameters of models that are only planned */ };
 
 typedef struct net {
     adze_ctx *ctx;

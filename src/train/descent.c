@@ -54,6 +54,11 @@ int adze_descent_open(adze_descent *d, adze_ctx *ctx, const adze_surface *s, con
     d->o = *o;
     d->o.l2 = o->l2 < 0 ? 0 : o->l2;
     d->o = adze_optimizer_settle(&d->o);
+    if (adze_optimizer_of(&d->o)->second != NULL) {
+        const char *name = "it";
+        adze_optimizer_known(o->optimizer, &name, &(const char *){NULL}, (char[400]){""}, 400);
+        return adze_fail(ctx, ADZE_EARG, "optimizer %s wants a network's curvature; probes and demonstrations run the rules of first order", name);
+    }
     TRY(adze_store_new(ctx, &d->store));
     TRY(build(d, s));
     const adze_compile_opts co = {.size = sizeof co, .device = "ref"}; /* a handful of numbers: nothing to gain from lanes */

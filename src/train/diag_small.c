@@ -262,7 +262,7 @@ int adze_probe_effective_lr(adze_ctx *ctx, const adze_diag_subject *s, const adz
     (void)s;
     TRY(adze_fields_default(adze_train_fields(), &base));
     const char *const *names = adze_field_find(adze_train_fields(), "optimizer")->names;
-    for (int i = 0; names[i] != NULL && strlen(text) + strlen(names[i]) + 40 < sizeof text; i++) {
+    for (int i = 0; i < ADZE_NEWTON && strlen(text) + strlen(names[i]) + 40 < sizeof text; i++) {
         strcat(strcat(text, names[i]), ",");
     }
     strcat(text, "adam:bias_correction=false");

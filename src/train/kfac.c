@@ -180,23 +180,33 @@ static double mean_diagonal(const adze_tensor *t, int64_t n) {
     return sum / (double)n;
 }
 
+/* to = (from + shift I)^-1. Factors are rounded to their type: where that costs them their definiteness, the shift grows tenfold until it is back. */
 static int invert(kfac *k, const adze_tensor *from, const adze_tensor *to, int64_t n, double shift) {
+    enum { TRIES = 10 };
     adze_ctx *ctx = k->head.steps->ctx;
     const adze_la_mat a = adze_la_dense(k->square[0], n, n), b = adze_la_dense(k->square[1], n, n);
-    adze_tensor held;
-    TRY(adze_tensor_wrap(ctx, adze_type_make(ADZE_F64, 2, (int64_t[]){n, n}), a.at, &held));
-    int st = adze_tensor_copy(ctx, held, *from);
-    adze_tensor_free(&held);
-    TRY(st);
-    for (int64_t i = 0; i < n; i++) {
-        a.at[i * n + i] += shift;
+    const adze_type square = adze_type_make(ADZE_F64, 2, (int64_t[]){n, n});
+    adze_tensor va, vb;
+    TRY(adze_tensor_wrap(ctx, square, a.at, &va));
+    int st = adze_tensor_wrap(ctx, square, b.at, &vb);
+    if (st != ADZE_OK) {
+        adze_tensor_free(&va);
+        return st;
     }
-    TRY(adze_la_cholesky(ctx, a));
-    TRY(adze_la_cholesky_inverse(ctx, a, b));
-    TRY(adze_tensor_wrap(ctx, adze_type_make(ADZE_F64, 2, (int64_t[]){n, n}), b.at, &held));
-    st = adze_tensor_copy(ctx, *to, held);
-    adze_tensor_free(&held);
-    return st;
+    st = ADZE_EARG;
+    for (int t = 0; t < TRIES && st == ADZE_EARG; t++, shift *= 10) {
+        st = adze_tensor_copy(ctx, va, *from);
+        for (int64_t i = 0; i < n; i++) {
+            a.at[i * n + i] += shift;
+        }
+        st = st == ADZE_OK ? adze_la_cholesky(ctx, a) : st;
+    }
+    st = st == ADZE_OK ? adze_la_cholesky_inverse(ctx, a, b) : st;
+    st = st == ADZE_OK ? adze_tensor_copy(ctx, *to, vb) : st;
+    adze_tensor_free(&va);
+    adze_tensor_free(&vb);
+    return st == ADZE_EARG ? adze_fail(ctx, ADZE_ENAN, "training diverged: a factor of kfac has no inverse; begin with more damping or a smaller lr")
+                           : st;
 }
 
 /* Factored Tikhonov damping (section 6.3): gamma is split so that both factors have their trace's share of it. */

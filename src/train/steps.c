@@ -310,5 +310,8 @@ int64_t adze_steps_memory(const adze_steps *s) {
     for (int i = 0; i < s->ngrad; i++) {
         sum += beside_arena(s, s->grad[i].plan);
     }
+    for (int i = 0; s->second != NULL && i < ADZE_SECOND_PLANS; i++) {
+        sum += s->second->plan[i] != NULL ? beside_arena(s, s->second->plan[i]) : 0;
+    }
     return sum;
 }
