@@ -51,9 +51,9 @@ typedef struct adze_chart {
     int nlines;
     const char *const *x_names; /* of x = 1, 2, ..: they take the place of numbers and of the lines' names; NULL: numbers */
     int nx_names;
-    int64_t side;                /* contour lines under the lines: side x side values over the box, row 0 at the smallest y; 0: none */
-    const double *surface;       /* lines lie at equal shares of its values, so that steep walls and flat floors both show */
-    double box[4];               /* x from, x to, y from, y to; lines end at its edge */
+    int64_t side;          /* contour lines under the lines: side x side values over the box, row 0 at the smallest y; 0: none */
+    const double *surface; /* lines lie at equal shares of its values, so that steep walls and flat floors both show */
+    double box[4];         /* x from, x to, y from, y to; lines end at its edge */
 } adze_chart;
 /* Draws charts below each other; path ends in .svg or .png. */
 ADZE_API int adze_chart_write(adze_ctx *ctx, const char *path, const adze_chart *charts, int n);
