@@ -166,11 +166,11 @@ static void print_rules(adze_text *t, const lab_part *p) {
 static void print_result(adze_text *t, const lab_exp *e) {
     print_claim(t, e);
     if (e->paper.figure[0]) {
-        adze_text_add(t, "  paper's figure: %s %s\n  ours: %s = %.5g", e->paper.figure, e->paper.unit, e->ours.value, e->ours.mean);
+        adze_text_add(t, "  paper's figure: %s\n  ours: %s = %.5g", e->paper.figure, e->ours.value, e->ours.mean);
         if (e->ours.lo < e->ours.hi) {
             adze_text_add(t, "  [%.5g, %.5g]", e->ours.lo, e->ours.hi);
         }
-        adze_text_add(t, "\n");
+        adze_text_add(t, " %s\n", e->paper.unit);
     }
     print_rules(t, &e->main);
     adze_text_add(t, "  control (must be %s)\n", e->must == LAB_NOT_CONFIRMED ? "not confirmed" : LAB_VERDICT_NAMES[e->must]);

@@ -77,8 +77,11 @@ int lab_draw(cli *c, const lab_opts *o, const lab_exp *e) {
         }
         snprintf(d->title, sizeof(d->title), "%s%s", e->name, e->nseeds > 1 ? ": mean and 95 % interval over seeds" : "");
         snprintf(d->y, sizeof(d->y), "%.30s", e->main.measure[0].text);
-        const char *word = strchr(d->y, ' ');
+        char *word = strchr(d->y, ' ');
         word = word && strncmp(d->y, "first", 5) == 0 ? strchr(word + 1, ' ') : word;
+        if (word && epochs) { /* the column alone, without "last" before it and "<= 5" behind */
+            word[1 + strcspn(word + 1, " ")] = 0;
+        }
         const adze_chart chart = {.title = d->title,
                                   .x_label = epochs ? "epoch" : "arm",
                                   .y_label = epochs && word ? word + 1 : d->y,

@@ -40,13 +40,13 @@ static void link_of(adze_text *t, const char *name) {
 }
 
 static void row(adze_text *t, const adze_tree *r, bool stale) {
-    char ours[120], figure[300];
+    char number[120], ours[300];
     const adze_tree *paper = adze_tree_get(r, "paper");
-    with_interval(ours, sizeof(ours), adze_tree_get(r, "ours"));
-    snprintf(figure, sizeof(figure), "%s %s", text_of(paper, "figure"), text_of(paper, "unit"));
+    with_interval(number, sizeof(number), adze_tree_get(r, "ours"));
+    snprintf(ours, sizeof(ours), "%s %s", number, text_of(paper, "unit"));
     link_of(t, text_of(r, "name"));
     cell(t, text_of(r, "claim"));
-    cell(t, figure[1] ? figure : "");
+    cell(t, text_of(paper, "figure"));
     cell(t, ours);
     adze_text_add(t, "| %s%s |\n", text_of(r, "result"), stale ? ", stale" : "");
 }
@@ -70,6 +70,7 @@ static void commands(adze_text *t, const adze_tree *arms) {
 }
 
 static void section(adze_text *t, const adze_tree *r, bool stale) {
+    char ours[120];
     const adze_tree *paper = adze_tree_get(r, "paper"), *control = adze_tree_get(r, "control"), *rows = adze_tree_get(r, "rows");
     adze_text_add(t, "\n### %s\n\n%s (notes %s; rows", text_of(r, "name"), text_of(r, "claim"), text_of(r, "notes"));
     for (const adze_tree *k = rows ? rows->child : NULL; k; k = k->next) {
@@ -77,9 +78,11 @@ static void section(adze_text *t, const adze_tree *r, bool stale) {
     }
     adze_text_add(t, ")\n\n**%s**%s", text_of(r, "result"), stale ? " (stale: arms, rule or control have changed since)" : "");
     if (text_of(paper, "cite")[0]) {
-        adze_text_add(t, ". Paper: %s%s%s%s%s %s", text_of(paper, "cite"), text_of(paper, "where")[0] ? ", " : "", text_of(paper, "where"),
-                      text_of(paper, "figure")[0] ? ": " : "", text_of(paper, "figure"), text_of(paper, "unit"));
+        adze_text_add(t, ". Paper: %s%s%s%s%s", text_of(paper, "cite"), text_of(paper, "where")[0] ? ", " : "", text_of(paper, "where"),
+                      text_of(paper, "figure")[0] ? ": " : "", text_of(paper, "figure"));
     }
+    with_interval(ours, sizeof(ours), adze_tree_get(r, "ours"));
+    adze_text_add(t, ". Ours: %s %s", ours, text_of(paper, "unit"));
     adze_text_add(t, "\n\n    adze lab run %s    # %.1f minutes, %d seeds\n\n", text_of(r, "name"), number_of(r, "minutes"),
                   adze_tree_len(adze_tree_get(r, "seeds")));
     commands(t, adze_tree_get(r, "arms"));
