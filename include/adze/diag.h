@@ -21,10 +21,10 @@ typedef struct adze_track { /* a curve, or a way on a surface */
 
 typedef struct adze_findings { /* zero-initialise; adze_findings_free afterwards, also after a failure */
     adze_ctx *ctx;
-    char title[128], verdict[256]; /* verdict: a sentence; "" when there is nothing to judge */
-    const char *x_label, *y_label; /* of the tracks; constant */
+    char title[128], verdict[256];   /* verdict: a sentence; "" when there is nothing to judge */
+    const char *x_label, *y_label;   /* of the tracks; constant */
     char (*keys)[ADZE_FINDING_NAME]; /* in snake case */
-    double *values; /* of the keys; NaN: there is none */
+    double *values;                  /* of the keys; NaN: there is none */
     int nkeys, cap_keys;
     const char *columns[ADZE_FINDING_COLUMNS]; /* constant */
     int ncolumns, nrows, cap_rows;
@@ -42,7 +42,8 @@ typedef struct adze_findings { /* zero-initialise; adze_findings_free afterwards
 ADZE_API void adze_findings_free(adze_findings *f);
 ADZE_API double adze_findings_value(const adze_findings *f, const char *key);                    /* NaN when there is no such key */
 ADZE_API double adze_findings_cell(const adze_findings *f, const char *row, const char *column); /* NaN likewise */
-/* One object: the keys, then "verdict", "rows" (objects: "name" and the columns in snake case), "tracks". Numbers unrounded, null where not finite. */
+/* One object: the keys, then "verdict", "rows" (objects: "name" and the columns in snake case), "tracks". Numbers unrounded, null where not finite.
+ */
 ADZE_API int adze_findings_json(const adze_findings *f, char **text); /* adze_text_free */
 
 /* -- probes ----------------------------------------------------------------------------------------------------------------------------------- */
