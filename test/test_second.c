@@ -200,8 +200,8 @@ static void what_does_not_go_together_is_refused(void **state) {
     s.o.maxnorm = 2;
     expect_refusal(s, "option maxnorm does not go");
     s.o.maxnorm = 0;
-    strcpy(s.o.prior, "gauss:1");
-    expect_refusal(s, "option prior does not go");
+    strcpy(s.o.prior, "laplace:1");
+    expect_refusal(s, "option l1 does not go");
     s.o.prior[0] = 0;
     strcpy(s.o.activity_l1, "a=1e-3");
     expect_refusal(s, "option activity_l1 does not go");

@@ -169,7 +169,6 @@ int adze_second_refuse(const adze_steps *s) {
                   {"augment with mixed examples", s->mixes},
                   {"l1", s->rule.l1 > 0 || o->l1 > 0},
                   {"maxnorm", o->maxnorm > 0},
-                  {"prior", o->prior[0] != 0},
                   {"activity_l1", o->activity_l1[0] != 0},
                   {"activity_kl", o->activity_kl[0] != 0},
                   {"drop_path", s->model->depths > 0}};
