@@ -302,7 +302,7 @@ static int run(cli *c, int argc, const char **argv) {
 const cli_cmd CLI_LAB = {"lab",
                          "experiments: claims, the commands that try them, verdicts",
                          "lab list | show NAME | run NAME|--quick|--all | report | coverage | formula TEXT",
-                         "  adze lab run he-init-deep\n  adze lab run --quick --check\n"
+                         "  adze lab run he-thirty-layers\n  adze lab run --quick --check\n"
                          "  adze lab formula 's = 0; repeat 3 { s = 0.9 * s + 0.1 * t ^ 2 }'\n",
                          tables,
                          run};
