@@ -145,6 +145,16 @@ static void metrics_are_read_by_name(void **state) {
     adze_arena_free(&a);
 }
 
+static void a_diverged_training_counts_as_the_worst(void **state) {
+    (void)state;
+    near(lab_diverged("last val_acc"), 0);
+    near(lab_diverged("best val_error"), 100);
+    near(lab_diverged("error"), 100);
+    assert_true(lab_diverged("last train_loss") > 1e300);
+    assert_true(lab_diverged("first epoch val_error <= 5") > 1e300);
+    assert_true(isnan(lab_diverged("dead_share"))); /* what it would have been nobody knows */
+}
+
 static double json_of(const char *path) {
     static const char TEXT[] = "{\"a\":{\"b\":[1,{\"name\":\"x\",\"v\":2.5}]},\"yes\":true,\"none\":null,\"word\":\"inf\"}";
     adze_arena a = {.ctx = ctx};
@@ -265,6 +275,7 @@ int main(void) {
         cmocka_unit_test(scripts_assign_and_repeat),
         cmocka_unit_test(a_region_holds_whole_intervals_only),
         cmocka_unit_test(metrics_are_read_by_name),
+        cmocka_unit_test(a_diverged_training_counts_as_the_worst),
         cmocka_unit_test(results_are_read_by_path),
         cmocka_unit_test(verdicts_follow_the_interval),
         cmocka_unit_test(an_interval_covers_as_often_as_it_says),

@@ -705,10 +705,10 @@ static void every_refused_allocation_is_survived(void **state) {
 
 /* -- threads -- */
 
-static uint64_t bits_with(int threads) {
+static uint64_t bits_with(int threads, const char *isa) {
     static double s[150], u[200 * 150], v[150 * 150], a[200 * 150], spd[150 * 150];
     adze_ctx *old = ctx;
-    assert_int_equal(adze_ctx_new(&(adze_ctx_opts){.size = sizeof(adze_ctx_opts), .threads = threads}, &ctx), ADZE_OK);
+    assert_int_equal(adze_ctx_new(&(adze_ctx_opts){.size = sizeof(adze_ctx_opts), .threads = threads, .isa = isa}, &ctx), ADZE_OK);
     adze_rng r = adze_rng_make(13, 0);
     adze_la_mat x = normal(&r, a, 200, 150), square = times(spd, x, true, x, false);
     int64_t labels[200], rows[150];
@@ -731,11 +731,19 @@ static uint64_t bits_with(int threads) {
     return h;
 }
 
-static void threads_change_no_bit(void **state) {
+static void threads_and_instruction_sets_change_no_bit(void **state) {
     (void)state;
-    const uint64_t one = bits_with(1);
-    assert_true(bits_with(2) == one);
-    assert_true(bits_with(5) == one);
+    static const char *const sets[] = {"ref", "v2", "v3", "v4"};
+    const uint64_t one = bits_with(1, NULL);
+    assert_true(bits_with(2, NULL) == one);
+    assert_true(bits_with(5, NULL) == one);
+    for (size_t i = 0; i < ADZE_COUNT(sets); i++) {
+        adze_ctx *have = NULL;
+        if (adze_ctx_new(&(adze_ctx_opts){.size = sizeof(adze_ctx_opts), .isa = sets[i]}, &have) == ADZE_OK) { /* else the processor lacks it */
+            adze_ctx_free(have);
+            assert_true(bits_with(2, sets[i]) == one);
+        }
+    }
 }
 
 int main(void) {
@@ -760,7 +768,7 @@ int main(void) {
         cmocka_unit_test(components_are_the_same_by_both_ways),
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(every_refused_allocation_is_survived),
-        cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(threads_and_instruction_sets_change_no_bit),
     };
     if (adze_ctx_new(NULL, &ctx) != ADZE_OK) {
         return 1;

@@ -1,5 +1,8 @@
 /* Least squares with penalties and pursuits: closed forms, what scikit-learn found on the diabetes data, conditions of optimality, recovery of
  * supports. */
+#include "faulty.h"
+
+#include "adze/data.h"
 #include "adze/linalg.h"
 #include "base/base.h"
 
@@ -312,6 +315,45 @@ static void what_omp_leaves_is_orthogonal_to_its_atoms(void **state) {
     refused(adze_la_omp(ctx, dict, adze_la_dense(x, S, 3), 1, 0, atoms, adze_la_dense(coef, S, 1)), "sums of atoms");
 }
 
+static int life(adze_ctx *c) {
+    const adze_la_mat x = adze_la_dense(X, ROWS, COLS), y = adze_la_dense(Y, ROWS, 1);
+    double w[COLS] = {0}, solutions[3 * COLS], l1[3], p[COLS * COLS] = {0}, weight[20], coef[2];
+    int64_t atoms[2];
+    adze_la_stop stop = {.tol = 1e-6, .at_most = 10};
+    adze_la_path path = {.x = adze_la_dense(solutions, 3, COLS), .l1 = l1};
+    adze_shift_mmd mmd = {.permutations = 1};
+    for (int i = 0; i < COLS; i++) {
+        p[i * COLS + i] = 1;
+    }
+    TRY(adze_la_ridge(c, x, y, 1, adze_la_dense(p, COLS, COLS), adze_la_dense(w, COLS, 1)));
+    TRY(adze_la_lasso(c, x, Y, 1, 0, w, &stop));
+    TRY(adze_la_lars(c, x, Y, &path));
+    TRY(adze_la_omp(c, x, adze_la_dense(Y, 1, ROWS), 2, 0, atoms, adze_la_dense(coef, 1, 2)));
+    TRY(adze_mmd(c, adze_la_dense(X, 20, COLS), adze_la_dense(X + 20 * COLS, 20, COLS), &mmd));
+    return adze_importance(c, adze_la_dense(X, 20, COLS), adze_la_dense(X + 20 * COLS, 20, COLS), weight);
+}
+
+static void every_refused_allocation_is_survived(void **state) {
+    (void)state;
+    diabetes();
+    faulty_mem mem;
+    faulty_mem_init(&mem);
+    adze_ctx *c;
+    assert_int_equal(adze_ctx_new(&(adze_ctx_opts){.size = sizeof(adze_ctx_opts), .mem = &mem.table}, &c), ADZE_OK);
+    int status = ADZE_ENOMEM;
+    long n = 1;
+    for (; status != ADZE_OK; n++) {
+        const long blocks = mem.blocks;
+        faulty_mem_arm(&mem, n, false);
+        status = life(c);
+        assert_true(status == ADZE_OK || status == ADZE_ENOMEM);
+        assert_int_equal(mem.blocks, blocks);
+    }
+    assert_true(n > 20);
+    adze_ctx_free(c);
+    assert_true(faulty_mem_clean(&mem));
+}
+
 static int open_ctx(void **state) {
     (void)state;
     adze_ctx_opts o = {.size = sizeof o, .threads = 2};
@@ -336,6 +378,7 @@ int main(void) {
         cmocka_unit_test(omp_chooses_what_scikit_learn_does),
         cmocka_unit_test(omp_recovers_supports),
         cmocka_unit_test(what_omp_leaves_is_orthogonal_to_its_atoms),
+        cmocka_unit_test(every_refused_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, open_ctx, close_ctx);
 }

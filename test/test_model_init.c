@@ -133,7 +133,7 @@ static void moments_of(adze_ctx *ctx, const adze_model *m, adze_store *s, double
     assert_true(m->nlayers <= DEPTH + 1);
     must(ctx, adze_graph_new(ctx, &g));
     adze_type t = adze_model_input_type(m, ROWS, ADZE_F32);
-    must(ctx, adze_model_build_layers(m, g, adze_input(g, "x", t), NULL, &y, sums, NULL));
+    must(ctx, adze_model_build_taps(m, g, adze_input(g, "x", t), NULL, &y, &(adze_taps){.sums = sums}));
     adze_named in = {.name = "x"};
     must(ctx, adze_tensor_new(ctx, t, &in.t));
     adze_rng r = adze_rng_make(5, 0);

@@ -351,6 +351,23 @@ static void maxpool_ties_nan_and_padding(void **state) {
 }
 
 /* Overlapping windows with one maximum: its gradient is their sum. An index that is no position is passed over. */
+/* Two regions of 2 x 2, whatever is drawn; with overlap of 2 x 2 and 2 x 3. */
+static void run_fractional(fixture *f) {
+    const double x[] = {1, NAN, 2, 5, NAN, 3, 5, -INFINITY}, low[] = {-1, -1, -INFINITY, -INFINITY, -2, -1, -INFINITY, -INFINITY};
+    for (int pseudo = 0; pseudo < 2; pseudo++) {
+        const adze_val v = value(f, DIMS(1, 2, 4, 1), x), y = adze_fractional_maxpool(f->g, v, 1, 2, pseudo, false);
+        EXPECT(f, y, NAN, 5);
+        EXPECT(f, (adze_val){y.id + 1}, 1, 3); /* the first of equals */
+        EXPECT(f, adze_fractional_maxpool(f->g, value(f, DIMS(1, 2, 4, 1), low), 1, 2, pseudo, false), -1, -INFINITY);
+        EXPECT(f, adze_fractional_maxpool(f->g, value(f, DIMS(1, 2, 4, 1), (double[]){4, 3, 2, 1, 0, 1, 2, 3}), 1, 3, pseudo, true), 4, 3, 3);
+    }
+}
+
+static void fractional_maxpool_ties_and_nan(void **state) {
+    (void)state;
+    everywhere(run_fractional);
+}
+
 static void run_maxpool_index(fixture *f) {
     const double dy[] = {1, 2, 4}, x[] = {7, 8, 9, 6};
     const adze_pool_attrs a = {.size = LIST(2), .stride = LIST(1), .in = LIST(4)};
@@ -504,6 +521,7 @@ int main(void) {
         cmocka_unit_test(geometry_counts_taps),
         cmocka_unit_test(costs_are_true),
         cmocka_unit_test(maxpool_ties_nan_and_padding),
+        cmocka_unit_test(fractional_maxpool_ties_and_nan),
         cmocka_unit_test(maxpool_index_is_used_safely),
         cmocka_unit_test(avgpool_ceil_and_count_pad),
         cmocka_unit_test(global_pools),

@@ -177,6 +177,15 @@ static void conv_adjoints_refuse(void **state) {
 static void pools_refuse(void **state) {
     fixture *f = *state;
     fresh(f);
+    refused(f, adze_fractional_maxpool(f->g, F32(1, 4, 1), 3, 3, false, false), ADZE_ESHAPE,
+            "fractional_maxpool 't': the input is f32 (1, 4, 1), but must have 4 axes");
+    refused(f, adze_fractional_maxpool(f->g, F32(1, 4, 7, 1), 3, 3, false, false), ADZE_EARG,
+            "fractional_maxpool 't': 3 steps of 1 or 2 pixels cannot add up to 7 on spatial axis 1");
+    refused(f, adze_fractional_maxpool(f->g, F32(1, 4, 7, 1), 4, 4, true, true), ADZE_EARG,
+            "fractional_maxpool 't': 4 steps of 1 or 2 pixels cannot add up to 3 on spatial axis 0");
+    refused(f, adze_fractional_maxpool(f->g, F32(1, 32769, 7, 1), 20000, 4, true, false), ADZE_EARG,
+            "fractional_maxpool 't': 20000 steps of 1 or 2 pixels cannot add up to 32769 on spatial axis 0, which may have 32768 at most");
+    accepted(f, adze_fractional_maxpool(f->g, F32(1, 4, 7, 1), 3, 4, true, true));
     refused(f, adze_maxpool(f->g, F32(1, 4, 1), NULL, NULL), ADZE_ESHAPE, "maxpool 't': size has 0 entries, 1 spatial axis needs 1");
     refused(f, adze_maxpool(f->g, F32(4, 1), POOL(.size = LIST(2)), NULL), ADZE_ESHAPE,
             "maxpool 't': the input is f32 (4, 1), but must have 3 to 5 axes");

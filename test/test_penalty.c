@@ -460,6 +460,41 @@ static void what_cannot_be_is_said(void **state) {
     bench_close(&b);
 }
 
+static int life(adze_mem *mem) {
+    bench b = {0};
+    setting s = all_of_it(0);
+    adze_maxnorm_unit *units = NULL;
+    int64_t n;
+    s.mem = mem;
+    s.threads = 1;
+    s.o.workers = 0;
+    s.o.epochs = 1;
+    s.o.limit_train = 24;
+    s.o.limit_val = 4;
+    s.o.norm = 1 + ADZE_NORM_ZCA;
+    int st = bench_open(&b, &s);
+    st = st == ADZE_OK ? adze_trainer_run(b.t, NULL) : st;
+    st = st == ADZE_OK ? adze_trainer_maxnorm(b.t, &units, &n) : st;
+    if (b.t != NULL) {
+        adze_maxnorm_free(b.t, units);
+    }
+    bench_close(&b);
+    return st;
+}
+
+static void every_refused_allocation_is_survived(void **state) {
+    (void)state;
+    int st = ADZE_ENOMEM;
+    for (long n = 1; st != ADZE_OK; n += 1 + n / 40) { /* the first ones all, later ones here and there */
+        faulty_mem mem;
+        faulty_mem_init(&mem);
+        faulty_mem_arm(&mem, n, false);
+        st = life(&mem.table);
+        assert_true(st == ADZE_OK || st == ADZE_ENOMEM);
+        assert_true(faulty_mem_clean(&mem));
+    }
+}
+
 static int prepare(void **state) {
     (void)state;
     make_data();
@@ -478,6 +513,7 @@ int main(void) {
         cmocka_unit_test(penalties_on_activations_have_their_values),
         cmocka_unit_test(threads_and_resumes_change_no_bit),
         cmocka_unit_test(what_cannot_be_is_said),
+        cmocka_unit_test(every_refused_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -2,6 +2,7 @@
 #ifndef ADZE_DATA_H
 #define ADZE_DATA_H
 
+#include "linalg.h"
 #include "model.h"
 
 #ifdef __cplusplus
@@ -50,6 +51,20 @@ typedef struct adze_augmentation {
 } adze_augmentation;
 ADZE_API int adze_augmentation_at(int i, adze_augmentation *out);                         /* i from 0; ADZE_EARG past the end */
 ADZE_API int adze_augmentation_check(adze_ctx *ctx, const char *text, const char *where); /* where begins the message: "--augment" */
+
+/* Do two samples come from one distribution? One feature: the largest distance of the two empirical distribution functions; *p (may be NULL) is the
+ * chance of one as large (Kolmogorov's limit). Both samples are sorted. */
+ADZE_API double adze_ks(double *a, int64_t n, double *b, int64_t m, double *p);
+typedef struct adze_shift_mmd {
+    uint64_t seed;
+    int64_t permutations; /* that p is estimated from; it is at least 1 / (permutations + 1) */
+    double width;         /* written: of the Gaussian kernel, by the median of the squared distances */
+    double mmd2, p;       /* written: the unbiased square of the maximum mean discrepancy; the chance of one as large */
+} adze_shift_mmd;
+ADZE_API int adze_mmd(adze_ctx *ctx, adze_la_mat a, adze_la_mat b, adze_shift_mmd *r); /* rows are examples: (n, d), (m, d) */
+/* weight (n) of the examples a (n, d), mean 1, with which they stand for the sample b (m, d): the odds of a logistic regression on features and their
+ * squares, which is the ratio of the densities where both are Gaussian with independent features. Bickel, Brueckner, Scheffer, JMLR 10, 2009. */
+ADZE_API int adze_importance(adze_ctx *ctx, adze_la_mat a, adze_la_mat b, double *weight);
 
 typedef struct adze_loader adze_loader;
 typedef struct adze_loader_opts {

@@ -2,7 +2,7 @@
 #ifndef ADZE_IO_H
 #define ADZE_IO_H
 
-#include "train.h"
+#include "diag.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -47,13 +47,18 @@ typedef struct adze_line {
 typedef struct adze_chart {
     const char *title, *x_label, *y_label;
     const adze_line *lines;
+    const adze_line *low, *high; /* a band around each line, as many as there are lines and as long; NULL: none */
     int nlines;
     const char *const *x_names; /* of x = 1, 2, ..: they take the place of numbers and of the lines' names; NULL: numbers */
     int nx_names;
-    const adze_line *low, *high; /* a band around each line, as many as there are lines and as long; NULL: none */
+    int64_t side;          /* contour lines under the lines: side x side values over the box, row 0 at the smallest y; 0: none */
+    const double *surface; /* lines lie at equal shares of its values, so that steep walls and flat floors both show */
+    double box[4];         /* x from, x to, y from, y to; lines end at its edge */
 } adze_chart;
 /* Draws charts below each other; path ends in .svg or .png. */
 ADZE_API int adze_chart_write(adze_ctx *ctx, const char *path, const adze_chart *charts, int n);
+/* The tracks of findings, over their surface if they have one; ADZE_EARG when there are none, or too many to be told apart. */
+ADZE_API int adze_findings_plot(adze_ctx *ctx, const char *path, const adze_findings *f);
 /* Loss and accuracy against the epoch, training and validation. */
 ADZE_API int adze_history_plot(adze_ctx *ctx, const char *path, const adze_epoch_stats *stats, int64_t n);
 

@@ -100,6 +100,11 @@ ADZE_API int adze_model_draw_depth(const adze_model *m, adze_session *s, uint64_
 /* Adds all parameter and state slots to the store and initialises them: the same bits for the same seed. */
 ADZE_API int adze_model_init(const adze_model *m, adze_store *s, adze_dtype d, uint64_t seed);
 
+/* The same function with fewer numbers and steps, for use: each batchnorm whose input is a conv or dense layer's plain result, which nobody else
+ * reads, goes into that layer's weights and bias (Ioffe and Szegedy 2015, section 3.1), and weight_norm's v and g become w. s: the model's slots,
+ * without prefix. Both results are new, in s's dtype. */
+ADZE_API int adze_model_fold(const adze_model *m, adze_store *s, adze_model **out, adze_store **folded);
+
 typedef struct adze_layer_row { /* the summary table, one row a layer */
     char name[64], type[32];
     adze_type out;         /* for one example */
@@ -110,9 +115,14 @@ typedef struct adze_layer_row { /* the summary table, one row a layer */
 ADZE_API int adze_model_summary(const adze_model *m, adze_layer_row *rows, int n); /* number of layers, or < 0; rows may be NULL */
 ADZE_API int64_t adze_model_params(const adze_model *m);
 
+/* What is likely a mistake in the model, one sentence a line with what to do ("" when nothing is): weights that start equal, glorot before many
+ * relus, inputs of large scale, batch normalisation of single examples (batch: as it will be trained with), biases that it takes away. */
+ADZE_API int adze_model_remarks(const adze_model *m, int64_t batch, char **text); /* adze_text_free */
+
 ADZE_API int adze_layer_count(void); /* the table of layer types */
 ADZE_API const char *adze_layer_name(int i);
 ADZE_API const char *adze_layer_doc(int i);
+ADZE_API const char *adze_layer_cost(int i); /* operations of an output and number of parameters, as a formula in the fields' names */
 ADZE_API const adze_field *adze_layer_fields(int i);
 
 ADZE_API bool adze_activation_about(int i, adze_about *out); /* false past the end */

@@ -147,6 +147,14 @@ ADZE_API adze_val adze_avgpool(adze_graph *g, adze_val x, const adze_pool_attrs 
 ADZE_API adze_val adze_avgpool_dx(adze_graph *g, adze_val dy, const adze_pool_attrs *a);
 ADZE_API adze_val adze_global_avgpool(adze_graph *g, adze_val x); /* (N, S..., C) -> (N, C): a mean */
 ADZE_API adze_val adze_global_maxpool(adze_graph *g, adze_val x);
+typedef struct adze_fractional_attrs {
+    adze_ints out;
+    uint64_t stream;
+    bool pseudo, overlap;
+} adze_fractional_attrs;
+/* Fractional max pooling (Graham 2014) of x (N, H, W, C) to (N, rows, cols, C): regions that step on by 1 or 2 pixels, drawn in every run, the same
+ * for all examples; rows <= H <= 2 rows, with overlap (a region ends where the next begins) rows <= H - 1 <= 2 rows. */
+ADZE_API adze_val adze_fractional_maxpool(adze_graph *g, adze_val x, int64_t rows, int64_t cols, bool pseudo, bool overlap);
 
 /* -- random: depend on the run's (seed, step), the stream and the element; f32 and f64 get the same draws
  * -------------------------------------------------- */
@@ -159,13 +167,6 @@ typedef struct adze_random_attrs {
 ADZE_API adze_val adze_uniform(adze_graph *g, adze_type t, double lo, double hi);
 ADZE_API adze_val adze_normal(adze_graph *g, adze_type t, double mean, double sd);
 ADZE_API adze_val adze_bernoulli(adze_graph *g, adze_type t, double p); /* 1 with probability p, else 0 */
-typedef struct adze_pool_regions_attrs {
-    int64_t n, out;
-    uint64_t stream;
-    bool pseudo, overlap;
-} adze_pool_regions_attrs;
-/* Fractional max pooling (Graham 2014): the pixels of `out` regions of an axis of n, i32 (2, out) or with overlap (3, out), the last one repeated. */
-ADZE_API adze_val adze_pool_regions(adze_graph *g, int64_t n, int64_t out, bool pseudo, bool overlap);
 
 /* -- fused
  * ------------------------------------------------------------------------------------------------------------------------------------------------ */

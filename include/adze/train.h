@@ -53,6 +53,9 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     int64_t average_start, swa_start, swa_cycle, average_batches; /* epochs; swa_start: -1: three quarters; swa_cycle: 0: a constant rate */
     int64_t snapshots;                                            /* equal cycles of restarts, a model at the end of each; 0: off */
     int32_t target;                                               /* of the loss: label, input (an autoencoder's) */
+    double damping, overlap, cg_decay, kfac_stats, kfac_products, kfac_keep; /* of second-order optimisers: the fields' table says which */
+    int64_t lbfgs_m, inner, cg_steps, kfac_invert_every, kfac_gamma_every, kfac_lambda_every;
+    bool kfac_momentum;
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
 /* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
@@ -168,7 +171,8 @@ typedef struct adze_eval_opts {
     int64_t batch;           /* 0: 250 */
     const char *prefix;      /* of the store's slots; NULL: "" */
     int32_t dropout;         /* of dropout and DropConnect */
-    int64_t passes, samples; /* mc, geo: networks drawn; samples: DropConnect by Gaussian moment matching with so many draws; 0: by mean weights */
+    int64_t passes, samples; /* networks drawn, of weight-scale: by what a layer draws in use; samples: DropConnect by Gaussian moment matching with
+                                so many draws; 0: by mean weights */
     uint64_t seed;           /* of the draws */
 } adze_eval_opts;
 /* Reads "weight-scale", "mc:50", "geo" or "geo:50" into dropout and passes, and "mean" or "gauss:100" into samples; either text may be NULL. */
@@ -178,6 +182,10 @@ ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dro
 ADZE_API int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, const adze_dataset *d, const int64_t *ids,
                                 int64_t n, adze_metrics *out);
 ADZE_API int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, adze_tensor x, adze_tensor *probs);
+/* The same with the mean of the probabilities of several passes, which differ by what a layer draws in use (fractional_maxpool; Graham 2014, section
+ * 4): pass p has the random numbers of (seed 0, step p). The scores are logarithms of those means, or the means where the model ends in a softmax. */
+ADZE_API int adze_evaluate_passes(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
+                                  int64_t n, int64_t batch, int64_t passes, adze_metrics *out);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
 ADZE_API int adze_metrics_report(adze_ctx *ctx, const adze_metrics *m, adze_report *out); /* m with scores */
 ADZE_API void adze_report_free(adze_ctx *ctx, adze_report *r);
@@ -196,6 +204,20 @@ ADZE_API int adze_recalibrate(adze_ctx *ctx, const adze_model *m, adze_store *s,
 ADZE_API int adze_trainer_save_model(adze_trainer *t, const char *path);
 /* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
+
+/* Stochastic gradient descent on linear regression, many runs at once: x of standard normal numbers, y = x . 1 + sigma noise, a new example each
+ * step, from 0, with the rate lr t^-power. The mean over runs of the squared distance to the solution, of the last iterate and of the mean of all
+ * (Polyak and Juditsky 1992); optimal: sigma^2 dims / steps, what least squares on all the examples attains and no other unbiased estimate undercuts.
+ */
+typedef struct adze_regression {
+    int64_t dims, steps, runs;
+    double lr, power, sigma;
+    uint64_t seed;
+} adze_regression;
+typedef struct adze_regression_result {
+    double optimal, last, average;
+} adze_regression_result;
+ADZE_API int adze_average_regression(adze_ctx *ctx, const adze_regression *o, adze_regression_result *out);
 
 /* -- ensembles: several models judge the same examples, each with its own preprocessing ------------------------------------------------- */
 

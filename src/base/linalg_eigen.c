@@ -1,67 +1,81 @@
 /* Eigenvalues and eigenvectors of symmetric matrices, and powers made of them.
  *
- * Householder's reflections bring the matrix to three diagonals; implicit QL steps bring those to one. The steps need the diagonals alone: their
- * rotations are noted down and applied to the vectors many at a time, strip by strip, so that a strip is read from memory once for thousands of them.
+ * Householder's reflections bring the matrix to three diagonals, a panel of columns at a time: within it the matrix is only read, what its
+ * reflections have left to do is done for all of them together (Dongarra, Sorensen, Hammarling, J. Comp. Appl. Math. 27, 1989). Implicit QL steps
+ * bring three diagonals to one. The steps need the diagonals alone: their rotations are noted down and applied to the vectors many at a time, strip
+ * by strip, so that a strip is read from memory once for thousands of them.
  */
-#include "base/linalg.h"
+#include "base/linalg_loops.h"
 
 #include <stdlib.h>
 
 /* -- three diagonals -- */
 
-typedef struct tridiagonal {
-    adze_la_mat a;       /* symmetric, both triangles; what is left lies below and to the right of `done` */
-    adze_la_mat v;       /* (n, n): row k is the vector of reflection k, which leaves elements 0 .. k alone */
-    double *tau, *p, *w; /* of n; w: what the last reflection v has left to do, a -= v w^T + w v^T; p: a times the new v */
-    int64_t done;
-} tridiagonal;
+enum { PANEL = 32 };
 
-/* Row by row, one pass over the matrix: the last reflection's change is made, and the row times the new vector taken. */
-static void tridiagonal_rows(void *arg, la_range r) {
-    const tridiagonal *t = arg;
-    const int64_t k = t->done, from = k + 1, n = t->a.rows;
-    const double *v = la_row(t->v, k), *old = k > 0 ? la_row(t->v, k - 1) : NULL;
-    for (int64_t i = from + r.from; i < from + r.to; i++) {
-        double *row = la_row(t->a, i);
-        for (int64_t j = from; j < n && old; j++) {
-            row[j] -= old[i] * t->w[j] + t->w[i] * old[j];
+/* Element j.. of row k as it is now. */
+static void current_row(la_tridiagonal *t, double *row) {
+    const int64_t k = t->done, n = t->a.rows;
+    for (int64_t c = t->from; c < k; c++) {
+        const double *v = la_row(t->v, c), *w = la_row(t->w, c - t->from);
+        for (int64_t j = k; j < n; j++) {
+            row[j] -= v[k] * w[j] + w[k] * v[j];
         }
-        t->p[i] = la_dot(row + from, v + from, n - from);
+    }
+}
+
+/* p = a v with the panel's changes to a, which nobody has made yet. */
+static void current_product(adze_ctx *ctx, la_tridiagonal *t) {
+    const int64_t first = t->done + 1, left = t->a.rows - first;
+    const double *x = la_row(t->v, t->done) + first;
+    double *p = t->p + first;
+    la_run(ctx, la_loops_for(ctx)->tridiagonal_product, t, left, 4, (double)left * (double)left);
+    for (int64_t c = t->from; c < t->done; c++) {
+        const double *v = la_row(t->v, c) + first, *w = la_row(t->w, c - t->from) + first;
+        const double along_v = la_dot(v, x, left), along_w = la_dot(w, x, left);
+        la_axpy(p, -along_w, v, left);
+        la_axpy(p, -along_v, w, left);
     }
 }
 
 /* Reflection k: column k becomes (.., d, e, 0, ...). */
-static void tridiagonal_step(adze_ctx *ctx, tridiagonal *t, double *d, double *e) {
+static void tridiagonal_step(adze_ctx *ctx, la_tridiagonal *t, double *d, double *e) {
     const int64_t k = t->done, n = t->a.rows, left = n - k - 1;
-    double *v = la_row(t->v, k), *row = la_row(t->a, k), *w = t->w;
-    const double *old = k > 0 ? la_row(t->v, k - 1) : NULL;
-    for (int64_t j = k; j < n && old; j++) { /* row k, before the others */
-        row[j] -= old[k] * w[j] + w[k] * old[j];
-    }
+    double *v = la_row(t->v, k), *row = la_row(t->a, k), *w = la_row(t->w, k - t->from);
+    current_row(t, row);
     d[k] = row[k];
     if (left == 0) {
         return;
     }
     memcpy(v + k + 1, row + k + 1, (size_t)left * sizeof *v);
     t->tau[k] = la_reflector(v + k + 1, left, 1, e + k);
-    la_run(ctx, tridiagonal_rows, t, left, 4, 3.0 * (double)left * (double)left);
-    double half = t->tau[k] * t->tau[k] / 2 * la_dot(t->p + k + 1, v + k + 1, left);
+    current_product(ctx, t);
+    const double half = t->tau[k] * t->tau[k] / 2 * la_dot(t->p + k + 1, v + k + 1, left);
     for (int64_t j = k + 1; j < n; j++) {
         w[j] = t->tau[k] * t->p[j] - half * v[j];
     }
+}
+
+static void tridiagonal_panel(adze_ctx *ctx, la_tridiagonal *t, double *d, double *e) {
+    const int64_t n = t->a.rows;
+    for (t->from = t->done; t->done < la_min(t->from + PANEL, n); t->done++) {
+        tridiagonal_step(ctx, t, d, e);
+    }
+    const int64_t left = n - t->done;
+    la_run(ctx, la_loops_for(ctx)->tridiagonal_update, t, left, 4, 4.0 * PANEL * (double)left * (double)left);
 }
 
 /* a is destroyed; d (n) and e (n - 1) are its diagonals afterwards, Q^T a Q, and unless z.at is NULL z = Q^T. */
 static int tridiagonalise(adze_ctx *ctx, adze_la_mat a, double *d, double *e, adze_la_mat z) {
     adze_la_mat v, work;
     TRY(la_new(ctx, a.rows, a.rows, &v));
-    if (la_new(ctx, 3, a.rows, &work) != ADZE_OK) {
+    if (la_new(ctx, 2 + PANEL, a.rows, &work) != ADZE_OK) {
         adze_free(ctx, v.at);
         return ADZE_ENOMEM;
     }
-    tridiagonal t = {a, v, la_row(work, 0), la_row(work, 1), la_row(work, 2), 0};
-    for (; t.done < a.rows; t.done++) {
-        tridiagonal_step(ctx, &t, d, e);
+    la_tridiagonal t = {a, v, la_part(work, 2, 0), la_row(work, 0), la_row(work, 1), 0, 0};
+    while (t.done < a.rows) {
+        tridiagonal_panel(ctx, &t, d, e);
     }
     if (z.at && a.rows) {
         la_identity(z);
@@ -75,31 +89,9 @@ static int tridiagonalise(adze_ctx *ctx, adze_la_mat a, double *d, double *e, ad
 
 /* -- rotations -- */
 
-typedef struct rotation {
-    double c, s;
-    int64_t row; /* of the rows row and row + 1 */
-} rotation;
-
-typedef struct rotations {
-    adze_la_mat z; /* at NULL: nobody wants them */
-    rotation *r;
-    int64_t count, cap;
-} rotations;
-
-static void rotate_strips(void *arg, la_range range) {
-    const rotations *q = arg;
-    for (int64_t j = range.from; j < range.to; j += LA_STRIP) {
-        const int64_t width = la_min(LA_STRIP, range.to - j);
-        for (int64_t i = 0; i < q->count; i++) {
-            double *row = la_row(q->z, q->r[i].row) + j;
-            la_rotate(row, row + q->z.ld, q->r[i].c, q->r[i].s, width);
-        }
-    }
-}
-
-static void rotations_flush(adze_ctx *ctx, rotations *q) {
+static void rotations_flush(adze_ctx *ctx, la_rotations *q) {
     if (q->z.at) {
-        la_run(ctx, rotate_strips, q, q->z.cols, LA_STRIP, 6.0 * (double)q->count * (double)q->z.cols);
+        la_run(ctx, la_loops_for(ctx)->rotate_strips, q, q->z.cols, LA_STRIP, 6.0 * (double)q->count * (double)q->z.cols);
     }
     q->count = 0;
 }
@@ -107,7 +99,7 @@ static void rotations_flush(adze_ctx *ctx, rotations *q) {
 /* -- implicit QL steps -- */
 
 /* One step with Wilkinson's shift on rows from .. to, whose e are not 0: from the bottom upwards, e[from] shrinks. */
-static void ql_step(double *d, double *e, int64_t from, int64_t to, rotations *q) {
+static void ql_step(double *d, double *e, int64_t from, int64_t to, la_rotations *q) {
     double slope = (d[from + 1] - d[from]) / (2 * e[from]);
     double shift = d[from] - e[from] / (slope + copysign(hypot(slope, 1), slope));
     double c = 1, s = 1, moved = 0, bulge = d[to] - shift; /* moved: what the last rotation brought over the diagonal */
@@ -126,19 +118,30 @@ static void ql_step(double *d, double *e, int64_t from, int64_t to, rotations *q
         moved = s * turned;
         d[i + 1] = bulge + moved;
         bulge = c * turned - in;
-        q->r[q->count++] = (rotation){c, s, i};
+        q->r[q->count++] = (la_rotation){c, s, i};
     }
     d[from] -= moved;
     e[from] = bulge;
     e[to] = 0;
 }
 
+/* Whether e counts as 0 between diagonal elements a and b. Beside the diagonal's own small numbers first; where it has zeros of its own, as
+ * indefinite matrices of low rank have, that never comes true, and beside the whole matrix is what is left. */
+static bool negligible(double e, double a, double b, double whole, int64_t steps) {
+    enum { PATIENCE = 20 };
+    return !(fabs(e) > DBL_EPSILON * sqrt(fabs(a)) * sqrt(fabs(b)) && fabs(e) > DBL_MIN) || (steps > PATIENCE && fabs(e) <= DBL_EPSILON * whole);
+}
+
 /* d (n) becomes the eigenvalues, unordered; e (n), whose last element is room, is destroyed. */
-static int ql(adze_ctx *ctx, double *d, double *e, int64_t n, rotations *q) {
+static int ql(adze_ctx *ctx, double *d, double *e, int64_t n, la_rotations *q) {
     enum { STEPS = 60 }; /* a value; two are usual */
+    double whole = 0;
+    for (int64_t i = 0; i < n; i++) {
+        whole = fmax(whole, fmax(fabs(d[i]), i + 1 < n ? fabs(e[i]) : 0));
+    }
     for (int64_t from = 0, steps = 0; from < n;) {
         int64_t to = from;
-        while (to + 1 < n && fabs(e[to]) > DBL_EPSILON * sqrt(fabs(d[to])) * sqrt(fabs(d[to + 1])) && fabs(e[to]) > DBL_MIN) {
+        while (to + 1 < n && !negligible(e[to], d[to], d[to + 1], whole, steps)) {
             to++;
         }
         if (to == from) {
@@ -192,7 +195,7 @@ static void hand_over(ranked *order, const double *d, adze_la_mat z, double fact
 typedef struct eigen_work {
     adze_la_mat a, z, diagonals;
     ranked *order;
-    rotations q;
+    la_rotations q;
 } eigen_work;
 
 static int eigen_run(adze_ctx *ctx, eigen_work *w, adze_la_mat a, double *values, adze_la_mat vectors) {

@@ -1,5 +1,7 @@
 /* Views of matrices: what is wrong with one, copies, norms, products, triangular systems, reflections. */
-#include "base/linalg.h"
+#include "base/linalg_loops.h"
+
+#include "base/ctx.h"
 
 /* -- checks -- */
 
@@ -159,45 +161,16 @@ void la_run(adze_ctx *ctx, la_task fn, void *arg, int64_t count, int64_t unit, d
     adze_pool_run(ctx, run_share, &s, work > WORTH ? adze_ctx_threads(ctx) : 1);
 }
 
-/* -- products: b is packed in strips of 8 columns, so that a tile of 4 x 4 sums stays in registers -- */
-
-enum { TILE = 4, PACKED = 8 };
-
-typedef struct product {
-    adze_la_mat a, c;
-    const double *b; /* (strips, depth, PACKED) */
-    int64_t depth;
-} product;
-
-static void product_tile(const double *const a[TILE], const double *b, int64_t depth, double out[TILE][TILE]) {
-    double sum[TILE][TILE] = {{0}};
-    for (int64_t k = 0; k < depth; k++) {
-        for (int i = 0; i < TILE; i++) {
-            for (int j = 0; j < TILE; j++) {
-                sum[i][j] += a[i][k] * b[k * PACKED + j];
-            }
-        }
-    }
-    memcpy(out, sum, sizeof sum);
+const la_loops *la_loops_for(const adze_ctx *ctx) {
+#if defined(__x86_64__)
+    return ctx->isa >= ADZE_ISA_V4 ? &la_loops_v4 : ctx->isa >= ADZE_ISA_V3 ? &la_loops_v3 : &la_loops_v1;
+#else
+    (void)ctx;
+    return &la_loops_v1;
+#endif
 }
 
-static void product_rows(void *arg, la_range r) {
-    const product *p = arg;
-    for (int64_t j = 0; j < p->c.cols; j += TILE) {
-        const double *b = p->b + j / PACKED * p->depth * PACKED + j % PACKED;
-        for (int64_t i = r.from; i < r.to; i += TILE) {
-            const double *a[TILE];
-            double out[TILE][TILE];
-            for (int64_t k = 0; k < TILE; k++) {
-                a[k] = la_row(p->a, la_min(i + k, r.to - 1));
-            }
-            product_tile(a, b, p->depth, out);
-            for (int64_t k = 0; k < la_min(TILE, r.to - i); k++) {
-                memcpy(la_row(p->c, i + k) + j, out[k], (size_t)la_min(TILE, p->c.cols - j) * sizeof(double));
-            }
-        }
-    }
-}
+/* -- products: b is packed in strips of 8 columns, so that a tile's sums stay in registers -- */
 
 int adze_la_matmul(adze_ctx *ctx, adze_la_mat a, bool a_transposed, adze_la_mat b, bool b_transposed, adze_la_mat c) {
     TRY(la_check(ctx, "a", a));
@@ -208,21 +181,21 @@ int adze_la_matmul(adze_ctx *ctx, adze_la_mat a, bool a_transposed, adze_la_mat 
     }
     TRY(la_check_shape(ctx, "c", c, m, n));
     adze_la_mat packed = {0}, plain = {0};
-    TRY(la_new(ctx, (n + PACKED - 1) / PACKED, depth * PACKED, &packed));
+    TRY(la_new(ctx, (n + LA_PACKED - 1) / LA_PACKED, depth * LA_PACKED, &packed));
     if (a_transposed && la_new(ctx, m, depth, &plain) != ADZE_OK) {
         adze_free(ctx, packed.at);
         return ADZE_ENOMEM;
     }
     for (int64_t j = 0; j < n; j++) {
         for (int64_t k = 0; k < depth; k++) {
-            la_row(packed, j / PACKED)[k * PACKED + j % PACKED] = b_transposed ? la_row(b, j)[k] : la_row(b, k)[j];
+            la_row(packed, j / LA_PACKED)[k * LA_PACKED + j % LA_PACKED] = b_transposed ? la_row(b, j)[k] : la_row(b, k)[j];
         }
     }
     if (a_transposed) {
         la_copy(a, plain, true);
     }
-    product p = {a_transposed ? plain : a, c, packed.at, depth};
-    la_run(ctx, product_rows, &p, m, TILE, (double)m * (double)n * (double)depth);
+    la_product p = {a_transposed ? plain : a, c, packed.at, depth};
+    la_run(ctx, la_loops_for(ctx)->product_rows, &p, m, LA_PACKED, (double)m * (double)n * (double)depth);
     adze_free(ctx, plain.at);
     adze_free(ctx, packed.at);
     return ADZE_OK;
@@ -284,35 +257,7 @@ double la_reflector(double *x, int64_t n, int64_t stride, double *beta) {
     return (*beta - first) / *beta;
 }
 
-typedef struct reflection {
-    const la_reflectors *r;
-    bool last_first;
-    adze_la_mat c;
-} reflection;
-
-static void reflect_strip(const double *v, double tau, adze_la_mat c, int64_t first) {
-    double w[LA_STRIP] = {0};
-    for (int64_t i = first; i < c.rows; i++) {
-        la_axpy(w, v[i], la_row(c, i), c.cols);
-    }
-    for (int64_t i = first; i < c.rows; i++) {
-        la_axpy(la_row(c, i), -tau * v[i], w, c.cols);
-    }
-}
-
-static void reflect_strips(void *arg, la_range range) {
-    const reflection *f = arg;
-    for (int64_t j = range.from; j < range.to; j += LA_STRIP) {
-        adze_la_mat strip = la_part(f->c, 0, j);
-        strip.cols = la_min(LA_STRIP, range.to - j);
-        for (int64_t k = 0; k < f->r->v.rows; k++) {
-            int64_t i = f->last_first ? f->r->v.rows - 1 - k : k;
-            reflect_strip(la_row(f->r->v, i), f->r->tau[i], strip, f->r->first + i);
-        }
-    }
-}
-
 void la_reflect(adze_ctx *ctx, const la_reflectors *r, bool last_first, adze_la_mat c) {
-    reflection f = {r, last_first, c};
-    la_run(ctx, reflect_strips, &f, c.cols, LA_STRIP, 2.0 * (double)r->v.rows * (double)c.rows * (double)c.cols);
+    la_reflection f = {r, last_first, c};
+    la_run(ctx, la_loops_for(ctx)->reflect_strips, &f, c.cols, LA_STRIP, 2.0 * (double)r->v.rows * (double)c.rows * (double)c.cols);
 }

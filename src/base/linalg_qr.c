@@ -44,6 +44,7 @@ static void update_norms(adze_la_mat a, int64_t k, column_norms norms) {
 /* Makes column k the vector of a reflection, and a copy of it in v (m). */
 static double qr_column(adze_la_mat a, int64_t k, double *v) {
     double beta, tau = la_reflector(la_row(a, k) + k, a.rows - k, a.ld, &beta);
+    memset(v, 0, (size_t)k * sizeof *v);
     for (int64_t i = k; i < a.rows; i++) {
         v[i] = la_row(a, i)[k];
     }

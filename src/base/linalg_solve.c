@@ -67,13 +67,55 @@ int adze_la_cholesky_solve(adze_ctx *ctx, adze_la_mat l, adze_la_mat b) {
     return ADZE_OK;
 }
 
-int adze_la_cholesky_inverse(adze_ctx *ctx, adze_la_mat l, adze_la_mat inverse) {
+/* -- the inverse from L: rows of Y = (L^-1)^T one by one, then Y Y^T; half of each is zeros, which nobody multiplies -- */
+
+enum { INVERSE_ROWS = 8 }; /* that share what they read: 8 rows of 1,000 stay in the second cache beside the other operand's */
+
+typedef struct inverse {
+    adze_la_mat l, y, out;
+} inverse;
+
+/* Rows are dealt out in turns, from both ends, so that threads have as many long ones as short ones. */
+static int64_t dealt_row(int64_t i, int64_t n) {
+    return i % 2 ? n - 1 - i / 2 : i / 2;
+}
+
+static void inverse_rows(void *arg, la_range r) {
+    const inverse *v = arg;
+    const int64_t n = v->l.rows;
+    for (int64_t k = r.from; k < r.to; k++) {
+        const int64_t j = dealt_row(k, n);
+        double *y = la_row(v->y, j);
+        y[j] = 1 / la_row(v->l, j)[j];
+        for (int64_t i = j + 1; i < n; i++) {
+            y[i] = -la_dot(la_row(v->l, i) + j, y + j, i - j) / la_row(v->l, i)[i];
+        }
+    }
+}
+
+static void inverse_product(void *arg, la_range r) {
+    const inverse *v = arg;
+    const int64_t n = v->y.rows, blocks = (n + INVERSE_ROWS - 1) / INVERSE_ROWS;
+    for (int64_t k = r.from; k < r.to; k++) {
+        const int64_t from = dealt_row(k, blocks) * INVERSE_ROWS, to = la_min(from + INVERSE_ROWS, n);
+        for (int64_t j = from; j < n; j++) {
+            for (int64_t i = from; i < to && i <= j; i++) {
+                la_row(v->out, i)[j] = la_dot(la_row(v->y, i) + j, la_row(v->y, j) + j, n - j);
+            }
+        }
+    }
+}
+
+int adze_la_cholesky_inverse(adze_ctx *ctx, adze_la_mat l, adze_la_mat inverse_of) {
     TRY(check_factor(ctx, "l", l));
-    TRY(la_check_shape(ctx, "inverse", inverse, l.rows, l.rows));
-    la_identity(inverse);
-    la_solve_triangle(ctx, LA_LOWER, l, inverse);
-    la_solve_triangle(ctx, LA_LOWER_TRANSPOSED, l, inverse);
-    la_mirror(inverse);
+    TRY(la_check_shape(ctx, "inverse", inverse_of, l.rows, l.rows));
+    const int64_t n = l.rows;
+    inverse v = {.l = l, .out = inverse_of};
+    TRY(la_new(ctx, n, n, &v.y));
+    la_run(ctx, inverse_rows, &v, n, 1, (double)n * (double)n * (double)n / 3);
+    la_run(ctx, inverse_product, &v, (n + INVERSE_ROWS - 1) / INVERSE_ROWS, 1, (double)n * (double)n * (double)n / 3);
+    adze_free(ctx, v.y.at);
+    la_mirror(inverse_of);
     return ADZE_OK;
 }
 

@@ -24,17 +24,17 @@ enum {
 }; /* PAIRS: learnt so far, also those forgotten; SLOPE, ALPHA, FELL: of the last step */
 enum { PAIRS_MOST = 256 };
 
-static double *matrix_of(const adze_min *m) { /* bfgs: H (n, n) */
+static double *matrix_of(const adze_minimizer *m) { /* bfgs: H (n, n) */
     return m->at + NUMBERS + m->fn->n;
 }
-static double *last_of(const adze_min *m) { /* cg: the last direction */
+static double *last_of(const adze_minimizer *m) { /* cg: the last direction */
     return m->at + NUMBERS + m->fn->n;
 }
-static double *pair_of(const adze_min *m, int64_t i) { /* lbfgs: 1 / s'y, s, y of pair i */
+static double *pair_of(const adze_minimizer *m, int64_t i) { /* lbfgs: 1 / s'y, s, y of pair i */
     return m->at + NUMBERS + m->fn->n + (i % m->o.m) * (2 * m->fn->n + 1);
 }
 
-double *adze_min_gradient(const adze_min *m) {
+double *adze_min_gradient(const adze_minimizer *m) {
     return m->at + NUMBERS;
 }
 
@@ -68,7 +68,7 @@ int64_t adze_min_room(const adze_min_opts *o, int64_t n) {
     return fits && adze_add_size(more, n + NUMBERS, &more) ? more : -1;
 }
 
-void adze_min_set(adze_min *m, double f, const double *g) {
+void adze_min_set(adze_minimizer *m, double f, const double *g) {
     m->at[BEGUN] = 1;
     m->at[F] = m->r.f = f;
     memcpy(adze_min_gradient(m), g, (size_t)m->fn->n * sizeof *g);
@@ -78,7 +78,7 @@ void adze_min_set(adze_min *m, double f, const double *g) {
     }
 }
 
-int adze_min_begin(adze_min *m) {
+int adze_min_begin(adze_minimizer *m) {
     double f = m->at[F];
     if (m->at[BEGUN] == 0) {
         m->r.evals++;
@@ -94,7 +94,7 @@ int adze_min_begin(adze_min *m) {
 
 /* -- quasi-Newton -- */
 
-static void bfgs_direction(const adze_min *m, double *d) {
+static void bfgs_direction(const adze_minimizer *m, double *d) {
     const int64_t n = m->fn->n;
     const double *g = adze_min_gradient(m), *h = matrix_of(m);
     for (int64_t i = 0; i < n; i++) {
@@ -117,7 +117,7 @@ static void bfgs_update(void *arg, la_range r) {
     }
 }
 
-static void bfgs_learn(adze_min *m, const double *s, const double *y, double sy) {
+static void bfgs_learn(adze_minimizer *m, const double *s, const double *y, double sy) {
     const int64_t n = m->fn->n;
     double *h = matrix_of(m), *q = m->work + n; /* where the direction was */
     if (m->at[PAIRS] == 0) {
@@ -132,7 +132,7 @@ static void bfgs_learn(adze_min *m, const double *s, const double *y, double sy)
 }
 
 /* The two loops of NW algorithm 7.4. */
-static void lbfgs_direction(const adze_min *m, double *d) {
+static void lbfgs_direction(const adze_minimizer *m, double *d) {
     const int64_t n = m->fn->n, count = (int64_t)m->at[PAIRS], first = count > m->o.m ? count - m->o.m : 0;
     const double *g = adze_min_gradient(m);
     double a[PAIRS_MOST];
@@ -153,7 +153,7 @@ static void lbfgs_direction(const adze_min *m, double *d) {
     }
 }
 
-static void lbfgs_learn(adze_min *m, const double *s, const double *y, double sy) {
+static void lbfgs_learn(adze_minimizer *m, const double *s, const double *y, double sy) {
     const int64_t n = m->fn->n;
     double *p = pair_of(m, (int64_t)m->at[PAIRS]);
     p[0] = 1 / sy;
@@ -164,7 +164,7 @@ static void lbfgs_learn(adze_min *m, const double *s, const double *y, double sy
     }
 }
 
-bool adze_min_learn(adze_min *m, const double *s, const double *y) {
+bool adze_min_learn(adze_minimizer *m, const double *s, const double *y) {
     const int64_t n = m->fn->n;
     const double sy = la_dot(s, y, n);
     if (!(sy > 1e-14 * sqrt(la_dot(s, s, n)) * sqrt(la_dot(y, y, n)))) {
@@ -179,9 +179,13 @@ bool adze_min_learn(adze_min *m, const double *s, const double *y) {
     return true;
 }
 
+void adze_min_forget(adze_minimizer *m) {
+    m->at[PAIRS] = 0;
+}
+
 /* -- conjugate gradients; y of the last step stands in m->work -- */
 
-static void cg_direction(const adze_min *m, double *d) {
+static void cg_direction(const adze_minimizer *m, double *d) {
     const int64_t n = m->fn->n;
     const double *g = adze_min_gradient(m), *last = last_of(m);
     double beta = 0;
@@ -200,6 +204,10 @@ static void cg_direction(const adze_min *m, double *d) {
 
 /* -- Newton -- */
 
+static bool still(const adze_minimizer *m) {
+    return m->r.gradient <= m->o.gtol;
+}
+
 static int hessian_op(void *user, const double *x, double *y) {
     const adze_la_mat *h = user;
     for (int64_t i = 0; i < h->rows; i++) {
@@ -209,7 +217,7 @@ static int hessian_op(void *user, const double *x, double *y) {
 }
 
 /* Down a direction of negative curvature; d stays as it is where there is none. */
-static int escape(adze_min *m, adze_la_mat h, double *d) {
+static int escape(adze_minimizer *m, adze_la_mat h, double *d) {
     enum { STEPS_MOST = 40 };
     const int64_t n = h.rows, steps = la_min(n, STEPS_MOST);
     adze_la_mat v;
@@ -231,9 +239,9 @@ static int escape(adze_min *m, adze_la_mat h, double *d) {
     return status;
 }
 
-/* L L' = H + tau I with the first tau of 0, then doubling, for which there is such an L (NW algorithm 3.3). *tau: what was needed. */
-static int shifted_cholesky(adze_min *m, adze_la_mat h, adze_la_mat l, double *tau) {
-    const double beta = 1e-3;
+/* L L' = H + tau I with the first tau of 0, then tenfold, for which there is such an L (NW algorithm 3.3). *tau: what was needed. */
+static int shifted_cholesky(adze_minimizer *m, adze_la_mat h, adze_la_mat l, double *tau) {
+    const double beta = 1e-10; /* a singular Hessian loses nothing by so little */
     double least = INFINITY, size = 0;
     for (int64_t i = 0; i < h.rows; i++) {
         least = fmin(least, la_row(h, i)[i]);
@@ -241,7 +249,7 @@ static int shifted_cholesky(adze_min *m, adze_la_mat h, adze_la_mat l, double *t
     }
     const double unit = beta * fmax(size, 1e-30);
     *tau = least > 0 ? 0 : unit - least;
-    for (int round = 0; round < 200; round++) {
+    for (int round = 0; round < 40; round++) {
         la_copy(h, l, false);
         for (int64_t i = 0; i < h.rows; i++) {
             la_row(l, i)[i] += *tau;
@@ -249,12 +257,12 @@ static int shifted_cholesky(adze_min *m, adze_la_mat h, adze_la_mat l, double *t
         if (adze_la_cholesky(m->ctx, l) == ADZE_OK) {
             return ADZE_OK;
         }
-        *tau = fmax(2 * *tau, unit);
+        *tau = fmax(10 * *tau, unit);
     }
     return adze_fail(m->ctx, ADZE_EARG, "newton: no multiple of the identity makes the Hessian positive definite");
 }
 
-static int newton_direction(adze_min *m, double *d) {
+static int newton_direction(adze_minimizer *m, double *d) {
     const int64_t n = m->fn->n;
     const double *g = adze_min_gradient(m);
     adze_la_mat h = {0}, l = {0};
@@ -274,7 +282,7 @@ static int newton_direction(adze_min *m, double *d) {
     for (int64_t i = 0; i < n; i++) {
         d[i] = -g[i];
     }
-    if (status == ADZE_OK && m->r.gradient <= fabs(m->o.gtol)) {
+    if (status == ADZE_OK && still(m)) {
         memset(d, 0, (size_t)n * sizeof *d);
         status = tau > 0 ? escape(m, h, d) : ADZE_OK;
     } else if (status == ADZE_OK) {
@@ -287,7 +295,7 @@ static int newton_direction(adze_min *m, double *d) {
 
 /* -- a step -- */
 
-int adze_min_direction(adze_min *m, double *d) {
+int adze_min_direction(adze_minimizer *m, double *d) {
     const double *g = adze_min_gradient(m);
     switch (m->o.method) {
     case ADZE_MIN_NEWTON:
@@ -309,7 +317,7 @@ int adze_min_direction(adze_min *m, double *d) {
     return ADZE_OK;
 }
 
-double adze_min_first(const adze_min *m, const double *d) {
+double adze_min_first(const adze_minimizer *m, const double *d) {
     const int64_t n = m->fn->n;
     const double size = sqrt(la_dot(d, d, n)), slope = la_dot(d, adze_min_gradient(m), n);
     const bool steep = m->o.method == ADZE_MIN_GD || m->o.method == ADZE_MIN_CG, newton = m->o.method == ADZE_MIN_NEWTON;
@@ -324,7 +332,7 @@ double adze_min_first(const adze_min *m, const double *d) {
 }
 
 /* Where no first-order descent is left, f must simply fall along d. */
-static int halve(adze_min *m, adze_min_line *l) {
+static int halve(adze_minimizer *m, adze_min_line *l) {
     for (double a = 1; a > 1e-4 && la_dot(l->d, l->d, m->fn->n) > 0; a /= 2) {
         for (int64_t i = 0; i < m->fn->n; i++) {
             l->xt[i] = m->x[i] + a * l->d[i];
@@ -341,7 +349,7 @@ static int halve(adze_min *m, adze_min_line *l) {
 }
 
 /* x, f and g become the line search's point; s = x - old, y = g - old are learnt. */
-static void take(adze_min *m, const adze_min_line *l) {
+static void take(adze_minimizer *m, const adze_min_line *l) {
     const int64_t n = m->fn->n;
     double *g = adze_min_gradient(m), *s = l->xt, *y = m->work, top = 0, bottom = la_dot(g, g, n);
     for (int64_t i = 0; i < n; i++) {
@@ -364,7 +372,7 @@ static void take(adze_min *m, const adze_min_line *l) {
     adze_min_set(m, l->ft, l->gt);
 }
 
-int adze_min_step(adze_min *m, bool *moved) {
+int adze_min_step(adze_minimizer *m, bool *moved) {
     const int64_t n = m->fn->n;
     double *d = m->work + n;
     *moved = false;
@@ -375,7 +383,7 @@ int adze_min_step(adze_min *m, bool *moved) {
     l.most = m->most_trials;
     l.xt = m->work + 2 * n;
     l.gt = m->work + 3 * n;
-    const bool flat = m->o.method == ADZE_MIN_NEWTON && m->r.gradient <= fabs(m->o.gtol);
+    const bool flat = m->o.method == ADZE_MIN_NEWTON && still(m);
     TRY(flat ? halve(m, &l) : l.slope < 0 ? adze_min_search(&l) : ADZE_OK);
     m->r.evals += l.evals;
     if (l.a > 0) {
@@ -387,11 +395,11 @@ int adze_min_step(adze_min *m, bool *moved) {
 }
 
 /* A stationary point ends the search; newton looks for a way down first. */
-static bool arrived(const adze_min *m) {
-    return m->o.gtol >= 0 && m->r.gradient <= m->o.gtol && m->o.method != ADZE_MIN_NEWTON;
+static bool arrived(const adze_minimizer *m) {
+    return still(m) && m->o.method != ADZE_MIN_NEWTON;
 }
 
-static int minimize(adze_min *m) {
+static int minimize(adze_minimizer *m) {
     TRY(adze_min_begin(m));
     for (;;) {
         bool moved;
@@ -402,7 +410,7 @@ static int minimize(adze_min *m) {
         }
         TRY(adze_min_step(m, &moved));
         if (!moved) {
-            m->r.why = m->r.gradient <= m->o.gtol ? ADZE_MIN_GRADIENT : ADZE_MIN_NO_DESCENT;
+            m->r.why = still(m) ? ADZE_MIN_GRADIENT : ADZE_MIN_NO_DESCENT;
             return ADZE_OK;
         }
         if (m->fn->step) {
@@ -412,7 +420,7 @@ static int minimize(adze_min *m) {
 }
 
 int adze_minimize(adze_ctx *ctx, const adze_min_fn *fn, double *x, const adze_min_opts *o, adze_la_mat *h, adze_min_result *result) {
-    adze_min m = {.ctx = ctx, .fn = fn, .o = adze_min_settle(o), .x = x};
+    adze_minimizer m = {.ctx = ctx, .fn = fn, .o = adze_min_settle(o), .x = x};
     const int64_t room = adze_min_room(o, fn->n);
     *result = (adze_min_result){0};
     if (fn->n < 1 || m.o.method < 0 || m.o.method >= ADZE_MIN_METHODS || m.o.m > PAIRS_MOST || (m.o.method == ADZE_MIN_NEWTON && !fn->hessian)) {

@@ -41,7 +41,8 @@ typedef struct bench_kind {
 } bench_kind;
 
 extern const bench_kind BENCH_GEMM, BENCH_CONV, BENCH_LAYER, BENCH_MODEL, BENCH_TRAIN;
-int cli_bench_peak(cli *c); /* cmd_bench_peak.c */
+int cli_bench_peak(cli *c);    /* cmd_bench_peak.c */
+int cli_bench_hessian(cli *c); /* cmd_bench_hessian.c */
 
 int bench_list_add(cli *c, bench_list *l, const char *problem);
 /* The convolutions of a named net (cmd_bench_nets.c): one problem for each and for each of the passes "fwd", "dx", "dw" that training needs; `tail`

@@ -49,7 +49,7 @@ typedef struct cli_cmd {
 } cli_cmd;
 
 extern const cli_cmd CLI_TRAIN, CLI_EVAL, CLI_PREDICT, CLI_INFO, CLI_INSPECT, CLI_GRAPH, CLI_LIST, CLI_ZOO, CLI_DATA, CLI_DOCTOR, CLI_BENCH,
-    CLI_CHECK, CLI_SCHEDULE, CLI_COMPARE, CLI_LAB, CLI_ENSEMBLE;
+    CLI_CHECK, CLI_SCHEDULE, CLI_COMPARE, CLI_LAB, CLI_ENSEMBLE, CLI_FOLD, CLI_DIAG, CLI_DEMO, CLI_OMP, CLI_FISHER;
 extern const cli_cmd *const CLI_COMMANDS[]; /* NULL ends; main.c */
 
 /* args.c: flags (--name value, --name=value, --no-name, name=value) by the tables; unknown ones are refused with a suggestion. The caller's tables
@@ -64,13 +64,16 @@ void cli_help(const cli_cmd *cmd, FILE *to);
 
 /* out.c: results go to stdout, everything else to stderr. */
 bool cli_is_tty(FILE *f);
-int cli_width(void);                                        /* columns of the terminal, 80 when unknown */
-const char *cli_count(char *out, size_t n, double v);       /* 431080 -> "431 K" */
-const char *cli_bytes(char *out, size_t n, double bytes);   /* "1.64 MiB" */
-int cli_print_text(cli *c, adze_text *t);                   /* writes and frees; ADZE_EIO when stdout fails */
-int cli_finish_output(cli *c);                              /* flush of stdout, checked */
-const char *cli_json_number(char *out, size_t n, double v); /* null when it is not finite: JSON has no NaN */
-void cli_json_type(adze_text *t, const adze_type *type);    /* [32, 28, 28, 1] */
+int cli_width(void);                                              /* columns of the terminal, 80 when unknown */
+const char *cli_count(char *out, size_t n, double v);             /* 431080 -> "431 K" */
+const char *cli_bytes(char *out, size_t n, double bytes);         /* "1.64 MiB" */
+int cli_print_text(cli *c, adze_text *t);                         /* writes and frees; ADZE_EIO when stdout fails */
+int cli_finish_output(cli *c);                                    /* flush of stdout, checked */
+enum { CLI_COLUMNS = 80 };                                        /* no line of text is wider, where it can be broken */
+void cli_wrap(adze_text *t, int *at, int left, const char *text); /* words from column *at on; further lines begin at column `left` */
+void cli_fold(adze_text *t, const char *text);                    /* breaks lines that are too long at their blanks */
+const char *cli_json_number(char *out, size_t n, double v);       /* null when it is not finite: JSON has no NaN */
+void cli_json_type(adze_text *t, const adze_type *type);          /* [32, 28, 28, 1] */
 
 /* load.c: a model by zoo name, model file (.yaml, .json) or trained file (.safetensors, then *store is filled; else NULL). */
 int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s);

@@ -1,6 +1,7 @@
 /* adze bench: how fast one op, or a whole network, runs here, beside what the machine can do at most in the same moment. */
 #include "cli/bench.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -306,7 +307,7 @@ int bench_list_add(cli *c, bench_list *l, const char *problem) {
 }
 
 static int find_kind(cli *c, const char *name, const bench_kind **k) {
-    const char *names[ADZE_COUNT(KINDS) + 2];
+    const char *names[ADZE_COUNT(KINDS) + 3];
     size_t n = 0;
     name = strcmp(name, "infer") == 0 ? "model" : name;
     for (; n < ADZE_COUNT(KINDS); n++) {
@@ -317,9 +318,55 @@ static int find_kind(cli *c, const char *name, const bench_kind **k) {
         }
     }
     names[n++] = "peak";
+    names[n++] = "hessian";
     const char *near = adze_suggest(name, names, n, sizeof(names[0]));
-    return cli_usage_error(c, "'%s' is no benchmark%s%s%s; there are: peak, gemm, conv, layer, model, train", name, near ? "; did you mean '" : "",
-                           near ? near : "", near ? "'?" : "");
+    return cli_usage_error(c, "'%s' is no benchmark%s%s%s; there are: peak, hessian, gemm, conv, layer, model, train", name,
+                           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+/* An option that a benchmark does not read is a mistake of the reader's, not to be passed over. */
+static int refuse_options(cli *c, const cli_args *a, const bench_kind *k, const bench_opts *o) {
+    const bool net = k == &BENCH_MODEL || k == &BENCH_TRAIN;
+    for (const adze_field *f = FIELDS; f->name; f++) {
+        const bool of_net = strcmp(f->name, "precision") == 0 || strcmp(f->name, "memory") == 0;
+        const bool of_times = strcmp(f->name, "runs") == 0 || strcmp(f->name, "seconds") == 0;
+        const bool batch = strcmp(f->name, "batch") == 0;
+        if (!cli_given(a, 0, f->name)) {
+            continue;
+        }
+        if (!k || (!net && of_net) || (batch && !net && k != &BENCH_CONV)) {
+            return cli_usage_error(c, "--%s says nothing to bench %s", f->name, k ? k->name : "peak");
+        }
+        if (of_times && (o->list || o->paced)) {
+            return cli_usage_error(c, "--%s says nothing beside --%s, which takes no samples", f->name, o->list ? "list" : "paced");
+        }
+    }
+    if (o->list && o->paced) {
+        return cli_usage_error(c, "--list and --paced are two things: give one of them");
+    }
+    for (int i = 1; cli_given(a, 0, "batch") && k == &BENCH_CONV && i < a->nwords; i++) {
+        if (strncmp(a->words[i], "mb", 2) == 0 && isdigit((unsigned char)a->words[i][2])) {
+            return cli_usage_error(c, "--batch is for the list of a net; '%s' has its own behind mb", a->words[i]);
+        }
+    }
+    return ADZE_OK;
+}
+
+static int print_problems(cli *c, const bench_kind *k, const bench_list *l) {
+    adze_text t = {.ctx = c->ctx};
+    if (c->global.json) {
+        adze_text_add(&t, "{\"schema\":1,\"work\":\"%s\",\"problems\":[", k->name);
+    }
+    for (int i = 0; i < l->n; i++) {
+        if (c->global.json) {
+            adze_text_add(&t, i ? "," : "");
+            adze_json_string(&t, l->at[i]);
+        } else {
+            adze_text_add(&t, "%s\n", l->at[i]);
+        }
+    }
+    adze_text_add(&t, c->global.json ? "]}\n" : "");
+    return cli_print_text(c, &t);
 }
 
 static int bench_words(cli *c, const bench_kind *k, bench_opts *o, const char **words, int nwords) {
@@ -335,10 +382,7 @@ static int bench_words(cli *c, const bench_kind *k, bench_opts *o, const char **
         status = k->expand ? k->expand(c, words[i], o, &l) : bench_list_add(c, &l, words[i]);
     }
     if (status == ADZE_OK && o->list) {
-        for (int i = 0; i < l.n; i++) {
-            printf("%s\n", l.at[i]);
-        }
-        status = cli_finish_output(c);
+        status = print_problems(c, k, &l);
     } else if (status == ADZE_OK) {
         status = o->paced ? paced(c, k, o, &l) : bench_all(c, k, o, &l);
     }
@@ -354,9 +398,14 @@ static int run(cli *c, int argc, const char **argv) {
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK && strcmp(a.words[0], "peak") == 0) {
-        status = a.nwords == 1 ? cli_bench_peak(c) : cli_usage_error(c, "one argument too many: '%s'", a.words[1]);
+        status = a.nwords == 1 ? refuse_options(c, &a, NULL, &o) : cli_usage_error(c, "one argument too many: '%s'", a.words[1]);
+        status = status == ADZE_OK ? cli_bench_peak(c) : status;
+    } else if (status == ADZE_OK && strcmp(a.words[0], "hessian") == 0) {
+        status = a.nwords == 1 ? refuse_options(c, &a, NULL, &o) : cli_usage_error(c, "one argument too many: '%s'", a.words[1]);
+        status = status == ADZE_OK ? cli_bench_hessian(c) : status;
     } else if (status == ADZE_OK) {
         status = find_kind(c, a.words[0], &k);
+        status = status == ADZE_OK ? refuse_options(c, &a, k, &o) : status;
         status = status == ADZE_OK ? bench_words(c, k, &o, a.words + 1, a.nwords - 1) : status;
     }
     cli_args_free(c, &a);
@@ -365,7 +414,7 @@ static int run(cli *c, int argc, const char **argv) {
 
 const cli_cmd CLI_BENCH = {"bench",
                            "speed of ops and networks beside this machine's limits",
-                           "bench peak | gemm|conv|layer|model|train WORK... [options]",
+                           "bench peak | hessian | gemm|conv|layer|model|train WORK... [options]",
                            "  adze bench peak\n  adze bench gemm m512n512k512 m256n500k800tb\n"
                            "  adze bench conv mb128ic16ih32oc16oh32kh3ph1,dir=dw resnet20\n"
                            "  adze bench layer softmax,128x1000 maxpool,128x24x24x20,size=2x2\n"

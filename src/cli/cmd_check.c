@@ -93,6 +93,30 @@ static int check_param(check *k, int i, double *buffer, double *worst, double *n
     return status;
 }
 
+/* What is likely a mistake though its gradient is right. */
+static int remark(check *k) {
+    char *text;
+    TRY(adze_model_remarks(k->m, k->o->batch, &text));
+    bool json = k->c->global.json;
+    int n = 0;
+    printf("%s", json ? ",\"remarks\":[" : "");
+    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1) {
+        *end = 0;
+        if (json) {
+            adze_text t = {.ctx = k->c->ctx};
+            adze_text_add(&t, "%s", n ? "," : "");
+            adze_json_string(&t, line);
+            TRY(cli_print_text(k->c, &t));
+        } else {
+            printf("remark: %s\n", line);
+        }
+        n++;
+    }
+    printf("%s", json ? "]" : "");
+    adze_text_free(k->c->ctx, text);
+    return ADZE_OK;
+}
+
 static int check_all(check *k) {
     int64_t most = 0;
     for (int i = 0; i < adze_store_count(k->store); i++) {
@@ -120,8 +144,10 @@ static int check_all(check *k) {
             printf("%-28s %12.4g %12.2e%s\n", k->st.names[i], norm, worst, ok ? "" : "   WRONG");
         }
     }
+    printf("%s", json ? "]" : "");
+    status = status == ADZE_OK ? remark(k) : status;
     if (json) {
-        printf("],\"wrong\":%d}\n", bad);
+        printf(",\"wrong\":%d}\n", bad);
     } else if (status == ADZE_OK && !bad) {
         printf("all %d gradients agree with five-point differences within %g\n", k->st.nparams, k->o->tolerance);
     }

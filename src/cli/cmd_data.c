@@ -15,7 +15,12 @@ static const adze_field FIELDS[] = {
      "augment: as in train, say hflip,crop:pad=4"},
     {"rows", ADZE_F_I64, 0, offsetof(data_opts, rows), 0, "8", 1, 1000, NULL, "augment: examples"},
     {"zoom", ADZE_F_I64, 0, offsetof(data_opts, zoom), 0, "1", 1, 16, NULL, "augment: pixels are drawn so large"},
-    {"seed", ADZE_F_U64, 0, offsetof(data_opts, seed), 0, "1", 0, 0, NULL, "augment: as in train"},
+    {"against", ADZE_F_STR, 0, offsetof(data_opts, against), sizeof(((data_opts *)0)->against), "", 0, 0, NULL,
+     "shift: the data set to compare with; default: the same one"},
+    {"against_part", ADZE_F_STR, 0, offsetof(data_opts, against_part), sizeof(((data_opts *)0)->against_part), "test", 0, 0, NULL, "shift: its part"},
+    {"examples", ADZE_F_I64, 0, offsetof(data_opts, examples), 0, "500", 2, 5000, NULL, "shift: drawn at random from each side"},
+    {"permutations", ADZE_F_I64, 0, offsetof(data_opts, permutations), 0, "199", 19, 100000, NULL, "shift: for the chance of the discrepancy"},
+    {"seed", ADZE_F_U64, 0, offsetof(data_opts, seed), 0, "1", 0, 0, NULL, "augment: as in train; shift: of the draw"},
     {"time", ADZE_F_BOOL, 0, offsetof(data_opts, time), 0, "false", 0, 0, NULL, "augment: pictures a second instead of a sheet"},
     {0}};
 
@@ -257,14 +262,14 @@ static int run(cli *c, int argc, const char **argv) {
     static const struct {
         const char *name;
         int (*go)(cli *, const char *, const data_opts *);
-    } verbs[] = {{"check", check}, {"info", info}, {"show", show}, {"picture", picture}, {"augment", cli_data_augment}};
+    } verbs[] = {{"check", check}, {"info", info}, {"show", show}, {"picture", picture}, {"augment", cli_data_augment}, {"shift", cli_data_shift}};
     data_opts o;
     cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
     int status = cli_parse(c, &a, argc, argv, 2, 2);
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK) {
-        status = cli_usage_error(c, "'%s' is none of check, info, show, picture, augment", a.words[0]);
+        status = cli_usage_error(c, "'%s' is none of check, info, show, picture, augment, shift", a.words[0]);
         for (size_t i = 0; i < ADZE_COUNT(verbs); i++) {
             if (strcmp(a.words[0], verbs[i].name) == 0) {
                 adze_err_clear(c->ctx);
@@ -279,8 +284,8 @@ static int run(cli *c, int argc, const char **argv) {
 const cli_cmd CLI_DATA = {
     "data",
     "what is in a data set: check it, count it, look at it",
-    "data check|info|show|picture|augment NAME [options]",
+    "data check|info|show|picture|augment|shift NAME [options]",
     "  adze data check fashion-mnist\n  adze data info mnist --part test --json\n  adze data show fashion-mnist --out sheet.png\n"
-    "  adze data augment cifar10 --augment hflip,crop:pad=4 --out sheet.png\n",
+    "  adze data shift mnist --against fashion-mnist --part test\n  adze data augment cifar10 --augment hflip,crop:pad=4 --out sheet.png\n",
     tables,
     run};

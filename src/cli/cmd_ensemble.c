@@ -74,8 +74,8 @@ static const char *tail(const char *path) {
 }
 
 static void versus(adze_text *t, const char *what, const adze_versus *v) {
-    adze_text_add(t, "against %s: %+.2f points of accuracy, 95 %% [%+.2f, %+.2f], McNemar's p %.2g\n", what, 100 * v->gain, 100 * v->lo, 100 * v->hi,
-                  v->p);
+    adze_text_add(t, "against %s:\n  %+.2f points of accuracy, 95 %% [%+.2f, %+.2f], McNemar's p %.2g\n", what, 100 * v->gain, 100 * v->lo,
+                  100 * v->hi, v->p);
 }
 
 static int print_report(job *j) {
@@ -154,7 +154,10 @@ static int print_json(job *j) {
     adze_text_add(&t, ",\"pairs\":[");
     for (int i = 0; i < r->nmembers * r->nmembers; i++) {
         char text[32];
-        adze_text_add(&t, "%s%s%s", i % r->nmembers ? "," : i ? "],[" : "[",
+        adze_text_add(&t, "%s%s%s",
+                      i % r->nmembers ? ","
+                      : i             ? "],["
+                                      : "[",
                       cli_json_number(text, sizeof(text), r->disagreement[i]), i + 1 == r->nmembers * r->nmembers ? "]" : "");
     }
     adze_text_add(&t, "],\"best_member\":%d", r->best);

@@ -5,7 +5,7 @@
 
 typedef struct eval_opts {
     char data[512], part[16], reliability[512];
-    int64_t batch, top, bn_recal;
+    int64_t batch, top, bn_recal, passes;
 } eval_opts;
 static const adze_field FIELDS[] = {
     {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "", 0, 0, NULL,
@@ -15,6 +15,8 @@ static const adze_field FIELDS[] = {
     {"top", ADZE_F_I64, 0, offsetof(eval_opts, top), 0, "5", 1, 1e6, NULL, "an answer counts for top-k accuracy when it is among so many"},
     {"bn_recal", ADZE_F_I64, 0, offsetof(eval_opts, bn_recal), 0, "0", 0, 1e9, NULL,
      "first estimate batchnorm's statistics anew on so many batches of 128 of the training part; 0: as they are in the file"},
+    {"passes", ADZE_F_I64, 0, offsetof(eval_opts, passes), 0, "1", 1, 10000, NULL,
+     "mean of the probabilities of so many passes; they differ by what is drawn in use: fractional_maxpool's regions"},
     {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
      "draw how often the network is right against how sure it is, to this .svg or .png"},
     {0}};
@@ -124,10 +126,9 @@ static void report_json(adze_text *t, const adze_report *r) {
 static int print_json(cli *c, const judged *j) {
     adze_text t = {.ctx = c->ctx};
     const adze_metrics *m = j->m;
-    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"dropout\":\"%s\",\"dropconnect\":\"%s\",\"examples\":%lld", j->o->part, j->drop->dropout,
-                  j->drop->dropconnect, (long long)m->count);
-    adze_text_add(&t, ",\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g", m->acc, 100 * (1 - m->acc), m->top5, m->nll,
-                  m->loss);
+    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"dropout\":\"%s\",\"dropconnect\":\"%s\"", j->o->part, j->drop->dropout, j->drop->dropconnect);
+    adze_text_add(&t, ",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g", (long long)m->count, m->acc,
+                  100 * (1 - m->acc), m->top5, m->nll, m->loss);
     adze_text_add(&t, ",\"top\":{\"k\":%lld", (long long)j->o->top);
     number(&t, "accuracy", adze_metrics_top(m, j->o->top));
     adze_text_add(&t, "}");
@@ -200,6 +201,10 @@ static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *d
     if (status == ADZE_OK) {
         adze_eval_opts how;
         status = cli_drop_opts(c, drop, o->batch, &how);
+        if (status == ADZE_OK && o->passes > 1 && how.passes > 0) {
+            status = cli_usage_error(c, "--passes and --dropout mc or geo both say how many passes: give one of them");
+        }
+        how.passes = o->passes > 1 ? o->passes : how.passes;
         status = status == ADZE_OK ? adze_evaluate_with(c->ctx, model, store, &how, d, NULL, d->count, &m) : status;
     }
     if (status == ADZE_OK) {

@@ -152,7 +152,12 @@ static int inspect(cli *c, const char *name, const inspect_opts *o) {
         adze_text_add(&j, "}\n");
         status = status == ADZE_OK ? cli_print_text(c, &j) : status;
     } else if (status == ADZE_OK) {
-        status = cli_print_text(c, &t);
+        adze_text folded = {.ctx = c->ctx};
+        char *text = NULL;
+        status = adze_text_finish(&t, &text);
+        cli_fold(&folded, text ? text : "");
+        adze_free(c->ctx, text);
+        status = status == ADZE_OK ? cli_print_text(c, &folded) : status;
     }
     adze_text_drop(&t);
     adze_plan_free(plan);

@@ -156,7 +156,7 @@ static void print_rules(adze_text *t, const lab_part *p, int nseeds) {
     for (int i = 0; i < p->nrules; i++) {
         const lab_rule *r = &p->rule[i];
         adze_text_add(t, "  %s = %.5g", r->value, r->mean);
-        if (nseeds > 1) {
+        if (r->lo < r->hi) {
             adze_text_add(t, "  [%.5g, %.5g]", r->lo, r->hi);
         }
         adze_text_add(t, "  (%s): %s\n", r->confirmed, LAB_VERDICT_NAMES[r->verdict]);
@@ -167,7 +167,7 @@ static void print_result(adze_text *t, const lab_exp *e) {
     print_claim(t, e);
     if (e->paper.figure[0]) {
         adze_text_add(t, "  paper's figure: %s %s\n  ours: %s = %.5g", e->paper.figure, e->paper.unit, e->ours.value, e->ours.mean);
-        if (e->nseeds > 1) {
+        if (e->ours.lo < e->ours.hi) {
             adze_text_add(t, "  [%.5g, %.5g]", e->ours.lo, e->ours.hi);
         }
         adze_text_add(t, "\n");

@@ -7,6 +7,7 @@ typedef struct item {
     char more[512];               /* a second line; "": none */
     const char *targets, *source; /* of losses */
     const adze_field *fields;     /* parameters, a line each; or NULL */
+    bool brief;                   /* parameters on one line, their ranges in JSON alone */
 } item;
 
 static int get_model(int i, item *out) {
@@ -20,7 +21,8 @@ static int get_layer(int i, item *out) {
     if (i >= adze_layer_count()) {
         return ADZE_EARG;
     }
-    *out = (item){.name = adze_layer_name(i), .doc = adze_layer_doc(i)};
+    *out = (item){.name = adze_layer_name(i), .doc = adze_layer_doc(i), .fields = adze_layer_fields(i), .brief = true};
+    snprintf(out->more, sizeof(out->more), "%s%s", adze_layer_cost(i) ? "costs " : "", adze_layer_cost(i) ? adze_layer_cost(i) : "");
     return ADZE_OK;
 }
 static int get_op(int i, item *out) {
@@ -53,6 +55,15 @@ static int get_initializer(int i, item *out) {
 static int get_norm(int i, item *out) {
     adze_about a;
     return describe(adze_norm_about(i, &a), &a, out);
+}
+static int get_probe(int i, item *out) {
+    adze_about a;
+    bool needs;
+    return describe(adze_diag_at(i, &a, &needs) == ADZE_OK, &a, out);
+}
+static int get_demo(int i, item *out) {
+    adze_about a;
+    return describe(adze_demo_at(i, &a) == ADZE_OK, &a, out);
 }
 static int get_dataset(int i, item *out) {
     return adze_dataset_known(i, &out->name, &out->doc);
@@ -103,12 +114,15 @@ static const struct {
     int (*get)(int i, item *out);
 } LISTS[] = {{"models", get_model},       {"layers", get_layer}, {"activations", get_activation}, {"initializers", get_initializer},
              {"norms", get_norm},         {"ops", get_op},       {"datasets", get_dataset},       {"optimizers", get_optimizer},
-             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option},         {"augmentations", get_augmentation}};
+             {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option},         {"augmentations", get_augmentation},
+             {"probes", get_probe},       {"demos", get_demo}};
 
 /* What a field may be: "0 to 1", or its names. */
 static void print_range(adze_text *t, const adze_field *f) {
     char lo[32], hi[32];
-    if (f->names) {
+    if (f->kind == ADZE_F_BOOL || f->kind == ADZE_F_STR) {
+        adze_text_add(t, f->kind == ADZE_F_BOOL ? "true, false" : "a text");
+    } else if (f->names) {
         for (int i = 0; f->names[i]; i++) {
             adze_text_add(t, "%s%s", i ? ", " : "", f->names[i]);
         }
@@ -121,19 +135,53 @@ static void print_params(adze_text *t, const item *it, bool json) {
     if (json && it->paper) {
         adze_text_add(t, ",\"paper\":");
         adze_json_string(t, it->paper);
-        adze_text_add(t, ",\"parameters\":[");
     }
+    adze_text_add(t, "%s", json && it->fields ? ",\"parameters\":[" : "");
     for (const adze_field *f = it->fields; f && f->name; f++) {
-        adze_text_add(t, json ? "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"" : "%s  %s=%s  (", json && f > it->fields ? "," : "", f->name,
-                      f->def);
-        print_range(t, f);
-        adze_text_add(t, json ? "\",\"help\":" : ")  %s\n", f->help);
+        const char *def = f->def ? f->def : "";
         if (json) {
+            adze_text_add(t, "%s{\"name\":\"%s\",\"default\":\"%s\",\"range\":\"", f > it->fields ? "," : "", f->name, def);
+            print_range(t, f);
+            adze_text_add(t, "\",\"help\":");
             adze_json_string(t, f->help);
             adze_text_add(t, "}");
+        } else {
+            const int64_t from = t->len;
+            adze_text_add(t, "  %s=%s  (", f->name, def);
+            print_range(t, f);
+            adze_text_add(t, ") ");
+            int at = (int)(t->len - from);
+            cli_wrap(t, &at, 6, f->help);
+            adze_text_add(t, "\n");
         }
     }
-    adze_text_add(t, "%s", json && it->paper ? "]" : "");
+    adze_text_add(t, "%s", json && it->fields ? "]" : "");
+}
+
+/* A name in its column and four texts beside it, each NULL or begun and ended as it is. */
+static void print_words(adze_text *t, const char *name, const char *const words[4]) {
+    enum { LEFT = 21 };
+    char text[2048];
+    const int64_t from = t->len;
+    adze_text_add(t, "%-20s ", name);
+    int at = (int)(t->len - from);
+    snprintf(text, sizeof(text), "%s%s%s%s%s", words[0] ? words[0] : "", words[1] && words[0] && words[0][0] && words[1][0] == '(' ? " " : "",
+             words[1] ? words[1] : "", words[2] ? words[2] : "", words[3] ? words[3] : "");
+    cli_wrap(t, &at, at > LEFT ? at : LEFT, text);
+    adze_text_add(t, "\n");
+}
+
+/* Parameters by their names and what they are unless given, in one paragraph. */
+static void print_brief(adze_text *t, const item *it) {
+    char text[2048] = "";
+    size_t n = 0;
+    for (const adze_field *f = it->fields; f && f->name && n < sizeof(text); f++) {
+        const char *def = f->def ? f->def : "";
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s%s%s", n ? " " : "", f->name, *def ? "=" : "", def);
+    }
+    if (n > 0) {
+        print_words(t, "", (const char *[]){text, NULL, NULL, NULL});
+    }
 }
 
 static int print_list(cli *c, int which) {
@@ -161,12 +209,18 @@ static int print_list(cli *c, int which) {
             print_params(&t, &it, true);
             adze_text_add(&t, "}");
         } else {
-            adze_text_add(&t, "%-20s %s%s%s%s", it.name, it.doc ? it.doc : "", it.paper ? " (" : "", it.paper ? it.paper : "", it.paper ? ")" : "");
-            adze_text_add(&t, it.targets ? "\n%-20s p: %s%s%s\n" : "\n", "", it.targets, it.source && *it.source ? "; " : "", it.source);
-            if (it.more[0]) {
-                adze_text_add(&t, "%-20s %s\n", "", it.more);
+            print_words(&t, it.name, (const char *[]){it.doc, it.paper ? "(" : NULL, it.paper, it.paper ? ")" : NULL});
+            if (it.targets) {
+                print_words(&t, "", (const char *[]){"p: ", it.targets, it.source && *it.source ? "; " : NULL, it.source});
             }
-            print_params(&t, &it, false);
+            if (it.more[0]) {
+                print_words(&t, "", (const char *[]){it.more, NULL, NULL, NULL});
+            }
+            if (it.brief) {
+                print_brief(&t, &it);
+            } else {
+                print_params(&t, &it, false);
+            }
         }
     }
     if (c->global.json) {

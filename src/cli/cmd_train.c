@@ -3,6 +3,7 @@
 #include "cli/progress.h"
 #include "cli/rundir.h"
 #include "cli/train_maxnorm.h"
+#include "cli/watch.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 
@@ -15,6 +16,8 @@
 typedef struct train_opts {
     char data[512], out[512], resume[512], profile[512];
     bool dry_run, maxnorm_report;
+    char diag[128];
+    int64_t diag_every;
 } train_opts;
 
 static const adze_field FIELDS[] = {
@@ -28,6 +31,9 @@ static const adze_field FIELDS[] = {
     {"maxnorm_report", ADZE_F_BOOL, 0, offsetof(train_opts, maxnorm_report), 0, NULL, 0, 0, NULL,
      "at the end: the multipliers of maxnorm's bounds, by the gradient of all training examples, as maxnorm.csv in the run folder"},
     {"dry_run", ADZE_F_BOOL, 0, offsetof(train_opts, dry_run), 0, NULL, 0, 0, NULL, "check everything, print the plan, train nothing"},
+    {"diag", ADZE_F_STR, 0, offsetof(train_opts, diag), sizeof(((train_opts *)0)->diag), "", 0, 0, NULL,
+     "probes that look on, such as dead,stats,gradflow; their lines go to diag.jsonl, and warnings to stderr"},
+    {"diag_every", ADZE_F_I64, 0, offsetof(train_opts, diag_every), 0, "100", 1, 1e12, NULL, "steps between two looks of --diag"},
     {0}};
 
 static int tables(cli_table *t) {
@@ -41,6 +47,7 @@ typedef struct job {
     cli_progress progress;
     cli_rundir run;
     cli_profile profile;
+    cli_watch watch;
     double step_began; /* while the profile watches */
     char trace[512];   /* its file; "": no profile */
     cli_run_opts ro;
@@ -57,6 +64,7 @@ typedef struct job {
 /* A signal handler can reach the trainer only through a global; the command runs one training. */
 static adze_trainer *volatile signal_trainer;
 
+static volatile sig_atomic_t signal_bar;       /* a line is being redrawn on stderr */
 static volatile sig_atomic_t keyboard_ignored; /* SIGINT was, at the start */
 
 static void on_save(int sig) {
@@ -65,9 +73,11 @@ static void on_save(int sig) {
 }
 
 static void on_stop(int sig) {
-    static const char note[] = "\nstopping after this step (press again to abort without saving)\n";
+    static const char note[] = "\r\033[Kstopping after this step (press again to abort without saving)\n";
+    enum { CLEAR = 4 }; /* bytes that wipe the line of a bar and of the terminal's own ^C; nothing to wipe in a log */
+    const char *text = signal_bar ? note : note + CLEAR;
     const int error = errno;
-    if (write(STDERR_FILENO, note, sizeof(note) - 1) < 0) {
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
         /* nobody is listening: stop all the same */
     }
     adze_trainer_request_stop(signal_trainer);
@@ -138,6 +148,9 @@ static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps, dou
     job *j = user; /* step counts from the start of the training, people from the start of the epoch */
     if (j->trace[0] && j->profile.runs < PROFILED_UPDATES && j->status == ADZE_OK) {
         keep_fault(j, take_profile(j, t, step % steps == 0));
+    }
+    if (j->status == ADZE_OK) {
+        keep_fault(j, cli_watch_step(&j->watch, step, &j->run, &j->progress));
     }
     cli_progress_step(&j->progress, (step - 1) / steps + 1, (step - 1) % steps + 1, steps, j->o.batch * j->o.accumulate, loss, lr);
     return j->status;
@@ -262,12 +275,15 @@ static int train(job *j, bool resume) {
         TRY(resume_run(j, ckpt));
     }
     introduce(j);
+    TRY(cli_watch_start(&j->watch, j->c, j->trainer, &j->run, &j->progress));
     signal_trainer = j->trainer;
+    signal_bar = j->progress.mode == CLI_PROGRESS_BAR;
     set_signals(true);
     adze_stop why = ADZE_STOP_NONE;
     double start = adze_now();
     int status = adze_trainer_run(j->trainer, &why);
     set_signals(false);
+    cli_progress_end(&j->progress);
     if (j->trace[0] && j->status == ADZE_OK) {
         keep_fault(j, end_profile(j));
     }
@@ -331,6 +347,9 @@ static int start(job *j, const train_opts *t) {
     if (status != ADZE_OK) {
         return status;
     }
+    snprintf(j->watch.what, sizeof(j->watch.what), "%s", t->diag);
+    j->watch.every = t->diag_every;
+    TRY(cli_watch_check(j->c, &j->watch));
     if (j->trace[0]) { /* a file that cannot be written is told before the training, not after it */
         TRY(cli_profile_save(&j->profile, j->trace));
     }
@@ -425,6 +444,7 @@ static int run(cli *c, int argc, const char **argv) {
         status = start(&j, &t);
     }
     cli_profile_free(&j.profile);
+    cli_watch_free(&j.watch);
     adze_trainer_free(j.trainer);
     adze_dataset_close(j.data);
     adze_model_free(j.model);

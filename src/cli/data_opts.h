@@ -5,12 +5,13 @@
 #include "cli/cli.h"
 
 typedef struct data_opts {
-    char part[16], out[512], augment[384];
-    int64_t columns, rows, index, zoom;
+    char part[16], out[512], augment[384], against[512], against_part[16];
+    int64_t columns, rows, index, zoom, examples, permutations;
     uint64_t seed;
     bool time;
 } data_opts;
 
 int cli_data_augment(cli *c, const char *name, const data_opts *o);
+int cli_data_shift(cli *c, const char *name, const data_opts *o);
 
 #endif

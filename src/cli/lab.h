@@ -52,7 +52,7 @@ typedef struct lab_exp {
     adze_arena arena; /* of curves */
     char name[64], claim[600], notes[200], note[3000];
     struct {
-        char cite[300], where[120], figure[200], unit[60], ours[256];
+        char cite[300], where[120], figure[200], unit[120], ours[256];
     } paper;
     const char *rows[LAB_ROWS], *data[LAB_DATA];
     int nrows, ndata, nseeds;
@@ -85,7 +85,7 @@ int lab_json_number(adze_ctx *ctx, const adze_tree *t, const char *path, double 
  */
 int lab_csv_number(adze_ctx *ctx, const char *csv, const char *measure, bool *known, double *out);
 int lab_csv_curve(adze_arena *a, const char *csv, const char *measure, lab_curve *out);
-/* What a training that diverged counts as. */
+/* What a training that diverged counts as: the worst error, loss or accuracy, never reached; NaN for anything else. */
 double lab_diverged(const char *measure);
 int lab_judge_rule(adze_ctx *ctx, const lab_part *own, const lab_part *more, int nseeds, lab_rule *r);
 int lab_judge(adze_ctx *ctx, lab_exp *e);

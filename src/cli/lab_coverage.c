@@ -68,7 +68,7 @@ static int check_test(survey *s, const char *row, const char *what) {
     return ADZE_OK;
 }
 
-/* "diag gradflow": the help of the command holds the word. */
+/* "bench train": the help of the command holds the word; of probes and demos there are lists. */
 static int check_command(survey *s, const char *row, const char *what) {
     char command[64] = "", word[64] = "", out[] = "/tmp/adze-help-XXXXXX";
     int code = 0;
@@ -78,7 +78,11 @@ static int check_command(survey *s, const char *row, const char *what) {
         return adze_fail(s->c->ctx, ADZE_EIO, "no temporary file can be made");
     }
     close(fd);
-    const char *const words[] = {"help", command, NULL};
+    const char *const words[] = {strcmp(command, "diag") && strcmp(command, "demo") ? "help" : "list",
+                                 strcmp(command, "diag") == 0   ? "probes"
+                                 : strcmp(command, "demo") == 0 ? "demos"
+                                                                : command,
+                                 NULL};
     bool holds = !word[0];
     int status = lab_capture(s->c, words, out, "/dev/null", &code);
     if (status == ADZE_OK && code == 0 && word[0]) {
@@ -86,7 +90,7 @@ static int check_command(survey *s, const char *row, const char *what) {
     }
     unlink(out);
     if (status == ADZE_OK && (code != 0 || !holds)) {
-        fault(s, row, what, code ? "there is no such command" : "the command's help does not know the word");
+        fault(s, row, what, code ? "there is no such command or list" : "neither its help nor its list has the word");
     }
     return status;
 }

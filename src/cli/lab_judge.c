@@ -173,7 +173,10 @@ int lab_csv_curve(adze_arena *a, const char *csv, const char *measure, lab_curve
 }
 
 double lab_diverged(const char *measure) {
-    return strstr(measure, "acc") ? 0 : strstr(measure, "error") && !strstr(measure, "first") ? 100 : INFINITY;
+    if (strstr(measure, "first") || strstr(measure, "loss") || strstr(measure, "nll")) {
+        return INFINITY;
+    }
+    return strstr(measure, "acc") ? 0 : strstr(measure, "error") ? 100 : NAN;
 }
 
 /* -- verdicts ------------------------------------------------------------------------------------------------------------------------------------ */

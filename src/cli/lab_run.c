@@ -177,7 +177,7 @@ static int make_words(task *t, int k, char *run) {
         TRY(add_format(t, "--isa=%s", g->isa));
     }
     if (training && !own_out) {
-        TRY(in_dir(t, "run", k, run));
+        TRY(in_dir(t, k ? "run" : ".", k, run)); /* the first training has the arm's folder: {out}/model.safetensors is its network */
         snprintf(config, sizeof(config), "%s/config.yaml", run);
         if (adze_path_exists(t->c->ctx, config)) {
             TRY(add_format(t, "--resume=%s", run));
@@ -235,7 +235,7 @@ static int write_result(task *t, int last, const char *run, bool diverged, doubl
     }
     adze_text_add(&text, "]}\n");
     TRY(adze_text_finish(&text, &s));
-    int status = in_dir(t, "result.json", 0, path);
+    int status = in_dir(t, "arm.json", 0, path);
     const adze_piece piece = {s, (int64_t)strlen(s)};
     status = status == ADZE_OK ? adze_replace_file(t->c->ctx, path, &piece, 1) : status;
     adze_free(t->c->ctx, s);
@@ -253,7 +253,7 @@ static int execute(task *t) {
         TRY(make_words(t, k, run));
         TRY(lab_capture(t->c, t->words, out, log, &code));
         if (run[0]) {
-            snprintf(last_run, sizeof(last_run), "run%.0d", k);
+            snprintf(last_run, sizeof(last_run), "%s%.0d", k ? "run" : ".", k);
         }
         if (code == adze_status_exit_code(ADZE_ENAN)) { /* what follows has no network to work on */
             return write_result(t, k, last_run, true, adze_now() - start);
@@ -346,11 +346,11 @@ static int run_task(task *t) {
     char path[LAB_PATH];
     adze_tree *result;
     TRY(place(t));
-    TRY(in_dir(t, "result.json", 0, path));
+    TRY(in_dir(t, "arm.json", 0, path));
     if (!adze_path_exists(t->c->ctx, path)) {
         TRY(execute(t));
     }
-    TRY(read_json(t, "result.json", 0, &result));
+    TRY(read_json(t, "arm.json", 0, &result));
     return measure(t, result);
 }
 

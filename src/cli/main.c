@@ -10,9 +10,9 @@ static int run_help(cli *c, int argc, const char **argv);
 static const cli_cmd VERSION = {"version", "the version and what it was built with", "version [--json]", "  adze version\n", NULL, run_version};
 static const cli_cmd HELP = {"help", "what a command does, examples first", "help [COMMAND]", "  adze help train\n", NULL, run_help};
 
-const cli_cmd *const CLI_COMMANDS[] = {&CLI_TRAIN, &CLI_EVAL,     &CLI_COMPARE, &CLI_PREDICT, &CLI_INFO,  &CLI_INSPECT, &CLI_GRAPH,
-                                       &CLI_LIST,  &CLI_ZOO,      &CLI_DATA,    &CLI_DOCTOR,  &CLI_BENCH, &CLI_CHECK,   &CLI_SCHEDULE,
-                                       &CLI_LAB,   &CLI_ENSEMBLE, &VERSION,     &HELP,        NULL};
+const cli_cmd *const CLI_COMMANDS[] = {&CLI_TRAIN, &CLI_EVAL, &CLI_COMPARE, &CLI_PREDICT, &CLI_INFO,   &CLI_INSPECT,  &CLI_GRAPH, &CLI_LIST,
+                                       &CLI_ZOO,   &CLI_DATA, &CLI_DOCTOR,  &CLI_BENCH,   &CLI_CHECK,  &CLI_SCHEDULE, &CLI_LAB,   &CLI_ENSEMBLE,
+                                       &CLI_FOLD,  &CLI_DIAG, &CLI_DEMO,    &CLI_OMP,     &CLI_FISHER, &VERSION,      &HELP,      NULL};
 
 static const cli_cmd *find_command(const char *name) {
     for (int i = 0; CLI_COMMANDS[i]; i++) {
@@ -32,7 +32,7 @@ static void overview(FILE *to) {
     for (int i = 0; CLI_COMMANDS[i]; i++) {
         fprintf(to, "  %-9s %s\n", CLI_COMMANDS[i]->name, CLI_COMMANDS[i]->brief);
     }
-    fputs("\nadze help COMMAND explains one. Results go to stdout, all else to stderr;\n--json works everywhere.\n"
+    fputs("\nadze help COMMAND explains one. Results go to stdout, all else to stderr;\n--json works everywhere, for errors too.\n"
           "exit codes: 0 ok, 1 failed, 2 usage, 3 bad input file, 4 I/O, 5 interrupted\n"
           "            and saved, 6 memory, 7 diverged, 8 not supported, 9 internal fault,\n"
           "            75 temporary\n",
@@ -197,6 +197,32 @@ static int dispatch(cli *c, int argc, const char **argv) {
     return status == ADZE_OK ? c->cmd->run(c, argc - 2, argv + 2) : status;
 }
 
+/* With --json, which may not have been parsed yet, an object of one line on stderr; stdout is kept for results. */
+static void tell(const cli *c, int argc, const char **argv, int status) {
+    const char *m = adze_errmsg(c->ctx);
+    bool json = c->global.json;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        json = json || strcmp(argv[i], "--json") == 0;
+    }
+    m = *m ? m : adze_status_name(status);
+    if (json) {
+        adze_text t = {.ctx = c->ctx};
+        char *s = NULL;
+        adze_text_add(&t, "{\"schema\":1,\"error\":");
+        adze_json_string(&t, m);
+        adze_text_add(&t, ",\"status\":\"%s\",\"code\":%d}\n", adze_status_name(status), adze_status_exit_code(status));
+        if (adze_text_finish(&t, &s) == ADZE_OK) {
+            fputs(s, stderr);
+            adze_free(c->ctx, s);
+            return;
+        }
+    }
+    fprintf(stderr, "adze: %s\n", m);
+    if (status == ADZE_EBUG) {
+        fputs("adze: this is a fault of Adze itself; please report it with the command line and `adze doctor`\n", stderr);
+    }
+}
+
 int main(int argc, char **argv) {
     const char **args = (const char **)argv;
     signal(SIGPIPE, SIG_IGN); /* a closed pipe becomes an error of the write, told like any other */
@@ -215,11 +241,7 @@ int main(int argc, char **argv) {
     }
     if (status != ADZE_OK) {
         fflush(stdout);
-        const char *m = adze_errmsg(c.ctx);
-        fprintf(stderr, "adze: %s\n", *m ? m : adze_status_name(status));
-        if (status == ADZE_EBUG) {
-            fputs("adze: this is a fault of Adze itself; please report it with the command line and `adze doctor`\n", stderr);
-        }
+        tell(&c, argc, args, status);
     }
     adze_ctx_free(c.ctx);
     return adze_status_exit_code(status);

@@ -63,6 +63,46 @@ int cli_print_text(cli *c, adze_text *t) {
     return cli_finish_output(c);
 }
 
+void cli_wrap(adze_text *t, int *at, int left, const char *text) {
+    while (*text) {
+        const int n = (int)strcspn(text, " ");
+        if (*at > left && *at + 1 + n > CLI_COLUMNS) {
+            adze_text_add(t, "\n%*s", left, "");
+            *at = left;
+        } else if (*at > left) {
+            adze_text_add(t, " ");
+            ++*at;
+        }
+        adze_text_put(t, text, (size_t)n);
+        *at += n;
+        text += (size_t)n + strspn(text + n, " ");
+    }
+}
+
+void cli_fold(adze_text *t, const char *text) {
+    for (const char *end; *text; text = *end ? end + 1 : end) {
+        end = text + strcspn(text, "\n");
+        while (end - text > CLI_COLUMNS) {
+            const char *cut = text + CLI_COLUMNS;
+            while (cut > text + CLI_COLUMNS / 2 && *cut != ' ') {
+                cut--;
+            }
+            if (*cut != ' ') {
+                break; /* a word that long stays whole */
+            }
+            const char *rest = cut + strspn(cut, " ");
+            while (cut > text && cut[-1] == ' ') {
+                cut--;
+            }
+            adze_text_put(t, text, (size_t)(cut - text));
+            adze_text_add(t, "\n      ");
+            text = rest;
+        }
+        adze_text_put(t, text, (size_t)(end - text));
+        adze_text_put(t, "\n", *end ? 1 : 0);
+    }
+}
+
 const char *cli_json_number(char *out, size_t n, double v) {
     if (!isfinite(v) || adze_print_f64(out, n, v) < 0) {
         snprintf(out, n, "null");

@@ -30,6 +30,11 @@ static void clear_line(const cli_progress *p) {
     }
 }
 
+void cli_progress_end(cli_progress *p) {
+    clear_line(p);
+    fflush(stderr);
+}
+
 void cli_progress_step(cli_progress *p, int64_t epoch, int64_t step, int64_t steps, int64_t batch, double loss, double lr) {
     double now = adze_now();
     if (epoch != p->epoch) { /* a resumed epoch starts in its middle */
@@ -100,10 +105,11 @@ void cli_progress_epoch(cli_progress *p, const adze_epoch_stats *s) {
                 (long long)s->step, number(a, sizeof(a), s->loss), s->acc, validation(b, sizeof(b), p, s), s->lr, s->seconds, s->items_per_s,
                 100 * s->wait_share, s->best && isfinite(s->val_acc) ? " best" : "");
     } else if (p->mode == CLI_PROGRESS_JSON) {
-        fprintf(stderr, "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"error\":%s,\"val_error\":%s,\"lr\":%.9g}\n",
-                (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc,
-                cli_json_number(d, sizeof(d), s->val_loss), cli_json_number(e, sizeof(e), s->val_acc),
-                cli_json_number(f, sizeof(f), s->error), cli_json_number(g, sizeof(g), s->val_error), s->lr);
+        fprintf(
+            stderr,
+            "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"error\":%s,\"val_error\":%s,\"lr\":%.9g}\n",
+            (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(d, sizeof(d), s->val_loss),
+            cli_json_number(e, sizeof(e), s->val_acc), cli_json_number(f, sizeof(f), s->error), cli_json_number(g, sizeof(g), s->val_error), s->lr);
     }
 }
 

@@ -241,11 +241,12 @@ static void csv_line(const adze_epoch_stats *s, char *out, size_t n) {
 
 static void json_line(const adze_epoch_stats *s, char *out, size_t n) {
     char a[32], b[32], d[32], e[32], f[32];
-    snprintf(out, n,
-             "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"error\":%s,\"val_error\":%s,\"lr\":%.9g,\"seconds\":%.3f}\n",
-             (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
-             cli_json_number(d, sizeof(d), s->val_acc), cli_json_number(e, sizeof(e), s->error), cli_json_number(f, sizeof(f), s->val_error),
-             s->lr, s->seconds);
+    snprintf(
+        out, n,
+        "{\"schema\":1,\"epoch\":%lld,\"step\":%lld,\"loss\":%s,\"acc\":%.6f,\"val_loss\":%s,\"val_acc\":%s,\"error\":%s,\"val_error\":%s,\"lr\":%.9g,\"seconds\":%.3f}\n",
+        (long long)s->epoch + 1, (long long)s->step, cli_json_number(a, sizeof(a), s->loss), s->acc, cli_json_number(b, sizeof(b), s->val_loss),
+        cli_json_number(d, sizeof(d), s->val_acc), cli_json_number(e, sizeof(e), s->error), cli_json_number(f, sizeof(f), s->val_error), s->lr,
+        s->seconds);
 }
 
 int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s) {

@@ -104,11 +104,11 @@ static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
         snprintf(place, sizeof place, "%s%lld", at->place == ADZE_PLACE_LOCAL ? "local " : "", (long long)at->offset);
     }
     snprintf(op, sizeof op, "%s%s%s", s->op->name, followed ? "+" : "", followed ? p->steps[i + 1].op->name : "");
-    adze_text_add(t, "%5d  %-28.28s %-16.16s %-10.10s %-28.28s %12s %12lld", (int)i, s->name, op,
+    adze_text_add(t, "%4d %-18.40s %-13.16s %-9.10s %-22.28s %9s", (int)i, s->name, op,
                   s->follows  ? "tail"
                   : s->kernel ? s->kernel->name
                               : "ref",
-                  adze_type_print(&out, type, sizeof type), place, (long long)adze_type_bytes(&out));
+                  adze_type_print(&out, type, sizeof type), place);
     if (s->region) {
         adze_text_add(t, "  %s", p->regions[s->region].name);
     }
@@ -125,7 +125,7 @@ int adze_plan_dump(const adze_plan *p, char **text) {
         "plan for %s: %d steps, arena %lld bytes (%lld live at most), inputs %lld, slots %lld, scratch %lld a thread, %.6g operations, %.6g bytes moved\n",
         p->device, (int)p->nsteps, (long long)p->arena_bytes, (long long)p->live_bytes, (long long)p->input_bytes, (long long)p->slot_bytes,
         (long long)p->local_bytes, p->flops, p->bytes);
-    adze_text_add(&t, "%5s  %-28s %-16s %-10s %-28s %12s %12s  %s\n", "step", "name", "op", "kernel", "output", "offset", "bytes", "region");
+    adze_text_add(&t, "%4s %-18s %-13s %-9s %-22s %9s\n", "step", "name", "op", "kernel", "output", "offset");
     for (int32_t i = 0; i < p->nsteps; i++) {
         print_step(p, i, &t);
     }

@@ -234,7 +234,8 @@ static int append(adze_graph *g, const adze_sig *s, const adze_val *in, const vo
     for (int i = 0; i < s->nout; i++) {
         TRY(adze_graph_room(g, (void **)&g->vals, g->nvals + i, &g->cap_vals, sizeof *g->vals));
     }
-    adze_gnode n = {.op = s->op, .name = s->name, .attrs = attrs, .nin = s->nin, .nout = s->nout, .first = g->nvals, .region = home, .guard = g->guard};
+    adze_gnode n = {
+        .op = s->op, .name = s->name, .attrs = attrs, .nin = s->nin, .nout = s->nout, .first = g->nvals, .region = home, .guard = g->guard};
     n.in = adze_arena_alloc(&g->arena, sizeof(int32_t) * (size_t)(s->nin ? s->nin : 1));
     n.types = adze_arena_dup(&g->arena, s->out, sizeof(adze_type) * (size_t)s->nout);
     if (!n.in || !n.types) {

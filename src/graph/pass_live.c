@@ -43,8 +43,8 @@ static bool fixed(const adze_work *w, int32_t v) {
 bool adze_step_packed(const adze_work *w, int32_t node) {
     const adze_gnode *n = &w->g->nodes[node];
     const adze_kernel *k = w->kernel[node];
-    if (!w->opts || !w->opts->keep_packed || !k || k->prepare == 0 || !k->sliced || k->partial ||
-        n->guard || (n->region && w->g->regions[n->region].kind != ADZE_REGION_TAIL)) {
+    if (!w->opts || !w->opts->keep_packed || !k || k->prepare == 0 || !k->sliced || k->partial || n->guard ||
+        (n->region && w->g->regions[n->region].kind != ADZE_REGION_TAIL)) {
         return false;
     }
     for (int i = 0; i < n->nin; i++) {
@@ -57,8 +57,8 @@ bool adze_step_packed(const adze_work *w, int32_t node) {
 
 static bool may_keep(const adze_work *w, int32_t node) {
     const adze_gnode *n = &w->g->nodes[node];
-    bool keep =
-        w->kind[node] == ADZE_KIND_STEP && n->region == 0 && n->guard == 0 && !(n->op->flags & (ADZE_OP_RANDOM | ADZE_OP_UPDATE | ADZE_OP_COMM | ADZE_OP_REGION));
+    bool keep = w->kind[node] == ADZE_KIND_STEP && n->region == 0 && n->guard == 0 &&
+                !(n->op->flags & (ADZE_OP_RANDOM | ADZE_OP_UPDATE | ADZE_OP_COMM | ADZE_OP_REGION));
     for (int i = 0; i < n->nin && keep; i++) {
         keep = fixed(w, n->in[i]);
     }

@@ -31,7 +31,7 @@ static bool same_matrix(const adze_type *a, const adze_type *b) {
 static bool may_follow(const adze_work *w, int32_t id, int32_t chain) {
     const adze_gnode *p = &w->g->nodes[id], *c = &w->g->nodes[chain];
     const adze_kernel *kp = w->kernel[id], *kc = w->kernel[chain];
-    if (!kp || !kp->tail || !kc || !kc->rows || p->region || c->region || p->guard != c->guard || c->op != &adze_op_chain) {
+    if (!kp || !kp->tail || !kc || !kc->rows || p->region || c->region || (p->guard != c->guard && c->guard) || c->op != &adze_op_chain) {
         return false;
     }
     bool reads = false;

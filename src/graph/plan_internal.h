@@ -84,7 +84,7 @@ bool adze_work_device_is(const adze_work *w, const char *name);
 int adze_pass_dead(adze_work *w);
 int adze_pass_simplify(adze_work *w);
 int adze_pass_lower(adze_work *w);
-int adze_lower_guards(adze_work *w);                                     /* pass_guard.c: called by it */
+int adze_lower_guards(adze_work *w);                                /* pass_guard.c: called by it */
 void adze_guard_flag_name(const char *region, char *out, size_t n); /* the input that says whether a guard is on */
 int adze_pass_cast(adze_work *w);
 int adze_pass_fuse(adze_work *w);
@@ -125,7 +125,7 @@ typedef struct adze_pstep {
     const char *name;
     const void *attrs;
     int32_t nin, nout;
-    int32_t view; /* its inputs' views, then its outputs', start here */
+    int32_t view;          /* its inputs' views, then its outputs', start here */
     int32_t region, guard; /* guard: of a region whose trips say whether the step runs; 0: none */
     int64_t scratch_offset, scratch, local;
     int64_t partial_offset, partial; /* sums over the batch in a group: where the leaves' parts lie, bytes of each; 0: none */
@@ -181,7 +181,7 @@ typedef struct adze_group_env {
     char *arena, *local;    /* local: p->local_bytes for each thread */
     const adze_run *run;
     const int64_t *trips; /* by region: members whose guard is off are left out */
-    double *times; /* by step, added to; NULL: not measured */
+    double *times;        /* by step, added to; NULL: not measured */
     int threads;
 } adze_group_env;
 /* Chooses each group's slices and lays out the values that live in them; local_at: by value. Then, with all steps known, each thread's memory. */

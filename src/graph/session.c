@@ -314,11 +314,11 @@ static int run_range(adze_session *s, int32_t from, int32_t to, bool updates, bo
         const adze_pstep *p = &s->p->steps[t];
         double start = s->profile ? adze_now() : 0;
         const bool followed = t + 1 < to && p[1].follows;
-        const bool on = runs(s, p);
-        if (on && (updates || !p->update) && !(p->kept && s->is_packed && !s->lent) && (apart || !p->follows)) {
+        const bool on = runs(s, p), alone = apart || !p->follows || !runs(s, p - 1); /* a tail outlives the guard of its product */
+        if (on && (updates || !p->update) && !(p->kept && s->is_packed && !s->lent) && alone) {
             run_step(s, p, followed && !apart ? p + 1 : NULL);
         }
-        if (s->profile) {
+        if (s->profile && on) {
             s->times[t] += adze_now() - start;
         }
         if (after && on) {

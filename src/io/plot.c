@@ -4,10 +4,11 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { MAX_CHARTS = 16, MAX_TICKS = 8, MAX_DECIMALS = 6 };
 
-static const double PLOT_W = 640, PLOT_H = 320, LEFT = 60, RIGHT = 20, TOP = 48, BOTTOM = 40;
+static const double PLOT_W = 640, PLOT_H = 320, SURFACE_H = 560, LEFT = 60, RIGHT = 20, TOP = 48, BOTTOM = 40;
 static const uint32_t INK = 0x222222, GRID = 0xdddddd;
 static const uint32_t palette[] = {0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9}; /* Okabe and Ito: told apart by all eyes */
 
@@ -64,8 +65,9 @@ static void tick_label(const axis *a, double v, char *out, size_t n) {
 }
 
 typedef struct frame { /* where a chart lies, and its axes */
-    double top;
+    double top, height;
     axis x, y;
+    const double *box; /* lines end at its edge; NULL: everywhere */
 } frame;
 
 static double frame_x(const frame *f, double v) {
@@ -73,7 +75,7 @@ static double frame_x(const frame *f, double v) {
 }
 
 static double frame_y(const frame *f, double v) {
-    return f->top + PLOT_H - BOTTOM - (v - f->y.lo) / (f->y.hi - f->y.lo) * (PLOT_H - TOP - BOTTOM);
+    return f->top + f->height - BOTTOM - (v - f->y.lo) / (f->y.hi - f->y.lo) * (f->height - TOP - BOTTOM);
 }
 
 static bool point_ok(const adze_line *l, int64_t i) {
@@ -93,6 +95,9 @@ static bool frame_fit(frame *f, const adze_chart *c) {
                 y1 = fmax(y1, l->y[i]);
             }
         }
+    }
+    if (f->box != NULL) {
+        x0 = c->box[0], x1 = c->box[1], y0 = c->box[2], y1 = c->box[3];
     }
     bool any = x0 <= x1;
     f->x = any ? axis_make(x0, x1) : axis_make(0, 1);
@@ -130,6 +135,104 @@ static void draw_axes(adze_canvas *c, const frame *f, const adze_chart *chart) {
     adze_canvas_text(c, (left + right) / 2, f->top + 18, ADZE_ANCHOR_MIDDLE, INK, chart->title);
 }
 
+static bool inside(const frame *f, double x, double y) {
+    return f->box == NULL || (x >= f->box[0] && x <= f->box[1] && y >= f->box[2] && y <= f->box[3]);
+}
+
+/* The part of a segment that lies in the box (Liang and Barsky 1984); false: none. */
+static bool clip_segment(const double *box, double p[4]) {
+    const double dx = p[2] - p[0], dy = p[3] - p[1], by[4] = {-dx, dx, -dy, dy};
+    const double room[4] = {p[0] - box[0], box[1] - p[0], p[1] - box[2], box[3] - p[1]};
+    double from = 0, to = 1;
+    for (int i = 0; i < 4; i++) {
+        if (by[i] < 0) {
+            from = fmax(from, room[i] / by[i]);
+        } else if (by[i] > 0) {
+            to = fmin(to, room[i] / by[i]);
+        } else if (room[i] < 0) {
+            return false;
+        }
+    }
+    p[2] = p[0] + to * dx, p[3] = p[1] + to * dy;
+    p[0] += from * dx, p[1] += from * dy;
+    return from < to;
+}
+
+static void draw_line(adze_canvas *c, const frame *f, const adze_line *l, uint32_t rgb) {
+    int64_t last = -1;
+    for (int64_t i = 0; i < l->n; i++) {
+        if (!point_ok(l, i)) {
+            continue;
+        }
+        if (last >= 0) {
+            double p[4] = {l->x[last], l->y[last], l->x[i], l->y[i]};
+            if (f->box == NULL || clip_segment(f->box, p)) {
+                adze_canvas_line(c, frame_x(f, p[0]), frame_y(f, p[1]), frame_x(f, p[2]), frame_y(f, p[3]), rgb, 1.5);
+            }
+        }
+        if (inside(f, l->x[i], l->y[i])) { /* a round dot */
+            adze_canvas_line(c, frame_x(f, l->x[i]), frame_y(f, l->y[i]), frame_x(f, l->x[i]), frame_y(f, l->y[i]), rgb, f->box ? 2.6 : 4);
+        }
+        last = i;
+    }
+}
+
+/* -- contour lines: in each cell of the grid, between the points where its edges cross a level (marching squares) -------------------------------- */
+
+static void contour_cell(adze_canvas *c, const frame *f, const adze_chart *s, int64_t i, int64_t k, double level, uint32_t rgb) {
+    static const int corners[5][2] = {{0, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 0}};
+    const double dx = (s->box[1] - s->box[0]) / (double)(s->side - 1), dy = (s->box[3] - s->box[2]) / (double)(s->side - 1);
+    double x[4], y[4];
+    int n = 0;
+    for (int e = 0; e < 4; e++) {
+        const int *a = corners[e], *b = corners[e + 1];
+        const double va = s->surface[(k + a[1]) * s->side + i + a[0]], vb = s->surface[(k + b[1]) * s->side + i + b[0]];
+        if ((va < level) != (vb < level)) {
+            const double t = (level - va) / (vb - va);
+            x[n] = s->box[0] + dx * ((double)i + a[0] + t * (b[0] - a[0]));
+            y[n++] = s->box[2] + dy * ((double)k + a[1] + t * (b[1] - a[1]));
+        }
+    }
+    for (int e = 0; e + 1 < n; e += 2) {
+        adze_canvas_line(c, frame_x(f, x[e]), frame_y(f, y[e]), frame_x(f, x[e + 1]), frame_y(f, y[e + 1]), rgb, 0.8);
+    }
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static int draw_contours(adze_canvas *c, const frame *f, const adze_chart *s) {
+    enum { LEVELS = 16 };
+    const int64_t n = s->side * s->side;
+    double *sorted = adze_alloc(c->ctx, n, sizeof *sorted);
+    if (sorted == NULL) {
+        return ADZE_ENOMEM;
+    }
+    memcpy(sorted, s->surface, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    for (int l = 1; l < LEVELS; l++) {
+        const uint32_t shade = (uint32_t)(0x90 + 3 * l), rgb = shade << 16 | shade << 8 | (shade + 0x10); /* lower: darker */
+        for (int64_t i = 0; i < (s->side - 1) * (s->side - 1); i++) {
+            contour_cell(c, f, s, i % (s->side - 1), i / (s->side - 1), sorted[n * l / LEVELS], rgb);
+        }
+    }
+    adze_free(c->ctx, sorted);
+    return ADZE_OK;
+}
+
+static void draw_legend(adze_canvas *c, const frame *f, const adze_chart *chart) {
+    const double mark = 16, gap = 14;
+    double x = frame_x(f, f->x.hi), y = frame_y(f, f->y.hi) - 8;
+    for (int k = chart->nlines - 1; k >= 0; k--) {
+        double width = (double)strlen(chart->lines[k].name) * ADZE_GLYPH_STEP;
+        adze_canvas_text(c, x - width, y, ADZE_ANCHOR_START, INK, chart->lines[k].name);
+        adze_canvas_line(c, x - width - 6 - mark, y - 4, x - width - 6, y - 4, palette[(size_t)k % ADZE_COUNT(palette)], 2);
+        x -= width + 6 + mark + gap;
+    }
+}
+
 /* Filled by upright strokes in the line's colour, four fifths of it white. */
 static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, const adze_line *high, uint32_t rgb) {
     const uint32_t r = rgb >> 16, g = rgb >> 8 & 0xff, b = rgb & 0xff, pale = ((r / 5 + 204) << 16) + ((g / 5 + 204) << 8) + b / 5 + 204;
@@ -143,32 +246,6 @@ static void draw_band(adze_canvas *c, const frame *f, const adze_line *low, cons
             adze_canvas_line(c, x, frame_y(f, low->y[i] + share * (low->y[i + 1] - low->y[i])), x,
                              frame_y(f, high->y[i] + share * (high->y[i + 1] - high->y[i])), pale, 1);
         }
-    }
-}
-
-static void draw_line(adze_canvas *c, const frame *f, const adze_line *l, uint32_t rgb) {
-    int64_t last = -1;
-    for (int64_t i = 0; i < l->n; i++) {
-        if (!point_ok(l, i)) {
-            continue;
-        }
-        double x = frame_x(f, l->x[i]), y = frame_y(f, l->y[i]);
-        if (last >= 0) {
-            adze_canvas_line(c, frame_x(f, l->x[last]), frame_y(f, l->y[last]), x, y, rgb, 1.5);
-        }
-        adze_canvas_line(c, x, y, x, y, rgb, 4); /* a round dot */
-        last = i;
-    }
-}
-
-static void draw_legend(adze_canvas *c, const frame *f, const adze_chart *chart) {
-    const double mark = 16, gap = 14;
-    double x = frame_x(f, f->x.hi), y = frame_y(f, f->y.hi) - 8;
-    for (int k = chart->nlines - 1; k >= 0; k--) {
-        double width = (double)strlen(chart->lines[k].name) * ADZE_GLYPH_STEP;
-        adze_canvas_text(c, x - width, y, ADZE_ANCHOR_START, INK, chart->lines[k].name);
-        adze_canvas_line(c, x - width - 6 - mark, y - 4, x - width - 6, y - 4, palette[(size_t)k % ADZE_COUNT(palette)], 2);
-        x -= width + 6 + mark + gap;
     }
 }
 
@@ -186,16 +263,24 @@ int adze_chart_write(adze_ctx *ctx, const char *path, const adze_chart *charts, 
         return adze_fail(ctx, ADZE_EARG, "a plot holds 1 to %d charts, not %d", MAX_CHARTS, n);
     }
     adze_canvas c;
-    TRY(adze_canvas_open(&c, ctx, PLOT_W, PLOT_H * n, svg));
+    double height = 0;
+    int st = ADZE_OK;
     for (int i = 0; i < n; i++) {
-        frame f = {.top = PLOT_H * i};
+        height += charts[i].side > 0 ? SURFACE_H : PLOT_H;
+    }
+    TRY(adze_canvas_open(&c, ctx, PLOT_W, height, svg));
+    frame f = {.top = 0};
+    for (int i = 0; i < n && st == ADZE_OK; i++, f.top += f.height) {
+        f.height = charts[i].side > 0 ? SURFACE_H : PLOT_H;
+        f.box = charts[i].side > 0 ? charts[i].box : NULL;
         if (!frame_fit(&f, &charts[i])) {
-            adze_canvas_text(&c, PLOT_W / 2, f.top + PLOT_H / 2, ADZE_ANCHOR_MIDDLE, INK, "no data yet");
+            adze_canvas_text(&c, PLOT_W / 2, f.top + f.height / 2, ADZE_ANCHOR_MIDDLE, INK, "no data yet");
         }
         for (int k = 0; charts[i].low != NULL && k < charts[i].nlines; k++) {
             draw_band(&c, &f, &charts[i].low[k], &charts[i].high[k], palette[(size_t)k % ADZE_COUNT(palette)]);
         }
         draw_axes(&c, &f, &charts[i]);
+        st = charts[i].side > 0 ? draw_contours(&c, &f, &charts[i]) : ADZE_OK;
         for (int k = 0; k < charts[i].nlines; k++) {
             draw_line(&c, &f, &charts[i].lines[k], palette[(size_t)k % ADZE_COUNT(palette)]);
         }
@@ -203,9 +288,23 @@ int adze_chart_write(adze_ctx *ctx, const char *path, const adze_chart *charts, 
             draw_legend(&c, &f, &charts[i]);
         }
     }
-    int st = adze_canvas_save(&c, path);
+    st = st == ADZE_OK ? adze_canvas_save(&c, path) : st;
     adze_canvas_close(&c);
     return st;
+}
+
+int adze_findings_plot(adze_ctx *ctx, const char *path, const adze_findings *f) {
+    adze_line lines[ADZE_COUNT(palette)];
+    if (f->ntracks < 1 || f->ntracks > (int)ADZE_COUNT(palette)) {
+        return adze_fail(ctx, ADZE_EARG, "%d curves cannot be drawn: 1 to %zu can be told apart", f->ntracks, ADZE_COUNT(palette));
+    }
+    for (int i = 0; i < f->ntracks; i++) {
+        lines[i] = (adze_line){f->tracks[i].name, f->tracks[i].x, f->tracks[i].y, f->tracks[i].n};
+    }
+    adze_chart c = {.title = f->title, .x_label = f->x_label ? f->x_label : "", .y_label = f->y_label ? f->y_label : ""};
+    c.lines = lines, c.nlines = f->ntracks, c.side = f->side, c.surface = f->surface;
+    memcpy(c.box, f->box, sizeof c.box);
+    return adze_chart_write(ctx, path, &c, 1);
 }
 
 int adze_history_plot(adze_ctx *ctx, const char *path, const adze_epoch_stats *stats, int64_t n) {

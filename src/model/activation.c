@@ -207,8 +207,8 @@ const char *adze_activation_check(const adze_act *a, char *buf, size_t n) {
 }
 
 adze_val adze_layer_activate(adze_builder *b, adze_val x, const adze_act *a) {
-    if (b->sums) {
-        b->sums[b->layer] = x;
+    if (b->taps && b->taps->sums) {
+        b->taps->sums[b->layer] = x;
     }
     const kind *k = &KINDS[a->fn];
     return k->build ? k->build(b, x, a) : k->map ? k->map(b->g, x) : x;
@@ -239,6 +239,7 @@ static adze_val build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_activation = {
     .name = "activation",
     .doc = "y = fn(x), elementwise but for crelu, maxout and k_winners; `adze list activations` has the formulas",
+    .cost = "see `adze list activations`; an output is read and written once, in most places on its way through the cache",
     .fields = FIELDS,
     .size = sizeof(activation),
     .from_min = 1,

@@ -71,8 +71,9 @@ static int build_branch(adze_builder *b, int end, adze_val *ys, adze_val x) {
     return status;
 }
 
-static int build_all(adze_builder *b, adze_val x, adze_val *y, adze_val *outs) {
+static int build_all(adze_builder *b, adze_val x, adze_val *y) {
     const adze_model *m = b->m;
+    adze_val *outs = b->taps ? b->taps->outs : NULL;
     adze_val *ys = outs ? outs : adze_alloc(m->ctx, m->nlayers, sizeof *ys);
     if (!ys) {
         return ADZE_ENOMEM;
@@ -93,11 +94,10 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y, adze_val *outs) {
 }
 
 int adze_model_build(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y) {
-    return adze_model_build_layers(m, g, x, opts, y, NULL, NULL);
+    return adze_model_build_taps(m, g, x, opts, y, NULL);
 }
 
-int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums,
-                            adze_val *outs) {
+int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_taps *taps) {
     adze_build_opts o = {0};
     *y = (adze_val){0};
     if (opts) {
@@ -122,8 +122,8 @@ int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, cons
                       .drops = o.train || o.drops,
                       .samples = o.drops ? 0 : o.samples,
                       .dtype = o.dtype,
-                      .sums = sums};
-    return build_all(&b, x, y, outs);
+                      .taps = taps};
+    return build_all(&b, x, y);
 }
 
 int adze_model_probe(adze_model *m, int *layer) {
@@ -136,7 +136,7 @@ int adze_model_probe(adze_model *m, int *layer) {
     TRY(adze_graph_new(m->ctx, &g));
     adze_builder b = {.m = m, .probe = m, .g = g, .dtype = ADZE_F32};
     adze_val y;
-    int status = build_all(&b, adze_input(g, "x", t), &y, NULL);
+    int status = build_all(&b, adze_input(g, "x", t), &y);
     *layer = b.layer;
     adze_graph_free(g);
     return status;

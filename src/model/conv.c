@@ -275,6 +275,7 @@ static adze_val conv_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_conv = {
     .name = "conv",
     .doc = "y = fn(x * w + b): x (N, S..., C), w (kernel..., C / groups, filters); a table leaves connections out, as C3 of LeNet-5 does",
+    .cost = "kernel C / groups multiply-adds an output; (kernel C / groups + 1) filters parameters, with weight_norm one more a filter",
     .fields = CONV_FIELDS,
     .size = sizeof(conv),
     .from_min = 1,
@@ -338,6 +339,7 @@ static adze_val avgpool_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_maxpool = {
     .name = "maxpool",
     .doc = "the largest number of each window, per channel",
+    .cost = "size comparisons an output; an i32 index beside each in training",
     .fields = MAXPOOL_FIELDS,
     .size = sizeof(pool),
     .from_min = 1,
@@ -349,6 +351,7 @@ const adze_layer_kind adze_layer_maxpool = {
 const adze_layer_kind adze_layer_avgpool = {
     .name = "avgpool",
     .doc = "the mean of each window, per channel",
+    .cost = "size additions and 1 division an output",
     .fields = AVGPOOL_FIELDS,
     .size = sizeof(pool),
     .from_min = 1,
@@ -386,6 +389,7 @@ static adze_val global_maxpool_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_global_avgpool = {
     .name = "global_avgpool",
     .doc = "(N, S..., C) -> (N, C): the mean of each map",
+    .cost = "pixels additions an output",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,
@@ -397,6 +401,7 @@ const adze_layer_kind adze_layer_global_avgpool = {
 const adze_layer_kind adze_layer_global_maxpool = {
     .name = "global_maxpool",
     .doc = "(N, S..., C) -> (N, C): the largest number of each map",
+    .cost = "pixels comparisons an output",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,
@@ -460,6 +465,7 @@ static adze_val subsample_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_subsample = {
     .name = "subsample",
     .doc = "y = fn(w sum(window) + b) with one coefficient w and one bias b per map (LeCun 1998); auto: w starts at 1 / window",
+    .cost = "size additions and 1 multiply-add an output; 2 parameters a channel",
     .fields = SUBSAMPLE_FIELDS,
     .size = sizeof(subsample),
     .from_min = 1,

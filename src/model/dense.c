@@ -66,6 +66,7 @@ static adze_val dense_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_dense = {
     .name = "dense",
     .doc = "y = fn(x w + b): x (N, C), or (N, T, C) step by step; w (C, units), b (units)",
+    .cost = "C multiply-adds an output; (C + 1) units parameters, with weight_norm (C + 2) units",
     .fields = DENSE_FIELDS,
     .size = sizeof(dense),
     .from_min = 1,
@@ -132,6 +133,7 @@ static adze_val rbf_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_rbf = {
     .name = "rbf",
     .doc = "y_i = -|x - code_i|^2: minus the squared distance to fixed codes of +-1, so that the largest score is the nearest class",
+    .cost = "84 subtractions and multiply-adds an output; 840 fixed numbers",
     .fields = RBF_FIELDS,
     .size = sizeof(rbf),
     .from_min = 1,

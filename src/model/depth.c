@@ -13,7 +13,8 @@ void adze_layer_region(const adze_layer *l, char *out, size_t n) {
     snprintf(out, n, "%s/branch", l->path);
 }
 
-/* -- the rule of a whole model --------------------------------------------------------------------------------------------------------------------- */
+/* -- the rule of a whole model ---------------------------------------------------------------------------------------------------------------------
+ */
 
 /* "linear:0.5": falling from 1 to that at the last block; "0.8": all alike; "": none. */
 static bool parse_rule(const char *rule, bool *linear, double *last) {
@@ -40,7 +41,8 @@ static void apply_rule(adze_model *m, bool linear, double last) {
     }
 }
 
-/* -- branches -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- branches --------------------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Marks layer `from` and all that it needs with `bit`. */
 static void mark(const adze_model *m, int from, uint8_t bit, uint8_t *needs) {
@@ -98,7 +100,8 @@ int adze_model_find_branches(adze_model *m, int *layer) {
     double last = 1;
     *layer = 0;
     if (!parse_rule(m->drop_path, &linear, &last)) {
-        return adze_fail(m->ctx, ADZE_EARG, "drop_path is the share of steps in which a block's branch runs, 0.8, or linear:0.5, not '%s'", m->drop_path);
+        return adze_fail(m->ctx, ADZE_EARG, "drop_path is the share of steps in which a block's branch runs, 0.8, or linear:0.5, not '%s'",
+                         m->drop_path);
     }
     apply_rule(m, linear, last);
     uint8_t *needs = adze_alloc(m->ctx, m->nlayers, sizeof *needs);

@@ -1,4 +1,5 @@
-/* What training drops at random: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight. */
+/* What training drops at random: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight.
+ */
 #include "model/layer.h"
 
 typedef struct dropout {
@@ -47,6 +48,7 @@ static adze_val dropout_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_dropout = {
     .name = "dropout",
     .doc = "training: each number is 0 with probability p, else divided by 1 - p; in use: y = x (classic: x in training, (1 - p) x in use)",
+    .cost = "17 operations an output, most for its random number; in use nothing",
     .fields = DROPOUT_FIELDS,
     .size = sizeof(dropout),
     .from_min = 1,
@@ -55,7 +57,8 @@ const adze_layer_kind adze_layer_dropout = {
     .build = dropout_build,
 };
 
-/* -- DropConnect ----------------------------------------------------------------------------------------------------------------------------------- */
+/* -- DropConnect -----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 const char *const adze_dropconnect_masks[] = {"batch", "example", NULL};
 

@@ -189,7 +189,7 @@ static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, cons
     TRY(read_extras(*m, f, path));
     TRY(read_features(*m, f, path));
     const char *data = adze_safetensors_meta(f, "adze.dataset");
-    snprintf((*m)->data, sizeof (*m)->data, "%s", data && strlen(data) < sizeof (*m)->data ? data : "");
+    snprintf((*m)->data, sizeof(*m)->data, "%s", data && strlen(data) < sizeof(*m)->data ? data : "");
     if (!s) {
         return ADZE_OK;
     }

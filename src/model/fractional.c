@@ -10,6 +10,7 @@ typedef struct fractional {
 } fractional;
 
 static const char *const ORDER_NAMES[] = {"random", "pseudo", NULL};
+enum { ORDER_PSEUDO = 1 };
 
 static const adze_field FIELDS[] = {
     {"alpha", ADZE_F_F64, 0, offsetof(fractional, alpha), 0, "1.4142135623730951", 1, 2, NULL, "ratio of the sizes before and after, above 1 to 2"},
@@ -25,42 +26,27 @@ static const char *check(const void *fields, char *buf, size_t n) {
     return f->alpha > 1 ? NULL : "'alpha' must be greater than 1, or nothing is pooled";
 }
 
-/* The largest of each region along an axis. */
-static adze_val pool_axis(adze_builder *b, const fractional *f, adze_val x, int axis) {
-    adze_graph *g = b->g;
-    const int64_t n = adze_val_type(g, x).dims[axis], sum = n - f->overlap, least = (sum + 1) / 2;
-    int64_t out = (int64_t)floor((double)n / f->alpha);
-    out = out < least ? least : out > sum ? sum : out;
-    const adze_val pixels = adze_pool_regions(g, n, out, f->order == 1, f->overlap);
-    adze_val y = {0};
-    for (int64_t k = 0; k < (f->overlap ? 3 : 2); k++) {
-        const adze_val row = adze_slice(g, pixels, (int64_t[]){k, 0}, (int64_t[]){k + 1, out}, (int64_t[]){1, 1});
-        const adze_val v = adze_gather(g, x, adze_reshape(g, row, &out, 1), axis);
-        y = y.id ? adze_max(g, y, v) : v;
-    }
-    return y;
+/* Regions of an axis: n / alpha, rounded down, as far as steps of 1 and 2 pixels can do it. */
+static int64_t regions(const fractional *f, int64_t n) {
+    const int64_t sum = n - f->overlap, least = (sum + 1) / 2, out = (int64_t)floor((double)n / f->alpha);
+    return out < least ? least : out > sum ? sum : out;
 }
 
 static adze_val build(adze_builder *b, const void *fields) {
+    const fractional *f = fields;
     const adze_type x = adze_layer_in(b, 0);
-    adze_val y = b->x[0];
-    if (x.rank < 3) {
+    if (x.rank != 4 || x.dims[1] < 2 || x.dims[2] < 2) {
         char text[128];
-        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs at least one spatial axis (N, ..., C)",
+        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs two spatial axes of at least 2 pixels (N, H, W, C)",
                                adze_type_print(&x, text, sizeof text));
     }
-    for (int axis = 1; axis < x.rank - 1; axis++) {
-        if (x.dims[axis] < 2) {
-            return adze_layer_fail(b, ADZE_ESHAPE, "spatial axis %d has %lld pixels, it needs 2", axis - 1, (long long)x.dims[axis]);
-        }
-        y = pool_axis(b, fields, y, axis);
-    }
-    return y;
+    return adze_fractional_maxpool(b->g, b->x[0], regions(f, x.dims[1]), regions(f, x.dims[2]), f->order == ORDER_PSEUDO, f->overlap);
 }
 
 const adze_layer_kind adze_layer_fractional_maxpool = {
     .name = "fractional_maxpool",
     .doc = "the largest number of regions that are alpha pixels apart on average; drawn for each batch, in use always the same (Graham 2014)",
+    .cost = "about alpha^2 comparisons an output, with overlap (alpha + 1)^2; an i32 index beside each in training",
     .fields = FIELDS,
     .size = sizeof(fractional),
     .from_min = 1,

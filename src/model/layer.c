@@ -4,11 +4,31 @@
 #include <stdio.h>
 
 static const adze_layer_kind *const KINDS[] = {
-    &adze_layer_dense,     &adze_layer_conv,           &adze_layer_maxpool,    &adze_layer_avgpool, &adze_layer_global_avgpool,
-    &adze_layer_subsample, &adze_layer_global_maxpool, &adze_layer_activation, &adze_layer_softmax, &adze_layer_batchnorm,
-    &adze_layer_layernorm, &adze_layer_dropout,        &adze_layer_flatten,    &adze_layer_reshape, &adze_layer_add,
-    &adze_layer_concat,    &adze_layer_shortcut,       &adze_layer_rbf,        &adze_layer_rnn,     &adze_layer_lstm,
-    &adze_layer_gru,       &adze_layer_groupnorm,      &adze_layer_instancenorm,      &adze_layer_rmsnorm, &adze_layer_lrn,
+    &adze_layer_dense,
+    &adze_layer_conv,
+    &adze_layer_maxpool,
+    &adze_layer_avgpool,
+    &adze_layer_global_avgpool,
+    &adze_layer_subsample,
+    &adze_layer_global_maxpool,
+    &adze_layer_activation,
+    &adze_layer_softmax,
+    &adze_layer_batchnorm,
+    &adze_layer_layernorm,
+    &adze_layer_dropout,
+    &adze_layer_flatten,
+    &adze_layer_reshape,
+    &adze_layer_add,
+    &adze_layer_concat,
+    &adze_layer_shortcut,
+    &adze_layer_rbf,
+    &adze_layer_rnn,
+    &adze_layer_lstm,
+    &adze_layer_gru,
+    &adze_layer_groupnorm,
+    &adze_layer_instancenorm,
+    &adze_layer_rmsnorm,
+    &adze_layer_lrn,
     &adze_layer_fractional_maxpool,
 };
 
@@ -37,6 +57,11 @@ const char *adze_layer_name(int i) {
 const char *adze_layer_doc(int i) {
     const adze_layer_kind *k = adze_layer_kind_at(i);
     return k ? k->doc : NULL;
+}
+
+const char *adze_layer_cost(int i) {
+    const adze_layer_kind *k = adze_layer_kind_at(i);
+    return k ? k->cost : NULL;
 }
 
 const adze_field *adze_layer_fields(int i) {

@@ -59,7 +59,7 @@ static inline bool adze_norm_per_channel(const adze_preprocess *p) {
 }
 
 #define ADZE_WEIGHT_NORM_FIELD(S)                                                                                                                    \
-    {"weight_norm", ADZE_F_BOOL, 0, offsetof(S, weight_norm), 0, "false", 0, 0, NULL, "weights are g v / |v| by output; v starts as 'init' says"}
+    { "weight_norm", ADZE_F_BOOL, 0, offsetof(S, weight_norm), 0, "false", 0, 0, NULL, "weights are g v / |v| by output; v starts as 'init' says" }
 #define ADZE_INIT_FIELDS(S, def_kind)                                                                                                                \
     {"init", ADZE_F_ENUM, 0, offsetof(S, init.kind), 0, def_kind, 0, 0, adze_init_names, "how the weights start"},                                   \
         {"init_fan", ADZE_F_ENUM, 0, offsetof(S, init.fan), 0, "auto", 0, 0, adze_fan_names, "fan that scales them; auto: in, glorot: average"},     \
@@ -112,8 +112,8 @@ typedef struct adze_act { /* an activation with its parameters, a layer's member
 typedef struct adze_layer_kind adze_layer_kind;
 typedef struct adze_builder adze_builder;
 
-struct adze_layer_kind { /* a layer type: all that is known about it */
-    const char *name, *doc;
+struct adze_layer_kind {           /* a layer type: all that is known about it */
+    const char *name, *doc, *cost; /* cost: forward, of one example; C: channels of the input */
     const adze_field *fields;
     size_t size;            /* bytes of the fields' struct */
     int from_min, from_max; /* how many inputs */
@@ -129,8 +129,7 @@ const adze_layer_kind *adze_layer_kind_find(const char *name);
 extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
     adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
     adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut, adze_layer_rnn,
-    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn,
-    adze_layer_fractional_maxpool;
+    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn, adze_layer_fractional_maxpool;
 
 /* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
 typedef struct adze_spec adze_spec;
@@ -195,6 +194,13 @@ struct adze_model {
     int64_t table_cells;
 };
 
+typedef struct adze_taps {   /* what somebody wants to see of a build; any may be NULL */
+    adze_val *sums, *outs;   /* by layer: what goes into its activation ({0} where there is none), and its output */
+    adze_val *states;        /* of recurrent layers, step by step, */
+    int *owner;              /* and the layer of each; recurrent layers are then built so that gradients with respect to states are whole */
+    int nstates, max_states; /* further ones are not noted */
+} adze_taps;
+
 struct adze_builder {
     const adze_model *m;
     adze_model *probe; /* the model whose facts are being gathered by a first build; NULL afterwards */
@@ -205,7 +211,7 @@ struct adze_builder {
     adze_dtype dtype;
     int nx;
     adze_val x[ADZE_LAYER_MAX_FROM];
-    adze_val *sums; /* by layer, what goes into its activation; NULL: nobody asks */
+    adze_taps *taps; /* NULL: nobody asks */
     /* Of the layer's input and output: channels of a period whose second half is relu(-z) where the first is relu(z); 0: none. */
     int64_t mirror_in, mirror;
     int failed; /* a status when a layer refused before any node could */
@@ -264,9 +270,8 @@ bool adze_init_elementwise(const adze_init *i);                       /* element
 int adze_init_tensor(adze_ctx *ctx, const adze_param *p, adze_tensor t, uint64_t seed);
 
 /* -- build.c -- */
-/* adze_model_build that also says what goes into each layer's activation (sums, by layer; {0} where there is none) and what each layer gives (outs).
- * Either may be NULL. */
-int adze_model_build_layers(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_val *sums, adze_val *outs);
+/* adze_model_build that also says what lies inside. */
+int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const adze_build_opts *opts, adze_val *y, adze_taps *taps);
 int adze_model_probe(adze_model *m, int *layer); /* builds once for a batch of 1, gathers parameters and shapes; *layer: where it failed */
 
 /* -- parse.c -- */
@@ -321,6 +326,7 @@ typedef struct adze_zoo_net {
 /* zoo/options.c: "mlp:units=300-100,activation=tanh" */
 int adze_zoo_parse(adze_zoo *z, const char *text);                          /* text: what follows the colon */
 const char *adze_zoo_option_of(adze_zoo *z, const char *name);              /* the value in force */
+void adze_zoo_input(adze_zoo *z);                                           /* the model's input by the option of that name, "28x28x1" */
 int adze_zoo_sizes(adze_zoo *z, const char *name, int64_t *sizes, int max); /* "1024x3-100": how many; 0 and a message when it is no such list */
 void adze_zoo_pass(adze_zoo *z, const char *name); /* sets a field of the last layer to what the option of that name says, if it was given */
 /* A hidden layer with the options that are given of its fields, then normalisation, activation and dropout as options say. */

@@ -66,8 +66,10 @@ static adze_val normalise_groups(adze_builder *b, const norm *f, int64_t groups)
     return adze_layer_activate(b, maps && shift.id ? adze_add(g, y, shift) : y, &f->act);
 }
 
-#define EPS_FIELD(what) {"eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the " what}
-#define AFFINE_FIELD(what) {"affine", ADZE_F_BOOL, 0, offsetof(norm, affine), 0, "true", 0, 0, NULL, "a trainable " what " per channel"}
+#define EPS_FIELD(what)                                                                                                                              \
+    { "eps", ADZE_F_F64, 0, offsetof(norm, eps), 0, "1e-05", 1e-12, 1, NULL, "added to the " what }
+#define AFFINE_FIELD(what)                                                                                                                           \
+    { "affine", ADZE_F_BOOL, 0, offsetof(norm, affine), 0, "true", 0, 0, NULL, "a trainable " what " per channel" }
 
 static const adze_field GROUPNORM_FIELDS[] = {
     {"groups", ADZE_F_I64, 0, offsetof(norm, groups), 0, "32", 1, 1000000, NULL, "groups of neighbouring channels; 1: all channels together"},
@@ -84,7 +86,9 @@ static adze_val groupnorm_build(adze_builder *b, const void *fields) {
 
 const adze_layer_kind adze_layer_groupnorm = {
     .name = "groupnorm",
-    .doc = "y = fn((x - mean) / sqrt(var + eps) * scale + shift), statistics of each example over the pixels and channels of a group (Wu and He 2018)",
+    .doc =
+        "y = fn((x - mean) / sqrt(var + eps) * scale + shift), statistics of each example over the pixels and channels of a group (Wu and He 2018)",
+    .cost = "3 passes over x forward and 3 backward, 5 operations an output forward; 2 C parameters; the same in use",
     .fields = GROUPNORM_FIELDS,
     .size = sizeof(norm),
     .from_min = 1,
@@ -113,6 +117,7 @@ static adze_val instancenorm_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_instancenorm = {
     .name = "instancenorm",
     .doc = "groupnorm with each channel a group of its own (Ulyanov, Vedaldi and Lempitsky 2016)",
+    .cost = "as groupnorm",
     .fields = INSTANCENORM_FIELDS,
     .size = sizeof(norm),
     .from_min = 1,
@@ -144,6 +149,7 @@ static adze_val rmsnorm_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_rmsnorm = {
     .name = "rmsnorm",
     .doc = "y = fn(x / sqrt(mean(x^2) + eps) * scale) over the last axis of each example (Zhang and Sennrich 2019)",
+    .cost = "2 passes over x forward and 2 backward, 4 operations an output forward; C parameters",
     .fields = RMSNORM_FIELDS,
     .size = sizeof(norm),
     .from_min = 1,
@@ -210,7 +216,9 @@ static adze_val lrn_build(adze_builder *b, const void *fields) {
 
 const adze_layer_kind adze_layer_lrn = {
     .name = "lrn",
-    .doc = "y = x / (k + alpha sum x^2)^beta, the sum over 'size' neighbouring channels (Krizhevsky et al. 2012); Caffe divides alpha by the size: mean",
+    .doc =
+        "y = x / (k + alpha sum x^2)^beta, the sum over 'size' neighbouring channels (Krizhevsky et al. 2012); Caffe divides alpha by the size: mean",
+    .cost = "C multiply-adds an output (a product with the matrix of windows), the same backward, and 4 operations; no parameters",
     .fields = LRN_FIELDS,
     .size = sizeof(lrn),
     .from_min = 1,

@@ -76,14 +76,53 @@ static adze_val stack(adze_builder *b, const recurrent *f, int64_t gates, cell_b
     return f->return_sequences ? y : last;
 }
 
+typedef adze_val (*recurrence)(const cell *c, const adze_rnn_in *in, adze_val *h, adze_val *state);
+
+/* The whole sequence in one op. Where somebody wants to see the states, an op for each step: a gradient with respect to a state is whole then. */
+static adze_val over_time(const cell *c, adze_rnn_in in, recurrence run, adze_val *last) {
+    adze_graph *g = c->b->g;
+    adze_taps *taps = c->b->taps;
+    if (!taps || !taps->states) {
+        return run(c, &in, last, NULL);
+    }
+    const adze_val x = in.x;
+    const adze_type t = adze_val_type(g, x);
+    const int64_t row[3] = {t.dims[0], 1, c->f->units}, one[3] = {1, 1, 1};
+    adze_val y = {0};
+    for (int64_t i = 0; i < t.dims[1]; i++) {
+        in.x = adze_slice(g, x, (int64_t[]){0, i, 0}, (int64_t[]){t.dims[0], i + 1, t.dims[2]}, one);
+        run(c, &in, &in.h0, &in.c0);
+        if (taps->nstates < taps->max_states) {
+            taps->owner[taps->nstates] = c->b->layer;
+            taps->states[taps->nstates++] = in.h0;
+        }
+        const adze_val now[2] = {y, adze_reshape(g, in.h0, row, 3)};
+        y = y.id ? adze_concat(g, now, 2, 1) : now[1];
+    }
+    *last = in.h0;
+    return y;
+}
+
+static adze_val run_rnn(const cell *c, const adze_rnn_in *in, adze_val *h, adze_val *state) {
+    (void)state;
+    return adze_rnn(c->b->g, in, c->f->activation == 1, h);
+}
+
+static adze_val run_lstm(const cell *c, const adze_rnn_in *in, adze_val *h, adze_val *state) {
+    return adze_lstm(c->b->g, in, h, state);
+}
+
+static adze_val run_gru(const cell *c, const adze_rnn_in *in, adze_val *h, adze_val *state) {
+    (void)state;
+    return adze_gru(c->b->g, in, h);
+}
+
 static adze_val rnn_cell(const cell *c, adze_val x, adze_val *last) {
-    const adze_rnn_in in = inputs(c, x, 1);
-    return adze_rnn(c->b->g, &in, c->f->activation == 1, last);
+    return over_time(c, inputs(c, x, 1), run_rnn, last);
 }
 
 static adze_val lstm_cell(const cell *c, adze_val x, adze_val *last) {
-    const adze_rnn_in in = inputs(c, x, 4);
-    return adze_lstm(c->b->g, &in, last, NULL);
+    return over_time(c, inputs(c, x, 4), run_lstm, last);
 }
 
 static adze_val gru_cell(const cell *c, adze_val x, adze_val *last) {
@@ -91,7 +130,7 @@ static adze_val gru_cell(const cell *c, adze_val x, adze_val *last) {
     if (c->f->reset_after) {
         in.bn = parameter(c, "bn", adze_type_make(c->b->dtype, 1, &c->f->units), c->f->init, 0, 0);
     }
-    return adze_gru(c->b->g, &in, last);
+    return over_time(c, in, run_gru, last);
 }
 
 static const char *check(const void *fields, char *buf, size_t n) {
@@ -114,6 +153,7 @@ static adze_val gru_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_rnn = {
     .name = "rnn",
     .doc = "Elman's network: h_t = fn(x_t wx + b + h_(t-1) wh): x (N, T, C) -> (N, T, units), or the last step (N, units)",
+    .cost = "C + units multiply-adds an output and step; (C + units + 1) units parameters a layer",
     .fields = RNN_FIELDS,
     .size = sizeof(recurrent),
     .from_min = 1,
@@ -125,6 +165,7 @@ const adze_layer_kind adze_layer_rnn = {
 const adze_layer_kind adze_layer_lstm = {
     .name = "lstm",
     .doc = "long short-term memory, gates in the order i, f, g, o: x (N, T, C) -> (N, T, units), or the last step (N, units)",
+    .cost = "4 (C + units) multiply-adds an output and step; 4 (C + units + 1) units parameters a layer",
     .fields = LSTM_FIELDS,
     .size = sizeof(recurrent),
     .from_min = 1,
@@ -136,6 +177,7 @@ const adze_layer_kind adze_layer_lstm = {
 const adze_layer_kind adze_layer_gru = {
     .name = "gru",
     .doc = "gated recurrent unit, gates in the order r, z, n: x (N, T, C) -> (N, T, units), or the last step (N, units)",
+    .cost = "3 (C + units) multiply-adds an output and step; 3 (C + units + 1) units parameters a layer, with reset_after units more",
     .fields = GRU_FIELDS,
     .size = sizeof(recurrent),
     .from_min = 1,

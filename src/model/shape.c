@@ -24,6 +24,7 @@ static adze_val flatten_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_flatten = {
     .name = "flatten",
     .doc = "(N, H, W, C) -> (N, H W C), in that order",
+    .cost = "nothing",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,
@@ -68,6 +69,7 @@ static adze_val reshape_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_reshape = {
     .name = "reshape",
     .doc = "gives each example another shape with as many numbers",
+    .cost = "nothing",
     .fields = RESHAPE_FIELDS,
     .size = sizeof(reshape),
     .from_min = 1,
@@ -118,6 +120,7 @@ static adze_val add_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_add = {
     .name = "add",
     .doc = "fn of the sum of its inputs, which have one shape (from: [a, b])",
+    .cost = "1 addition an output and further input",
     .fields = ADD_FIELDS,
     .size = sizeof(add),
     .from_min = 2,
@@ -148,6 +151,7 @@ static adze_val concat_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_concat = {
     .name = "concat",
     .doc = "its inputs one after the other along an axis (from: [a, b])",
+    .cost = "a copy of each input",
     .fields = CONCAT_FIELDS,
     .size = sizeof(concat),
     .from_min = 2,
@@ -163,6 +167,7 @@ static adze_val softmax_build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_softmax = {
     .name = "softmax",
     .doc = "y = exp(x) / sum exp(x) over the last axis; not as a classifier's last layer, whose loss applies it",
+    .cost = "an exponential, a comparison, an addition and a product an output",
     .fields = NO_FIELDS,
     .size = sizeof(nothing),
     .from_min = 1,

@@ -35,6 +35,7 @@ static adze_val build(adze_builder *b, const void *fields) {
 const adze_layer_kind adze_layer_shortcut = {
     .name = "shortcut",
     .doc = "every stride-th pixel of each axis, and channels of zeros behind those there are (He et al. 2015, option A)",
+    .cost = "a copy",
     .fields = FIELDS,
     .size = sizeof(shortcut),
     .from_min = 1,

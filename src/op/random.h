@@ -3,6 +3,7 @@
 #define ADZE_SRC_RANDOM_H
 
 #include "adze/op.h"
+#include "adze/ops.h"
 
 void adze_random_key(const adze_run *run, uint64_t stream, uint32_t key[2]);
 
@@ -22,5 +23,11 @@ int64_t adze_random_per(const adze_view *v);
 static inline uint64_t adze_random_example(const adze_run *run, const adze_view *v, int64_t per, int64_t i) {
     return v->rank == 0 ? 0 : (uint64_t)(run->first_example + i / per);
 }
+
+/* Fractional max pooling: region i of spatial axis `axis`, n pixels long, is [start[i], start[i + 1]), with overlap one pixel more; start has one
+ * element more than there are regions, whose number is returned. Not in the draw: how the batch is cut, so all examples have the same. */
+enum { ADZE_FRACTIONAL_MOST = 1 << 15 }; /* pixels of an axis: positions fit in i32, products in 64 bits */
+int64_t adze_fractional_starts(const adze_fractional_attrs *a, const adze_run *run, int axis, int64_t n, int64_t *start);
+size_t adze_fractional_scratch(const adze_sig *s); /* bytes of the starts of both axes */
 
 #endif

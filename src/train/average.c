@@ -1,6 +1,6 @@
-/* Averages of weights: a second model under "avg/" in the store, which follows the first, is judged in its place and becomes the model file. Polyak and
- * Juditsky (1992): the mean of all iterates; exponential; SWA (Izmailov et al. 2018): the mean of epochs at a high rate. Batchnorm's statistics are
- * estimated anew for it. And what snapshots need (Huang et al. 2017): where a cycle ends, and a model file there. */
+/* Averages of weights: a second model under "avg/" in the store, which follows the first, is judged in its place and becomes the model file. Polyak
+ * and Juditsky (1992): the mean of all iterates; exponential; SWA (Izmailov et al. 2018): the mean of epochs at a high rate. Batchnorm's statistics
+ * are estimated anew for it. And what snapshots need (Huang et al. 2017): where a cycle ends, and a model file there. */
 #include "train/trainer.h"
 
 #include "model/layer.h"
@@ -38,9 +38,9 @@ static int check_snapshots(adze_ctx *ctx, const adze_train_opts *o) {
     if (o->average != ADZE_AVERAGE_NONE) {
         return adze_fail(ctx, ADZE_EARG, "options snapshots and average exclude each other: an average over cycles would mix the snapshots");
     }
-    return o->epochs == 0 || o->snapshots <= o->epochs
-               ? ADZE_OK
-               : adze_fail(ctx, ADZE_EARG, "option snapshots: %lld cycles do not fit into %lld epochs", (long long)o->snapshots, (long long)o->epochs);
+    return o->epochs == 0 || o->snapshots <= o->epochs ? ADZE_OK
+                                                       : adze_fail(ctx, ADZE_EARG, "option snapshots: %lld cycles do not fit into %lld epochs",
+                                                                   (long long)o->snapshots, (long long)o->epochs);
 }
 
 int adze_average_check(adze_ctx *ctx, const adze_train_opts *o) {
@@ -94,8 +94,13 @@ int adze_average_slots(adze_steps *s) {
     return copy_slots(s, 0);
 }
 
+adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val share) {
+    return adze_add(g, avg, adze_mul(g, share, adze_sub(g, w, avg)));
+}
+
 void adze_average_build(adze_steps *s, adze_graph *g) {
-    const adze_val share = adze_input(g, "share", adze_scalar_type(s->dtype));
+    const bool varies = s->o->average != ADZE_AVERAGE_EMA;
+    const adze_val share = varies ? adze_input(g, "share", adze_scalar_type(s->dtype)) : (adze_val){0};
     for (int i = 0; i < s->nparams; i++) {
         const char *slot = adze_store_name(s->store, s->params[i]);
         const adze_type type = adze_store_type(s->store, s->params[i]);
@@ -104,7 +109,11 @@ void adze_average_build(adze_steps *s, adze_graph *g) {
             return;
         }
         const adze_val w = adze_slot(g, slot, type), avg = adze_slot(g, name, type);
-        adze_assign(g, avg, adze_add(g, avg, adze_mul(g, share, adze_sub(g, w, avg))));
+        if (varies) {
+            adze_assign(g, avg, adze_average_toward(g, avg, w, share));
+        } else { /* one pass over memory */
+            adze_ema(g, avg, w, s->o->ema_decay);
+        }
     }
 }
 
@@ -112,7 +121,9 @@ int adze_steps_average(adze_steps *s, double share) {
     if (share == 1) { /* avg + (w - avg) is not w to the bit */
         return copy_slots(s, ADZE_SLOT_TRAINABLE);
     }
-    adze_tensor_set(&s->share, 0, share);
+    if (s->o->average != ADZE_AVERAGE_EMA) {
+        adze_tensor_set(&s->share, 0, share);
+    }
     return adze_session_run(s->update[ADZE_UPDATE_AVERAGE].session);
 }
 
@@ -295,9 +306,7 @@ int adze_average_settle(adze_trainer *t) {
     if (t->p.averaged == 0) {
         return copy_slots(&t->steps, ADZE_SLOT_TRAINABLE | STATISTICS);
     }
-    return t->recal.plan != NULL
-               ? recalibrate(&t->recal, t->store, ADZE_AVERAGE_PREFIX, t->data, t->ids, t->ntrain, t->o.average_batches)
-               : ADZE_OK;
+    return t->recal.plan != NULL ? recalibrate(&t->recal, t->store, ADZE_AVERAGE_PREFIX, t->data, t->ids, t->ntrain, t->o.average_batches) : ADZE_OK;
 }
 
 bool adze_average_begins(const adze_trainer *t) {

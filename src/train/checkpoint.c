@@ -50,8 +50,8 @@ typedef struct name_list {
 } name_list;
 
 static bool is_leftover(const char *name) {
-    return strstr(name, ".tmp-") != NULL && (strncmp(name, "step-", 5) == 0 || strncmp(name, "last.", 5) == 0 || strncmp(name, "best.", 5) == 0 ||
-                                              strncmp(name, "snapshot-", 9) == 0);
+    return strstr(name, ".tmp-") != NULL &&
+           (strncmp(name, "step-", 5) == 0 || strncmp(name, "last.", 5) == 0 || strncmp(name, "best.", 5) == 0 || strncmp(name, "snapshot-", 9) == 0);
 }
 
 static int collect(void *arg, const char *name) {

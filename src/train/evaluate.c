@@ -81,8 +81,11 @@ static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
 static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_opts *o) {
     adze_val y = {0};
     adze_train_terms terms;
-    adze_build_opts opts = {
-        .size = sizeof opts, .dtype = e->dtype, .drops = e->how.passes > 0, .samples = e->how.samples, .statistics = e->statistics};
+    adze_build_opts opts = {.size = sizeof opts,
+                            .dtype = e->dtype,
+                            .drops = e->how.dropout != ADZE_DROPOUT_WEIGHT_SCALE,
+                            .samples = e->how.samples,
+                            .statistics = e->statistics};
     adze_val x = adze_input(g, "x", adze_model_input_type(e->model, e->batch, e->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &e->batch));
     TRY(adze_model_build(e->model, g, x, &opts, &y));
@@ -139,8 +142,8 @@ int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, a
 int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, int64_t batch, const adze_eval_opts *how) {
     const char *prefix = how->prefix ? how->prefix : "";
     if (how->dropout < ADZE_DROPOUT_WEIGHT_SCALE || how->dropout > ADZE_DROPOUT_GEO || how->samples < 0 ||
-        (how->passes > 0) != (how->dropout != ADZE_DROPOUT_WEIGHT_SCALE)) {
-        return adze_fail(ctx, ADZE_EARG, "dropout in use: weight scaling takes no passes, mc and geo take at least 1");
+        how->passes < (how->dropout != ADZE_DROPOUT_WEIGHT_SCALE)) {
+        return adze_fail(ctx, ADZE_EARG, "dropout in use: mc and geo take at least 1 pass");
     }
     TRY(evaluator_plan(e, ctx, m, s, prefix, batch, NULL, how));
     if (how->passes > 0) {
@@ -162,7 +165,7 @@ void adze_evaluator_close(adze_evaluator *e) {
 /* -- passes ----------------------------------------------------------------------------------------------------------------------------------------
  */
 
-/* Adds the losses and the probabilities, or their logarithms, of the first n examples of the batch. */
+/* Adds the losses and the probabilities, or what softmax makes probabilities of, of the first n examples of the batch. */
 static void mix_pass(adze_evaluator *e, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         double *sum = e->mixed + i * (e->classes + 1), top = -INFINITY, all = 0;
@@ -174,8 +177,9 @@ static void mix_pass(adze_evaluator *e, int64_t n) {
         }
         sum[0] += adze_tensor_get(&e->loss, i);
         for (int64_t c = 0; c < e->classes; c++) {
-            const double v = adze_tensor_get(&e->y, i * e->classes + c), p = e->probabilities ? v : exp(v - top) / all;
-            sum[1 + c] += e->how.dropout == ADZE_DROPOUT_MC ? p : e->probabilities ? log(v) : v - top - log(all);
+            const double v = adze_tensor_get(&e->y, i * e->classes + c);
+            const bool mean = e->how.dropout != ADZE_DROPOUT_GEO;
+            sum[1 + c] += e->probabilities ? (mean ? v : log(v)) : mean ? exp(v - top) / all : v; /* a mean of logarithms but for a constant */
         }
     }
 }
@@ -209,7 +213,7 @@ static void read_row(const adze_evaluator *e, int64_t row, double *scores) {
 
 /* Whether the rows are such; mean logarithms want a softmax like any scores. */
 static bool gives_probabilities(const adze_evaluator *e) {
-    return e->mixed ? e->how.dropout == ADZE_DROPOUT_MC : e->probabilities;
+    return e->mixed ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
 }
 
 /* -- evaluation
@@ -310,6 +314,14 @@ int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char 
                      : adze_evaluate_with(ctx, m, s, &o, d, ids, n, out);
 }
 
+int adze_evaluate_passes(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
+                         int64_t batch, int64_t passes, adze_metrics *out) {
+    const adze_eval_opts o = {.size = sizeof o, .prefix = prefix, .batch = batch, .passes = passes == 1 ? 0 : passes};
+    *out = (adze_metrics){0};
+    return passes < 1 ? adze_fail(ctx, ADZE_EARG, "an evaluation needs at least 1 pass, not %lld", (long long)passes)
+                      : adze_evaluate_with(ctx, m, s, &o, d, ids, n, out);
+}
+
 /* "mc:50": whether the text begins with the name; the count behind the colon, or `otherwise` where there is none (0: there must be one). */
 static bool named_count(const char *text, const char *name, int64_t otherwise, int64_t *count) {
     const size_t n = strlen(name);
@@ -350,6 +362,7 @@ int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const 
                        int64_t n, adze_metrics *out) {
     enum { BATCH = 250 };
     const adze_eval_opts how = eval_opts(o);
+
     adze_evaluator e = {0};
     *out = (adze_metrics){0};
     int64_t count = ids == NULL && n == 0 ? d->count : n;

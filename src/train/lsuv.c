@@ -72,7 +72,8 @@ static int make_plan(lsuv *l, adze_graph *g, int64_t batch) {
     adze_trainer *t = l->t;
     adze_val y;
     adze_type in = adze_model_input_type(t->model, batch, adze_train_dtype(&t->o));
-    TRY(adze_model_build_layers(t->model, g, adze_input(g, "x", in), &(adze_build_opts){.size = sizeof(adze_build_opts)}, &y, l->sums, NULL));
+    adze_taps taps = {.sums = l->sums};
+    TRY(adze_model_build_taps(t->model, g, adze_input(g, "x", in), &(adze_build_opts){.size = sizeof(adze_build_opts)}, &y, &taps));
     for (int i = 0; i < t->model->nlayers; i++) {
         if (weights_of(t->model, i) != NULL && l->sums[i].id != 0) {
             char name[32];

@@ -1,5 +1,5 @@
 /* The table of optimisers. Those of the ops sgd, momentum and adam are one pass by themselves; the others are maps, which the compiler fuses. */
-#include "train/optimizer.h"
+#include "train/second.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -275,11 +275,11 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
     [ADZE_MOMENTUM] = {
         .formula = "m = rho m + g; w -= lr m",
         .paper = "Polyak, Some methods of speeding up the convergence of iteration methods, 1964; rate outside the velocity",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
     [ADZE_NESTEROV] = {
         .formula = "m = rho m + g; w -= lr (g + rho m)",
         .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 3 and 4; weights ahead, rate outside the velocity",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
     [ADZE_ADAM] = {
         .formula = "m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)",
         .paper = "Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 1",
@@ -293,15 +293,15 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
     [ADZE_HEAVY_BALL] = {
         .formula = "v = rho v - lr g; w += v",
         .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 1 and 2",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_heavy_ball},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_heavy_ball},
     [ADZE_NESTEROV_AHEAD] = {
         .formula = "x = w - rho v; v = rho v - lr g; x += v; w = x + rho v: gradients are taken ahead",
         .paper = "Nesterov, A method of solving a convex programming problem with convergence rate O(1/k^2), 1983; Sutskever et al. 2013, eq. 3 and 4",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_ahead},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_ahead},
     [ADZE_NESTEROV_SHIFTED] = {
         .formula = "u = rho v - lr g; w += (1 + rho) u - rho v; v = u",
         .paper = "Bengio, Boulanger-Lewandowski, Pascanu, Advances in optimizing recurrent networks, 2012, section 3.5",
-        .usual = {0.02, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_shifted},
+        .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_shifted},
     [ADZE_ADAGRAD] = {
         .formula = "s += g^2; w -= lr g / (sqrt(s) + eps)",
         .paper = "Duchi, Hazan, Singer, Adaptive subgradient methods, 2011, figure 1, diagonal",
@@ -354,6 +354,26 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
         .paper = "Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993, eq. 4 and 5; without backtracking: Igel and Huesken, 2003",
         .usual = {0.01, NO, NO, NO, NO, 1.2, 0.5, NO}, .reads = ADZE_OPT_ADAPTIVE,
         .slots = {{.role = "f", .init = 1}, {.role = "last"}}, .build = build_rprop},
+    [ADZE_NEWTON] = {
+        .formula = "w -= a (H + t I)^-1 g; t: as much as makes it positive definite, a: strong Wolfe search",
+        .paper = "Nocedal and Wright, Numerical Optimization, 2006, algorithm 3.3",
+        .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .second = &adze_second_quasi},
+    [ADZE_BFGS] = {
+        .formula = "w -= a B g; B = (I - r s y') B (I - r y s') + r s s', r = 1 / s'y; a: strong Wolfe search",
+        .paper = "Broyden, Fletcher, Goldfarb, Shanno, 1970; Nocedal and Wright 2006, algorithm 6.1",
+        .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .second = &adze_second_quasi},
+    [ADZE_LBFGS] = {
+        .formula = "as bfgs from the last lbfgs_m pairs s, y; overlap < 1: w -= lr B g and y from examples of one batch before and after",
+        .paper = "Liu and Nocedal, On the limited memory BFGS method, 1989; batches: Berahas, Nocedal, Takac, A multi-batch L-BFGS method, 2016",
+        .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .second = &adze_second_quasi},
+    [ADZE_HF] = {
+        .formula = "w += lr a d, (G + damping I) d = -g by conjugate gradients; G: Gauss-Newton matrix of the last batch; a: halved until the loss falls",
+        .paper = "Martens, Deep learning via Hessian-free optimization, 2010",
+        .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DAMPS, .second = &adze_second_free},
+    [ADZE_KFAC] = {
+        .formula = "w += lr m; m = a d + b m, d = -(A + p c I)^-1 g (S + c / p I)^-1 of each layer; a, b: minimum of the quadratic model with the Fisher matrix",
+        .paper = "Martens and Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015; convolutions: Grosse and Martens 2016",
+        .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DAMPS, .second = &adze_second_kfac},
     [ADZE_DELTA_BAR_DELTA] = {
         .formula = "f += grow where g has the sign of d, f *= shrink where not; d = b1 d + (1 - b1) g; w -= lr f g",
         .paper = "Jacobs, Increased rates of convergence through learning rate adaptation, 1988",
@@ -425,7 +445,8 @@ int adze_optimizer_known(int i, const char **name, const char **formula, char *o
                  {"l2", row->reads & ADZE_OPT_ADAPTIVE ? 0 : 0.0005},
                  {"weight_decay", row->reads & ADZE_OPT_DECOUPLES ? 0 : NO},
                  {"bias_correction", row->reads & ADZE_OPT_CORRECTS ? 1 : NO},
-                 {"centered", row->reads & ADZE_OPT_CENTERS ? 0 : NO}};
+                 {"centered", row->reads & ADZE_OPT_CENTERS ? 0 : NO},
+                 {"damping", row->reads & ADZE_OPT_DAMPS ? i == ADZE_KFAC ? 0.001 : 1 : NO}};
     adze_train_opts all = {.optimizer = i, .centered = true, .momentum = 1};
     size_t at = 0;
     for (size_t k = 0; k < ADZE_COUNT(reads); k++) {

@@ -31,7 +31,8 @@ enum {
     ADZE_OPT_ADAPTIVE = 1,  /* l2 is usually 0: it would be rescaled with the gradient */
     ADZE_OPT_DECOUPLES = 2, /* reads weight_decay, */
     ADZE_OPT_CORRECTS = 4,  /* bias_correction, */
-    ADZE_OPT_CENTERS = 8    /* centered */
+    ADZE_OPT_CENTERS = 8,   /* centered */
+    ADZE_OPT_DAMPS = 16     /* damping */
 };
 
 typedef struct adze_optimizer {
@@ -42,6 +43,7 @@ typedef struct adze_optimizer {
     int nfactors;
     void (*factors)(const adze_train_opts *o, double t, double *c); /* t: 1 at the first update */
     void (*build)(const adze_opt_param *p);                         /* faults stick to the graph */
+    const struct adze_second_kind *second;                          /* of second order: takes the place of build; else NULL */
 } adze_optimizer;
 
 const adze_optimizer *adze_optimizer_of(const adze_train_opts *o);

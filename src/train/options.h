@@ -28,6 +28,11 @@ enum {
     ADZE_LAMB,
     ADZE_RPROP,
     ADZE_DELTA_BAR_DELTA,
+    ADZE_NEWTON,
+    ADZE_BFGS,
+    ADZE_LBFGS,
+    ADZE_HF,
+    ADZE_KFAC,
     ADZE_NOPTIMIZERS
 };
 enum {

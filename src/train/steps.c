@@ -2,6 +2,7 @@
  *
  * They are two on purpose: the host looks at the loss and at the gradients' norm between them, so no update runs when either is not finite. */
 #include "train/penalty.h"
+#include "train/second.h"
 
 #include "adze/ops.h"
 #include "data/augment.h"
@@ -52,6 +53,7 @@ int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_stor
         return adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
     }
     TRY(adze_update_slots(s));
+    TRY(adze_second_open(s));
     return adze_update_compile(s);
 }
 
@@ -60,6 +62,7 @@ void adze_steps_close(adze_steps *s) {
         adze_session_free(s->grad[i].session);
         adze_plan_free(s->grad[i].plan);
     }
+    adze_second_close(s);
     adze_update_close(s);
     adze_tensor_free(&s->arena);
     adze_free(s->ctx, s->params);
@@ -82,7 +85,7 @@ static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *tota
     adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
-    TRY(adze_model_build_layers(s->model, g, x, &opts, &y, NULL, s->outs));
+    TRY(adze_model_build_taps(s->model, g, x, &opts, &y, &(adze_taps){.outs = s->outs}));
     TRY(adze_train_loss(s->model, g, s->o, x, y, label, &terms));
     loss = terms.loss;
     if (s->mixes) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
@@ -195,12 +198,14 @@ int adze_steps_bind(adze_steps *s, int64_t arena) {
         const int64_t bytes = adze_plan_describe(s->grad[i].plan).arena_bytes;
         arena = bytes > arena ? bytes : arena;
     }
+    arena = adze_second_arena(s) > arena ? adze_second_arena(s) : arena;
     arena = arena > 0 ? arena : 1;
     TRY(adze_memory_check(s->ctx, arena));
     TRY(adze_tensor_new(s->ctx, adze_type_make(ADZE_U8, 1, &arena), &s->arena));
     for (int i = 0; i < s->ngrad; i++) {
         TRY(grad_bind(s, &s->grad[i]));
     }
+    TRY(adze_second_bind(s));
     return adze_update_bind(s);
 }
 

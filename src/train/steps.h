@@ -45,7 +45,8 @@ typedef struct adze_steps {
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
-    char *backup; /* their bytes before the step */
+    char *backup;               /* their bytes before the step */
+    struct adze_second *second; /* NULL: the optimiser is of first order */
 } adze_steps;
 
 /* The model's slots are in the store already. Adds gradient and optimiser slots and compiles the update plan. Then the grad plans are compiled, made
@@ -67,8 +68,9 @@ int adze_steps_forget(adze_steps *s);                /* zeroes the gradients */
 int64_t adze_steps_memory(const adze_steps *s);      /* bytes of the sessions beside the arena */
 
 /* -- average.c -- */
-int adze_average_slots(adze_steps *s);                 /* "avg/NAME" of every slot of the model, equal to it */
-void adze_average_build(adze_steps *s, adze_graph *g); /* avg += share (w - avg) for every parameter */
+adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val share); /* avg + share (w - avg) */
+int adze_average_slots(adze_steps *s);                                                 /* "avg/NAME" of every slot of the model, equal to it */
+void adze_average_build(adze_steps *s, adze_graph *g);                                 /* avg += share (w - avg) for every parameter */
 
 /* -- update.c: for steps.c -- */
 int adze_update_slots(adze_steps *s); /* those of the optimiser and of the gradients */

@@ -2,6 +2,7 @@
 #include "train/trainer.h"
 
 #include "model/layer.h"
+#include "train/second.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -181,6 +182,8 @@ static int open_plans(adze_trainer *t) {
     if (rest > 0) {
         TRY(adze_steps_plan(&t->steps, rest, (batches - 1) % o->accumulate != 0));
     }
+    const int64_t first = t->ntrain < o->batch ? t->ntrain : o->batch, whole = o->batch * o->accumulate;
+    TRY(adze_second_plan(&t->steps, first, t->ntrain < whole ? t->ntrain : whole, rest));
     if (t->nval > 0) {
         TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
     }
@@ -338,7 +341,7 @@ static int64_t next_batch_size(const adze_trainer *t, int64_t batch) {
 
 typedef struct step_sums { /* of one update */
     double loss, error;
-    int64_t n, right, batches;
+    int64_t n, right, batches, last;
 } step_sums;
 
 static void tally_batch(adze_trainer *t, const adze_grad_plan *g, int64_t n, step_sums *s) {
@@ -386,6 +389,8 @@ static int step_batch(adze_trainer *t, int64_t examples, step_sums *s, adze_grad
     TRY(adze_model_draw_depth(t->model, g->session, t->o.seed, (uint64_t)t->p.step));
     TRY(adze_session_run(g->session));
     tally_batch(t, g, n, s);
+    s->last = n;
+    TRY(adze_second_see(&t->steps, g, n, s->n - n));
     return isfinite(s->loss) ? ADZE_OK : diverged(t, g, "loss");
 }
 
@@ -425,9 +430,14 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
         TRY(sharp_gradient(t, g, &norm));
     }
     *lr = rate_at(t, t->p.step);
-    TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
-    TRY(adze_average_step(t));
     *loss = s.loss / (double)s.n;
+    if (t->steps.second != NULL) {
+        const adze_second_step u = {.last = g, .last_count = s.last, .examples = s.n, .loss = *loss, .lr = *lr, .step = t->p.step + 1};
+        TRY(t->steps.second->kind->step(t->steps.second, &u));
+    } else {
+        TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
+    }
+    TRY(adze_average_step(t));
     t->p.step++;
     t->p.batch += s.batches;
     t->p.seen += s.n;

@@ -58,11 +58,11 @@ int adze_trainer_lsuv(adze_trainer *t);
 /* -- average.c -- */
 int adze_average_plan(adze_trainer *t, int64_t *arena); /* of recal; raises *arena to what it wants */
 int adze_average_bind(adze_trainer *t);
-int adze_average_step(adze_trainer *t); /* after an update, before the progress counts it */
-int adze_average_settle(adze_trainer *t);             /* at the end of an epoch: makes "avg/" a model to be judged */
-bool adze_average_begins(const adze_trainer *t);      /* with this epoch, the first that is judged by an average */
+int adze_average_step(adze_trainer *t);                 /* after an update, before the progress counts it */
+int adze_average_settle(adze_trainer *t);               /* at the end of an epoch: makes "avg/" a model to be judged */
+bool adze_average_begins(const adze_trainer *t);        /* with this epoch, the first that is judged by an average */
 const char *adze_trainer_judged(const adze_trainer *t); /* prefix of the slots that are judged and become the model */
-int adze_trainer_snapshot(adze_trainer *t);           /* at the end of an epoch: where a cycle ends with it */
+int adze_trainer_snapshot(adze_trainer *t);             /* at the end of an epoch: where a cycle ends with it */
 
 /* -- resume.c -- */
 int adze_trainer_check_finite(adze_trainer *t); /* no checkpoint of a diverged model */

@@ -203,6 +203,9 @@ static int check_groups(adze_steps *s) {
 
 int adze_update_compile(adze_steps *s) {
     TRY(check_groups(s));
+    if (s->second != NULL) {
+        return ADZE_OK;
+    }
     TRY(compile(s, ADZE_UPDATE_STEP, build_step));
     bool limits;
     TRY(adze_penalty_limits(s, &limits));
@@ -220,6 +223,9 @@ int adze_update_compile(adze_steps *s) {
 }
 
 int adze_update_bind(adze_steps *s) {
+    if (s->second != NULL) {
+        return ADZE_OK;
+    }
     for (int i = 0; i < ADZE_UPDATES; i++) {
         if (s->update[i].plan != NULL) {
             TRY(adze_session_new_in(s->ctx, s->update[i].plan, s->store, "", s->arena, &s->update[i].session));
@@ -236,7 +242,7 @@ int adze_update_bind(adze_steps *s) {
     if (s->o->sam > 0) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_CLIMB].session, "climb", &s->climb));
     }
-    if (s->o->average != ADZE_AVERAGE_NONE) {
+    if (s->o->average == ADZE_AVERAGE_POLYAK || s->o->average == ADZE_AVERAGE_SWA) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_AVERAGE].session, "share", &s->share));
     }
     return s->o->clip_norm > 0 ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;

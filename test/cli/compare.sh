@@ -50,7 +50,7 @@ done
 [ "$(wc -l < one/runs.csv)" -eq 13 ] || fail "runs.csv: $(cat one/runs.csv)"
 
 # The figures of a run are those of adze eval and of the run's own record; the mean of a setting is that of its runs.
-acc=$("$adze" eval one/lr=0.05/seed-2/model.safetensors --data data --json | sed -E 's/.*"accuracy":([0-9.]+),"top5".*/\1/')
+acc=$("$adze" eval one/lr=0.05/seed-2/model.safetensors --data data --json | sed -E 's/.*"accuracy":([0-9.]+),"error".*/\1/')
 line=$(grep '^lr=0.05,2,' one/runs.csv)
 awk -v a="$acc" -v l="$line" 'BEGIN { split(l, f, ","); exit !(a - f[3] < 1e-6 && f[3] - a < 1e-6) }' || fail "test accuracy $acc, but $line"
 grep '^lr=0.1,' one/runs.csv | awk -F, '{ s += $3 } END { printf "%.4f\n", s / NR }' > mean.txt

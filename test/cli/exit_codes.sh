@@ -33,7 +33,7 @@ expect 0 '' "$adze" version
 expect 0 '' "$adze" --version
 expect 0 '' "$adze" help
 expect 0 '' "$adze" --help
-for c in train eval predict info inspect graph list zoo data doctor bench check version help; do
+for c in train eval ensemble predict info inspect graph list zoo data doctor bench check version help; do
     expect 0 '' "$adze" help $c
     [ $c = help ] || expect 0 '' "$adze" $c --help
     n_wide=$("$adze" help $c | awk 'length > 80' | wc -l)
@@ -73,6 +73,26 @@ expect 0 '' "$adze" zoo show lenet5
 expect 0 '' "$adze" inspect mlp --batch 4
 expect 0 '' "$adze" graph mlp
 expect 0 '' "$adze" check mlp --directions 1 --step 1e-6
+
+# With --json a failure is one object on stderr, from wherever it comes; stdout stays empty.
+for words in "trian" "info lenet5-cafe" "eval absent.safetensors" "train mlp --average swa --swa-start 99"; do
+    # shellcheck disable=SC2086
+    "$adze" $words --json > out.txt 2> err.txt
+    code=$?
+    [ ! -s out.txt ] || { echo "FAIL: '$words --json' failed but wrote to stdout"; bad=1; }
+    if command -v python3 > /dev/null; then
+        python3 -c 'import json,sys; d=json.load(open("err.txt")); assert d["code"]==int(sys.argv[1]) and d["error"] and d["status"]' $code ||
+            { echo "FAIL: '$words --json' said: $(cat err.txt)"; bad=1; }
+    fi
+done
+
+# No line of a list or of a plan is wider than 80 columns.
+for words in "list ops" "list layers" "list options" "list optimizers" "list losses" "list augmentations" "inspect resnet20 --batch 2" \
+    "inspect lenet5 --after build"; do
+    # shellcheck disable=SC2086
+    n_wide=$("$adze" $words | awk 'length > 80' | wc -l)
+    [ "$n_wide" -eq 0 ] || { echo "FAIL: '$words' has $n_wide lines wider than 80 columns"; bad=1; }
+done
 
 # A full disk of standard output is an error, not silence.
 if [ -e /dev/full ]; then

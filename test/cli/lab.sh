@@ -67,7 +67,7 @@ arms:
   slow: train net.yaml --data data --val-count 20 --batch 8 --epochs 3 --lr 0.0001
   fast:
     - train net.yaml --data data --val-count 20 --batch 8 --epochs 3 --lr 0.01
-    - eval {out}/run/model.safetensors --data data
+    - eval {out}/model.safetensors --data data
 measure: last train_loss
 verdict: {value: "slow - fast", confirmed: "> 0", refuted: "< 0"}
 control: {arms: {fast: train net.yaml --data data --val-count 20 --batch 8 --epochs 3 --lr 0.00001}, measure: last train_loss, must: refuted}
@@ -94,15 +94,15 @@ expect 0 '"result":"confirmed"' "$adze" lab run root --json
 expect 0 'verdict over 3 seeds: confirmed' "$adze" lab run train
 [ "$(ls -d runs/lab/train/fast-*-* | wc -l)" -eq 3 ] || fail "not three seeds: $(ls runs/lab/train)"
 grep -q '"hash":"[0-9a-f]\{32\}"' experiments/records/train.json || fail "the data's hash is not in the record"
-loss=$(tail -1 runs/lab/train/slow-2-*/run/metrics.csv | cut -d, -f3)
+loss=$(tail -1 runs/lab/train/slow-2-*/metrics.csv | cut -d, -f3)
 grep -q "\"last train_loss\",\"values\":\[[0-9.]*,$loss," experiments/records/train.json || fail "the record has not the metrics' $loss"
 
 # A killed run goes on where it stopped: the arms that were finished stay.
 rm -r runs/lab/train/fast-3-* runs/lab/train/control-fast-2-*
-before=$(stat -c %Y.%i runs/lab/train/slow-1-*/result.json)
+before=$(stat -c %Y.%i runs/lab/train/slow-1-*/arm.json)
 expect 0 'confirmed' "$adze" lab run train --check
-[ "$(stat -c %Y.%i runs/lab/train/slow-1-*/result.json)" = "$before" ] || fail "the first arm was run again"
-rm runs/lab/train/slow-1-*/result.json # cut off after the training, before its mark: resumed, not begun anew
+[ "$(stat -c %Y.%i runs/lab/train/slow-1-*/arm.json)" = "$before" ] || fail "the first arm was run again"
+rm runs/lab/train/slow-1-*/arm.json # cut off after the training, before its mark: resumed, not begun anew
 expect 0 'confirmed' "$adze" lab run train --check
 
 # A changed rule makes the record stale, and --check says so.
@@ -148,7 +148,7 @@ cat >> experiments/claims.yaml << 'END'
   - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance"]}
 END
 expect 1 'T5    nothing: no experiment, test or command names this row' "$adze" lab coverage
-for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: the command'; do
+for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: neither its help'; do
     grep -q "^T6    $what" out.txt || fail "coverage did not say '$what': $(cat out.txt)"
 done
 expect 1 '"row":"T5"' "$adze" lab coverage --json

@@ -10,17 +10,6 @@ static void begin(adze_zoo *z, const char *input) {
     z->layers = adze_zoo_set(z, z->root, "layers", "[]");
 }
 
-/* "28x28x1" as the list that a model file has. */
-static void begin_chosen(adze_zoo *z) {
-    const char *given = adze_zoo_option_of(z, "input");
-    char text[64];
-    snprintf(text, sizeof text, "[%.60s]", given);
-    for (char *s = text; *s; s++) {
-        *s = *s == 'x' ? ',' : *s;
-    }
-    begin(z, adze_arena_dup(&z->arena, text, strlen(text) + 1));
-}
-
 static int hidden(adze_zoo *z, const char *prefix, const char *sizes, const char *key, const char *dropout, const char *between) {
     int64_t *size = adze_arena_alloc(&z->arena, MAX_HIDDEN * sizeof *size);
     if (!size) {
@@ -41,7 +30,8 @@ static int hidden(adze_zoo *z, const char *prefix, const char *sizes, const char
 }
 
 static void mlp(adze_zoo *z) {
-    begin_chosen(z);
+    adze_zoo_input(z);
+    z->layers = adze_zoo_set(z, z->root, "layers", "[]");
     adze_zoo_layer(z, "flatten", "flat", (char *)NULL);
     if (strcmp(adze_zoo_option_of(z, "input_dropout"), "0") != 0) {
         adze_zoo_layer(z, "dropout", "in_dropout", "p", adze_zoo_option_of(z, "input_dropout"), (char *)NULL);
@@ -72,7 +62,8 @@ static void lenet_300_100(adze_zoo *z) {
 }
 
 static void convnet(adze_zoo *z) {
-    begin_chosen(z);
+    adze_zoo_input(z);
+    z->layers = adze_zoo_set(z, z->root, "layers", "[]");
     hidden(z, "conv", "filters", "filters", "0", strcmp(adze_zoo_option_of(z, "pool"), "none") != 0 ? adze_zoo_option_of(z, "pool") : NULL);
     adze_zoo_layer(z, "flatten", "flat", (char *)NULL);
     if (strcmp(adze_zoo_option_of(z, "dense"), "0") != 0) {

@@ -100,6 +100,15 @@ int adze_zoo_sizes(adze_zoo *z, const char *name, int64_t *sizes, int max) {
     return n < 0 ? 0 : n;
 }
 
+void adze_zoo_input(adze_zoo *z) {
+    char text[64];
+    snprintf(text, sizeof text, "[%.60s]", adze_zoo_option_of(z, "input"));
+    for (char *s = text; *s; s++) {
+        *s = *s == 'x' ? ',' : *s;
+    }
+    adze_zoo_set(z, z->root, "input", adze_arena_dup(&z->arena, text, strlen(text) + 1));
+}
+
 static bool set_in(adze_zoo *z, adze_tree *map, const char *key, const char *value) {
     for (adze_tree *t = map ? map->child : NULL; t; t = t->next) {
         if (t->key && strcmp(t->key, key) == 0) {

@@ -1,6 +1,20 @@
 /* Residual networks (He, Zhang, Ren, Sun 2015, arXiv 1512.03385): the small ones for 32 x 32 images, and ResNet-50. */
 #include "model/layer.h"
 
+static const adze_zoo_option DEPTH[] = {{"drop_path", "1", "stochastic depth: the share of steps in which a block runs, linear:0.5 or 0.8"},
+                                        {NULL, NULL, NULL}};
+
+static const adze_zoo_option CIFAR[] = {{"drop_path", "1", "stochastic depth: the share of steps in which a block runs, linear:0.5 or 0.8"},
+                                        {"input", "32x32x3", "shape of an example"},
+                                        {NULL, NULL, NULL}};
+
+static void set_depth(adze_zoo *z) {
+    const char *rule = adze_zoo_option_of(z, "drop_path");
+    if (strcmp(rule, "1") != 0) {
+        adze_zoo_set(z, z->root, "drop_path", rule);
+    }
+}
+
 static void conv_bn(adze_zoo *z, const char *conv, const char *bn, const char *filters, const char *kernel, const char *stride, const char *act) {
     const char *pad = kernel[0] == '7' ? "3" : kernel[0] == '3' ? "1" : "0";
     adze_zoo_layer(z, "conv", conv, "filters", filters, "kernel", kernel, "stride", stride, "pad", pad, "bias", "false", "init", "he_normal",
@@ -26,7 +40,8 @@ static void basic(adze_zoo *z, const char *name, const char *times, const char *
 }
 
 static void cifar(adze_zoo *z, const char *blocks, const char *blocks_less_one) {
-    adze_zoo_set(z, z->root, "input", "[32, 32, 3]");
+    adze_zoo_input(z);
+    set_depth(z);
     z->layers = adze_zoo_set(z, z->root, "layers", "[]");
     conv_bn(z, "conv1", "bn1", "16", "3", "1", "relu");
     basic(z, "stage1", blocks, "16", "1");
@@ -46,6 +61,10 @@ static void resnet56(adze_zoo *z) {
     cifar(z, "9", "8");
 }
 
+static void resnet110(adze_zoo *z) {
+    cifar(z, "18", "17");
+}
+
 /* `times` blocks of 1x1, 3x3, 1x1; where the shape changes, the shortcut is a 1x1 convolution. The stride stands in the 3x3, as is common now. */
 static void bottleneck(adze_zoo *z, const char *name, const char *times, const char *narrow, const char *wide, const char *stride) {
     adze_tree *outer = adze_zoo_repeat(z, name, times);
@@ -62,6 +81,7 @@ static void bottleneck(adze_zoo *z, const char *name, const char *times, const c
 }
 
 static void resnet50(adze_zoo *z) {
+    set_depth(z);
     adze_zoo_imagenet(z);
     conv_bn(z, "conv1", "bn1", "64", "7", "2", "relu");
     adze_zoo_layer(z, "maxpool", "pool1", "size", "3", "stride", "2", "pad", "1", (char *)NULL);
@@ -78,8 +98,9 @@ static void resnet50(adze_zoo *z) {
 }
 
 const adze_zoo_net adze_zoo_resnet[] = {
-    {"resnet20", "20 layers for 32 x 32 images, shortcuts without parameters: 269,722 parameters (He et al. 2015)", resnet20, NULL, NULL},
-    {"resnet56", "56 layers for 32 x 32 images, shortcuts without parameters: 853,018 parameters (He et al. 2015)", resnet56, NULL, NULL},
-    {"resnet50", "bottleneck blocks for 224 x 224 images: 25,557,032 parameters (He et al. 2015, stride in the 3x3)", resnet50, NULL, NULL},
+    {"resnet20", "20 layers for 32 x 32 images, shortcuts without parameters: 269,722 parameters (He et al. 2015)", resnet20, CIFAR, NULL},
+    {"resnet56", "56 layers for 32 x 32 images, shortcuts without parameters: 853,018 parameters (He et al. 2015)", resnet56, CIFAR, NULL},
+    {"resnet110", "110 layers for 32 x 32 images, shortcuts without parameters: 1,727,962 parameters (He et al. 2015)", resnet110, CIFAR, NULL},
+    {"resnet50", "bottleneck blocks for 224 x 224 images: 25,557,032 parameters (He et al. 2015, stride in the 3x3)", resnet50, DEPTH, NULL},
     {0},
 };

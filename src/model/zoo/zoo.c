@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-static const adze_zoo_net *const FAMILIES[] = {adze_zoo_mlp,     adze_zoo_lenet, adze_zoo_resnet,    adze_zoo_charlstm,
+static const adze_zoo_net *const FAMILIES[] = {adze_zoo_mlp,     adze_zoo_lenet, adze_zoo_resnet,     adze_zoo_charlstm,
                                                adze_zoo_alexnet, adze_zoo_vgg,   adze_zoo_squeezenet, adze_zoo_autoencoder};
 
 static const adze_zoo_net *net_at(int i) {

@@ -1,0 +1,189 @@
+/* adze omp: patches of pictures as sums of few atoms. The dictionary is made by k-means on normalised patches (Coates and Ng 2011), beside one of
+ * patches taken as they come; the figure is what is left of patches that no dictionary has seen. */
+#include "cli/cli.h"
+
+#include "adze/linalg.h"
+
+#include <math.h>
+
+typedef struct omp_opts {
+    char data[512];
+    int64_t patch, atoms, k, patches;
+    uint64_t seed;
+} omp_opts;
+
+static const adze_field FIELDS[] = {
+    {"data", ADZE_F_STR, 0, offsetof(omp_opts, data), sizeof(((omp_opts *)0)->data), "fashion-mnist", 0, 0, NULL, "data set: a name or a folder"},
+    {"patch", ADZE_F_I64, 0, offsetof(omp_opts, patch), 0, "6", 2, 32, NULL, "pixels of a patch on each side"},
+    {"atoms", ADZE_F_I64, 0, offsetof(omp_opts, atoms), 0, "100", 2, 4096, NULL, "of the dictionary"},
+    {"k", ADZE_F_I64, 0, offsetof(omp_opts, k), 0, "5", 1, 64, NULL, "atoms of one patch, at most"},
+    {"patches", ADZE_F_I64, 0, offsetof(omp_opts, patches), 0, "4000", 10, 1e6, NULL, "to learn from, and as many to judge by"},
+    {"seed", ADZE_F_U64, 0, offsetof(omp_opts, seed), 0, "1", 0, 0, NULL, "of the patches and of k-means"},
+    {0}};
+
+static int tables(cli_table *t) {
+    t[0] = (cli_table){FIELDS, NULL, NULL};
+    return 1;
+}
+
+/* Mean 0 and length 1; a flat patch has no length and is not taken. */
+static bool normalise(double *x, int64_t n) {
+    double mean = 0, square = 0;
+    for (int64_t i = 0; i < n; i++) {
+        mean += x[i] / (double)n;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        x[i] -= mean;
+        square += x[i] * x[i];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        x[i] /= square > 0 ? sqrt(square) : 1;
+    }
+    return square > 1e-3;
+}
+
+/* Patches from anywhere in the pictures of the set. */
+static int draw_patches(cli *c, const adze_dataset *d, const omp_opts *o, const char *stream, adze_la_mat x) {
+    const adze_type *e = &d->example;
+    const int64_t h = e->dims[0], w = e->dims[1], ch = e->rank > 2 ? e->dims[2] : 1;
+    uint8_t *pixels = adze_alloc(c->ctx, adze_type_bytes(e), 1);
+    adze_rng r = adze_rng_make(o->seed, adze_hash_str(stream));
+    int status = pixels ? ADZE_OK : ADZE_ENOMEM;
+    int64_t tries = 0;
+    for (int64_t i = 0; i < x.rows && status == ADZE_OK; tries++) {
+        int64_t label;
+        double *to = x.at + i * x.ld;
+        status = d->read(d, (int64_t)adze_rng_below(&r, (uint32_t)d->count), pixels, &label);
+        const int64_t top = (int64_t)adze_rng_below(&r, (uint32_t)(h - o->patch + 1)),
+                      left = (int64_t)adze_rng_below(&r, (uint32_t)(w - o->patch + 1));
+        for (int64_t k = 0; k < x.cols; k++) {
+            const int64_t y = top + k / (o->patch * ch), at = k % (o->patch * ch);
+            to[k] = pixels[(y * w + left) * ch + at] / 255.0;
+        }
+        i += normalise(to, x.cols);
+        if (tries > 100 * x.rows) {
+            status = adze_fail(c->ctx, ADZE_EARG, "the pictures of '%s' are nearly blank: too few patches have any contrast", d->name);
+        }
+    }
+    adze_free(c->ctx, pixels);
+    return status;
+}
+
+/* Atoms (m, atoms), one in each column: the first patches, or the centres of all. */
+static int make_atoms(cli *c, const omp_opts *o, adze_la_mat x, bool learn, adze_la_mat d) {
+    double *centres = adze_alloc(c->ctx, o->atoms * x.cols, sizeof(*centres));
+    int64_t *labels = adze_alloc(c->ctx, x.rows, sizeof(*labels));
+    adze_la_clusters q = {.centres = adze_la_dense(centres, o->atoms, x.cols), .labels = labels, .seed = o->seed, .at_most = 30};
+    int status = centres && labels ? ADZE_OK : ADZE_ENOMEM;
+    if (status == ADZE_OK && learn) {
+        status = adze_la_kmeans(c->ctx, x, &q);
+    } else if (status == ADZE_OK) {
+        memcpy(centres, x.at, (size_t)(o->atoms * x.cols) * sizeof(*centres));
+    }
+    for (int64_t j = 0; j < o->atoms && status == ADZE_OK; j++) {
+        normalise(centres + j * x.cols, x.cols);
+        for (int64_t i = 0; i < x.cols; i++) {
+            d.at[i * d.ld + j] = centres[j * x.cols + i];
+        }
+    }
+    adze_free(c->ctx, centres);
+    adze_free(c->ctx, labels);
+    return status;
+}
+
+/* left[j]: the mean share of a patch's square that j + 1 atoms leave. The choice of the first is the same for any k, so each has its own pursuit. */
+static int judge(cli *c, const omp_opts *o, adze_la_mat d, adze_la_mat x, double *left) {
+    int64_t *atoms = adze_alloc(c->ctx, x.rows * o->k, sizeof(*atoms));
+    double *coef = adze_alloc(c->ctx, x.rows * o->k, sizeof(*coef));
+    int status = atoms && coef ? ADZE_OK : ADZE_ENOMEM;
+    for (int64_t k = 1; k <= o->k && status == ADZE_OK; k++) {
+        status = adze_la_omp(c->ctx, d, x, k, 0, atoms, adze_la_dense(coef, x.rows, k));
+        left[k - 1] = 0;
+        for (int64_t i = 0; i < x.rows && status == ADZE_OK; i++) {
+            for (int64_t p = 0; p < x.cols; p++) {
+                double v = x.at[i * x.ld + p];
+                for (int64_t j = 0; j < k && atoms[i * k + j] >= 0; j++) {
+                    v -= coef[i * k + j] * d.at[p * d.ld + atoms[i * k + j]];
+                }
+                left[k - 1] += v * v / (double)x.rows;
+            }
+        }
+    }
+    adze_free(c->ctx, atoms);
+    adze_free(c->ctx, coef);
+    return status;
+}
+
+static int print(cli *c, const omp_opts *o, const adze_dataset *d, int64_t numbers, double *const left[2]) {
+    static const char *const names[2] = {"random_patches", "k_means"};
+    adze_text t = {.ctx = c->ctx};
+    adze_text_add(&t, c->global.json ? "{\"schema\":1,\"data\":" : "%s: ", d->name);
+    if (c->global.json) {
+        adze_json_string(&t, d->name);
+        adze_text_add(&t, ",\"patch_numbers\":%lld,\"atoms\":%lld,\"patches\":%lld,\"left\":{", (long long)numbers, (long long)o->atoms,
+                      (long long)o->patches);
+        for (int k = 0; k < 2; k++) {
+            adze_text_add(&t, "%s\"%s\":[", k ? "," : "", names[k]);
+            for (int64_t j = 0; j < o->k; j++) {
+                adze_text_add(&t, "%s%.17g", j ? "," : "", left[k][j]);
+            }
+            adze_text_add(&t, "]");
+        }
+        adze_text_add(&t, "}}\n");
+        return cli_print_text(c, &t);
+    }
+    adze_text_add(&t, "patches of %lld numbers, %lld atoms; mean share of a patch that is left\n  atoms  random patches  k-means\n",
+                  (long long)numbers, (long long)o->atoms);
+    for (int64_t j = 0; j < o->k; j++) {
+        adze_text_add(&t, "  %5lld  %12.2f %%  %5.2f %%\n", (long long)j + 1, 100 * left[0][j], 100 * left[1][j]);
+    }
+    return cli_print_text(c, &t);
+}
+
+static int pursue(cli *c, const omp_opts *o, const adze_dataset *d) {
+    const adze_type *e = &d->example;
+    if (e->rank < 2 || e->dims[0] < o->patch || e->dims[1] < o->patch) {
+        return adze_fail(c->ctx, ADZE_EARG, "--patch %lld: the examples of '%s' are no pictures of that size", (long long)o->patch, d->name);
+    }
+    if (o->atoms > o->patches || o->k > o->atoms) {
+        return cli_usage_error(c, "--k cannot exceed --atoms, nor --atoms exceed --patches");
+    }
+    const int64_t m = o->patch * o->patch * (e->rank > 2 ? e->dims[2] : 1);
+    double *room = adze_alloc(c->ctx, 2 * o->patches * m + m * o->atoms + 2 * o->k, sizeof(*room));
+    if (!room) {
+        return ADZE_ENOMEM;
+    }
+    const adze_la_mat x = adze_la_dense(room, o->patches, m), unseen = adze_la_dense(room + o->patches * m, o->patches, m);
+    const adze_la_mat atoms = adze_la_dense(room + 2 * o->patches * m, m, o->atoms);
+    double *const left[2] = {atoms.at + m * o->atoms, atoms.at + m * o->atoms + o->k};
+    int status = draw_patches(c, d, o, "omp/learn", x);
+    status = status == ADZE_OK ? draw_patches(c, d, o, "omp/judge", unseen) : status;
+    for (int k = 0; k < 2 && status == ADZE_OK; k++) {
+        status = make_atoms(c, o, x, k == 1, atoms);
+        status = status == ADZE_OK ? judge(c, o, atoms, unseen, left[k]) : status;
+    }
+    status = status == ADZE_OK ? print(c, o, d, m, left) : status;
+    adze_free(c->ctx, room);
+    return status;
+}
+
+static int run(cli *c, int argc, const char **argv) {
+    omp_opts o;
+    cli_args a = {.tables = {{FIELDS, &o, NULL}}, .ntables = 1};
+    adze_dataset *d = NULL;
+    int status = cli_parse(c, &a, argc, argv, 0, 0);
+    if (status == ADZE_OK && c->global.help) {
+        cli_help(c->cmd, stdout);
+        status = cli_finish_output(c);
+    } else if (status == ADZE_OK) {
+        status = adze_dataset_open(c->ctx, o.data, "train", &d);
+        status = status == ADZE_OK ? pursue(c, &o, d) : status;
+    }
+    adze_dataset_close(d);
+    cli_args_free(c, &a);
+    return status;
+}
+
+const cli_cmd CLI_OMP = {"omp",           "patches of pictures as sums of few atoms, by orthogonal matching pursuit",
+                         "omp [options]", "  adze omp --data cifar10 --atoms 400 --k 10\n  adze omp --patch 8 --json\n",
+                         tables,          run};

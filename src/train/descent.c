@@ -1,0 +1,179 @@
+/* An optimiser of the table let loose on a function of a few numbers. */
+#include "train/descent.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const char *const factor_names[ADZE_OPT_FACTORS] = {"c0", "c1", "c2"};
+
+static adze_val clipped(const adze_descent *d, adze_val grad) {
+    if (d->o.clip_value > 0) {
+        grad = adze_clip(d->g, grad, -d->o.clip_value, d->o.clip_value);
+    }
+    if (d->o.clip_norm > 0) { /* the largest element first: squares of what a cliff gives overflow */
+        const adze_val tiny = adze_scalar(d->g, ADZE_F64, 1e-300),
+                       most = adze_max(d->g, adze_reduce_max(d->g, adze_abs(d->g, grad), NULL, 0, false), tiny);
+        const adze_val unit = adze_div(d->g, grad, most),
+                       norm = adze_mul(d->g, most, adze_sqrt(d->g, adze_sum(d->g, adze_square(d->g, unit), NULL, 0, false)));
+        const adze_val c = adze_scalar(d->g, ADZE_F64, d->o.clip_norm), one = adze_scalar(d->g, ADZE_F64, 1);
+        grad = adze_mul(d->g, grad, adze_min(d->g, one, adze_div(d->g, c, adze_max(d->g, norm, tiny))));
+    }
+    return grad;
+}
+
+static int build(adze_descent *d, const adze_surface *s) {
+    const adze_type vector = adze_type_make(ADZE_F64, 1, &s->n), number = adze_scalar_type(ADZE_F64);
+    const adze_optimizer *row = adze_optimizer_of(&d->o);
+    TRY(adze_graph_new(d->ctx, &d->g));
+    TRY(adze_store_add(d->store, "w", vector, ADZE_SLOT_TRAINABLE | ADZE_SLOT_DECAY, NULL));
+    adze_opt_param p = {.g = d->g, .o = &d->o, .w = adze_slot(d->g, "w", vector), .lr = adze_input(d->g, "lr", number), .scaled = true};
+    const adze_val loss = s->loss(d->g, p.w, s->user);
+    TRY(adze_grad(d->g, loss, &p.w, 1, &p.grad, 0));
+    adze_output(d->g, "loss", loss);
+    adze_output(d->g, "grad", p.grad);
+    p.grad = clipped(d, p.grad);
+    p.l2 = d->o.l2;
+    p.decay = d->o.weight_decay;
+    for (int k = 0; k < row->nfactors; k++) {
+        p.factor[k] = adze_input(d->g, factor_names[k], number);
+    }
+    for (int k = 0; k < ADZE_OPT_SLOTS; k++) {
+        if (adze_optimizer_has(&d->o, k)) {
+            char name[16];
+            snprintf(name, sizeof name, "w:%d", k);
+            TRY(adze_store_add(d->store, name, vector, ADZE_SLOT_STATE, NULL));
+            p.slot[k] = adze_slot(d->g, name, vector);
+        }
+    }
+    row->build(&p);
+    return adze_graph_status(d->g);
+}
+
+int adze_descent_open(adze_descent *d, adze_ctx *ctx, const adze_surface *s, const adze_train_opts *o) {
+    *d = (adze_descent){.ctx = ctx, .n = s->n};
+    d->o = *o;
+    d->o.l2 = o->l2 < 0 ? 0 : o->l2;
+    d->o = adze_optimizer_settle(&d->o);
+    TRY(adze_store_new(ctx, &d->store));
+    TRY(build(d, s));
+    const adze_compile_opts co = {.size = sizeof co, .device = "ref"}; /* a handful of numbers: nothing to gain from lanes */
+    TRY(adze_compile(d->g, &co, &d->plan));
+    TRY(adze_session_new(ctx, d->plan, d->store, "", &d->session));
+    TRY(adze_store_tensor(d->store, adze_store_find(d->store, "w"), &d->w));
+    TRY(adze_session_input(d->session, "lr", &d->lr));
+    for (int k = 0; k < adze_optimizer_of(&d->o)->nfactors; k++) {
+        TRY(adze_session_input(d->session, factor_names[k], &d->factor[k]));
+    }
+    return ADZE_OK;
+}
+
+void adze_descent_close(adze_descent *d) {
+    adze_session_free(d->session);
+    adze_plan_free(d->plan);
+    adze_graph_free(d->g);
+    adze_store_free(d->store);
+    *d = (adze_descent){.ctx = NULL};
+}
+
+double adze_descent_get(const adze_descent *d, int64_t i) {
+    return ((const double *)adze_tensor_data(&d->w))[i];
+}
+
+void adze_descent_put(adze_descent *d, int64_t i, double v) {
+    ((double *)adze_tensor_data(&d->w))[i] = v;
+}
+
+int adze_descent_start(adze_descent *d, const double *w) {
+    memcpy(adze_tensor_data(&d->w), w, (size_t)d->n * sizeof *w);
+    for (int k = 0; k < ADZE_OPT_SLOTS; k++) {
+        char name[16];
+        adze_tensor slot;
+        snprintf(name, sizeof name, "w:%d", k);
+        if (adze_optimizer_has(&d->o, k)) {
+            TRY(adze_store_tensor(d->store, adze_store_find(d->store, name), &slot));
+            for (int64_t i = 0; i < d->n; i++) {
+                adze_tensor_set(&slot, i, adze_optimizer_of(&d->o)->slots[k].init);
+            }
+        }
+    }
+    d->t = 0;
+    return ADZE_OK;
+}
+
+static int run(adze_descent *d, double lr, double *loss) {
+    double c[ADZE_OPT_FACTORS] = {0};
+    adze_optimizer_factors(&d->o, d->t + 1, c);
+    adze_tensor_set(&d->lr, 0, lr);
+    for (int k = 0; k < adze_optimizer_of(&d->o)->nfactors; k++) {
+        adze_tensor_set(&d->factor[k], 0, c[k]);
+    }
+    TRY(adze_session_run(d->session));
+    if (loss != NULL) {
+        TRY(adze_session_output(d->session, "loss", &d->loss));
+        *loss = adze_tensor_get(&d->loss, 0);
+    }
+    return ADZE_OK;
+}
+
+int adze_descent_step(adze_descent *d, double *loss) {
+    TRY(run(d, d->o.lr, loss));
+    d->t++;
+    return ADZE_OK;
+}
+
+int adze_descent_at(adze_descent *d, const double *w, double *loss, double *grad) {
+    TRY(adze_descent_start(d, w));
+    TRY(run(d, 0, loss));
+    if (grad != NULL) {
+        TRY(adze_session_output(d->session, "grad", &d->grad));
+        for (int64_t i = 0; i < d->n; i++) {
+            grad[i] = adze_tensor_get(&d->grad, i);
+        }
+    }
+    return ADZE_OK;
+}
+
+/* -- lists of optimisers ------------------------------------------------------------------------------------------------------------------------- */
+
+static int read_runner(adze_ctx *ctx, char *text, const adze_train_opts *base, adze_runner *r) {
+    char *next = strchr(text, ':');
+    snprintf(r->name, sizeof r->name, "%s", text);
+    r->o = *base;
+    if (next != NULL) {
+        *next++ = 0;
+    }
+    TRY(adze_field_parse(ctx, adze_field_find(adze_train_fields(), "optimizer"), &r->o, text, "option optimizers"));
+    while (next != NULL && *next != 0) {
+        char *name = next, *value = strchr(name, '=');
+        next = strchr(name, ':');
+        if (next != NULL) {
+            *next++ = 0;
+        }
+        if (value == NULL) {
+            return adze_fail(ctx, ADZE_EARG, "option optimizers: settings look like adam:beta2=0.9, and '%s' has no value", name);
+        }
+        *value++ = 0;
+        const adze_field *field = adze_field_find(adze_train_fields(), name);
+        if (field == NULL) {
+            return adze_fail(ctx, ADZE_EARG, "option optimizers: there is no setting '%s'; `adze list options` has them", name);
+        }
+        TRY(adze_field_parse(ctx, field, &r->o, value, "option optimizers"));
+    }
+    return adze_train_check(ctx, &r->o);
+}
+
+int adze_runners(adze_ctx *ctx, const char *text, const adze_train_opts *base, adze_runner *out, int *n) {
+    char *copy = adze_strdup(ctx, text), *word = copy;
+    int st = copy != NULL ? ADZE_OK : ADZE_ENOMEM;
+    for (*n = 0; st == ADZE_OK && word != NULL && *word != 0; (*n)++) {
+        char *next = strchr(word, ',');
+        if (next != NULL) {
+            *next++ = 0;
+        }
+        st = *n < ADZE_RUNNERS ? read_runner(ctx, word, base, &out[*n])
+                               : adze_fail(ctx, ADZE_EARG, "option optimizers: at most %d of them", ADZE_RUNNERS);
+        word = next;
+    }
+    adze_free(ctx, copy);
+    return st;
+}

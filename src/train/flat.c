@@ -1,0 +1,94 @@
+/* All parameters of a training as one vector of doubles, in the order of the store. */
+#include "train/second.h"
+
+#include <stdio.h>
+
+int64_t adze_flat_count(const adze_steps *s) {
+    int64_t n = 0;
+    for (int i = 0; i < s->nparams; i++) {
+        const adze_type t = adze_store_type(s->store, s->params[i]);
+        n += adze_type_count(&t);
+    }
+    return n;
+}
+
+static int slot_tensor(const adze_steps *s, int param, const char *role, adze_tensor *t, int64_t *n) {
+    char name[192];
+    int slot = s->params[param];
+    if (role != NULL) {
+        snprintf(name, sizeof name, "%s:%s", adze_store_name(s->store, slot), role);
+        slot = adze_store_find(s->store, name);
+    }
+    TRY(adze_store_tensor(s->store, slot, t));
+    const adze_type type = adze_tensor_type(t);
+    *n = adze_type_count(&type);
+    return ADZE_OK;
+}
+
+int adze_flat_get(const adze_steps *s, const char *role, double *out) {
+    const bool gradient = role != NULL && strcmp(role, "g") == 0;
+    for (int i = 0; i < s->nparams; i++) {
+        adze_tensor t, w;
+        int64_t n;
+        TRY(slot_tensor(s, i, role, &t, &n));
+        TRY(slot_tensor(s, i, NULL, &w, &n));
+        const double l2 = gradient ? adze_curvature_decay(s, i) : 0;
+        const float *f = adze_tensor_data(&t);
+        const double *d = adze_tensor_data(&t);
+        for (int64_t k = 0; k < n; k++) {
+            out[k] = t.dtype == ADZE_F64 ? d[k] : (double)f[k];
+        }
+        for (int64_t k = 0; k < n && l2 > 0; k++) {
+            out[k] += l2 * adze_tensor_get(&w, k);
+        }
+        out += n;
+    }
+    return ADZE_OK;
+}
+
+int adze_flat_put(const adze_steps *s, const char *role, const double *in) {
+    for (int i = 0; i < s->nparams; i++) {
+        adze_tensor t;
+        int64_t n;
+        TRY(slot_tensor(s, i, role, &t, &n));
+        float *f = adze_tensor_data(&t);
+        double *d = adze_tensor_data(&t);
+        for (int64_t k = 0; k < n; k++) {
+            if (t.dtype == ADZE_F64) {
+                d[k] = in[k];
+            } else {
+                f[k] = (float)in[k];
+            }
+        }
+        in += n;
+    }
+    adze_store_touch(s->store);
+    return ADZE_OK;
+}
+
+void adze_flat_decay(const adze_steps *s, const double *v, double *out) {
+    for (int i = 0; i < s->nparams; i++) {
+        const adze_type t = adze_store_type(s->store, s->params[i]);
+        const int64_t n = adze_type_count(&t);
+        const double l2 = adze_curvature_decay(s, i);
+        for (int64_t k = 0; k < n && l2 > 0; k++) {
+            out[k] += l2 * v[k];
+        }
+        out += n;
+        v += n;
+    }
+}
+
+double adze_flat_penalty(const adze_steps *s, const double *w) {
+    double sum = 0;
+    for (int i = 0; i < s->nparams; i++) {
+        const adze_type t = adze_store_type(s->store, s->params[i]);
+        const int64_t n = adze_type_count(&t);
+        const double l2 = adze_curvature_decay(s, i);
+        for (int64_t k = 0; k < n && l2 > 0; k++) {
+            sum += l2 / 2 * w[k] * w[k];
+        }
+        w += n;
+    }
+    return sum;
+}
