@@ -69,6 +69,37 @@ static void descent_does_not_see_the_axes_and_adam_does(void **state) {
     assert_true(key(d, "adam_steps_rotated") > 5 * key(d, "adam_steps"));
 }
 
+/* Where one way does not arrive, the two are compared as far as both go: not with what another optimiser has left in memory. */
+static void ways_are_compared_as_far_as_both_go(void **state) {
+    shown *d = *state;
+    d->o.kappa = 1e4;
+    d->o.steps = 1500;
+    snprintf(d->o.optimizers, sizeof d->o.optimizers, "adam");
+    show(d, "valley");
+    const double alone = key(d, "adam_difference");
+    assert_true(key(d, "adam_steps") < 1000 && isnan(adze_findings_value(&d->f, "adam_steps_rotated")));
+    snprintf(d->o.optimizers, sizeof d->o.optimizers, "sgd:lr=1e-9,adam");
+    show(d, "valley");
+    near(key(d, "adam_difference"), alone, 0);
+}
+
+static void rates_are_tuned_where_none_is_given(void **state) {
+    shown *d = *state;
+    d->o.kappa = 1e4;
+    d->o.steps = 20000;
+    snprintf(d->o.optimizers, sizeof d->o.optimizers, "sgd:lr=1e-5,sgd:lr=1e-4,adam");
+    show(d, "valley");
+    near(adze_findings_cell(&d->f, "sgd:lr=1e-5", "rate"), 1e-5, 0);
+    near(adze_findings_cell(&d->f, "sgd:lr=1e-4", "rate"), 1e-4, 0);
+    const double same = key(d, "adam_steps_rotated"), rate = adze_findings_cell(&d->f, "adam", "rate");
+    assert_true(isnan(adze_findings_cell(&d->f, "adam", "rate turned")));
+    d->o.retune = true;
+    show(d, "valley");
+    near(adze_findings_cell(&d->f, "adam", "rate"), rate, 0);
+    near(adze_findings_cell(&d->f, "sgd:lr=1e-4", "rate turned"), 1e-4, 0);
+    assert_true(adze_findings_cell(&d->f, "adam", "rate turned") != rate && key(d, "adam_steps_rotated") < same);
+}
+
 static void adagrad_does_not_see_the_condition(void **state) {
     shown *d = *state;
     d->o.lr = 0.5;
@@ -201,7 +232,10 @@ static void what_cannot_be_is_refused(void **state) {
                  {"valley", "adm", "did you mean"},
                  {"valley", "adam:beta3=1", "no setting 'beta3'"},
                  {"valley", "adam:beta2", "has no value"},
-                 {"valley", "adam:beta2=2", "beta2"}};
+                 {"valley", "adam:beta2=2", "beta2"},
+                 {"valley", "sgd:sam=1", "'sam' does nothing"},
+                 {"saddle", "adam:lookahead_k=5", "'lookahead_k' does nothing"},
+                 {"valley", "sgd:schedule=step", "'schedule' does nothing"}};
     for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
         snprintf(d->o.optimizers, sizeof d->o.optimizers, "%s", cases[i].optimizers);
         adze_findings_free(&d->f);
@@ -239,6 +273,8 @@ static void pictures_and_json_are_made(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(descent_does_not_see_the_axes_and_adam_does, begin, end),
+        cmocka_unit_test_setup_teardown(ways_are_compared_as_far_as_both_go, begin, end),
+        cmocka_unit_test_setup_teardown(rates_are_tuned_where_none_is_given, begin, end),
         cmocka_unit_test_setup_teardown(adagrad_does_not_see_the_condition, begin, end),
         cmocka_unit_test_setup_teardown(a_saddle_holds_descent_as_the_logarithm_says, begin, end),
         cmocka_unit_test_setup_teardown(clipping_keeps_a_step_at_the_cliff, begin, end),

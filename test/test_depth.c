@@ -4,6 +4,8 @@
 
 #include "adze.h"
 #include "graph/plan_internal.h"
+#include "model/layer.h"
+#include "train/trainer.h"
 
 /* Two blocks, the second with a shortcut of its own, whose layer stands among the branch's. */
 static const char NET[] =
@@ -396,6 +398,47 @@ static void test_it_goes_with_bf16_accumulation_and_sam(void **state) {
     }
 }
 
+/* Multipliers are of the whole network, whatever the last step has drawn. */
+static void test_multipliers_see_every_branch(void **state) {
+    (void)state;
+    bench b = {0};
+    setting s = with_depth();
+    adze_maxnorm_unit *units[2];
+    int64_t n[2];
+    s.o.maxnorm = 0.5;
+    train(&b, &s, false);
+    for (int on = 0; on < 2; on++) {
+        for (int i = 0; i < b.model->nlayers; i++) {
+            char region[ADZE_LAYER_NAME + 16];
+            adze_layer_region(&b.model->layers[i], region, sizeof region);
+            for (int k = 0; k < b.t->steps.ngrad && b.model->layers[i].survival < 1; k++) {
+                must(&b, adze_session_trips(b.t->steps.grad[k].session, region, on));
+            }
+        }
+        must(&b, adze_trainer_maxnorm(b.t, &units[on], &n[on]));
+    }
+    assert_int_equal(n[0], n[1]);
+    for (int64_t i = 0; i < n[0]; i++) {
+        assert_true(units[0][i].residual > 0 && units[0][i].residual == units[1][i].residual);
+    }
+    adze_maxnorm_free(b.t, units[0]);
+    adze_maxnorm_free(b.t, units[1]);
+    bench_close(&b);
+}
+
+static void test_penalties_within_a_branch_are_refused(void **state) {
+    (void)state;
+    bench b = {0};
+    setting s = with_depth();
+    strcpy(s.o.activity_l1, "r/*/c=0.1");
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "option activity_l1: layer 'r/1/c' lies in a branch that drop_path skips");
+    bench_close(&b);
+    strcpy(s.o.activity_l1, "r/*/s=0.1");
+    must(&b, bench_open(&b, &s));
+    bench_close(&b);
+}
+
 int main(void) {
     make_data();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_skipped_branch_leaves_everything_as_it_was),
@@ -404,6 +447,8 @@ int main(void) {
                                        cmocka_unit_test(test_in_use_the_branch_is_scaled_by_its_share),
                                        cmocka_unit_test(test_what_is_no_block_is_refused),
                                        cmocka_unit_test(test_resume_and_threads_change_no_bit),
-                                       cmocka_unit_test(test_it_goes_with_bf16_accumulation_and_sam)};
+                                       cmocka_unit_test(test_it_goes_with_bf16_accumulation_and_sam),
+                                       cmocka_unit_test(test_multipliers_see_every_branch),
+                                       cmocka_unit_test(test_penalties_within_a_branch_are_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

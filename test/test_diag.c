@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "base/tree.h"
 #include "faulty.h"
+#include "train/tap.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -126,6 +127,64 @@ static void gradients_through_time_follow_the_weight(void **state) {
     probe(&k, "gradflow");
     near(key(&k, "time_first_over_last"), pow(0.8, 8), 1e-12);
     near(adze_findings_cell(&k.f, "r/t=6", "dL/da") / adze_findings_cell(&k.f, "r/t=9", "dL/da"), pow(0.8, 3), 1e-12);
+    done(&k);
+}
+
+/* States that are looked at cost in proportion to the steps, past what one join holds as well. */
+static void long_sequences_are_joined_once(void **state) {
+    (void)state;
+    double bytes[2];
+    for (int i = 0; i < 2; i++) {
+        char net[256];
+        adze_tap t;
+        const adze_val *ys;
+        snprintf(net, sizeof net, "{\"name\":\"r\",\"input\":[%d,3],\"task\":\"regress\",\"layers\":[{\"type\":\"rnn\",\"name\":\"r\",\"units\":4}]}",
+                 i ? 400 : 100);
+        look k = make(net, 2, 1, 0);
+        const double *whole, *last;
+        int64_t n, m;
+        must(k.ctx, adze_tap_open(&t, k.ctx, &k.s, &k.o, 2, ADZE_DIAG_EVAL, ADZE_TAP_OUTS | ADZE_TAP_STATES));
+        ys = t.states;
+        assert_int_equal(t.nstates, i ? 400 : 100);
+        assert_true(ys[0].id != ys[1].id);
+        bytes[i] = adze_plan_describe(t.plan).bytes;
+        must(k.ctx, adze_tap_run(&t));
+        must(k.ctx, adze_tap_read(&t, "a", 0, &whole, &n));
+        assert_int_equal(n, 2 * t.nstates * 4);
+        double sum = 0;
+        for (int64_t j = 0; j < n; j++) {
+            sum += whole[j];
+        }
+        adze_tap_close(&t);
+        must(k.ctx, adze_tap_open(&t, k.ctx, &k.s, &k.o, 2, ADZE_DIAG_EVAL, ADZE_TAP_OUTS)); /* the whole sequence in one op */
+        must(k.ctx, adze_tap_run(&t));
+        must(k.ctx, adze_tap_read(&t, "a", 0, &last, &m));
+        for (int64_t j = 0; j < m; j++) {
+            sum -= last[j];
+        }
+        near(sum + 1, 1, 1e-10);
+        adze_tap_close(&t);
+        done(&k);
+    }
+    assert_true(bytes[1] < 6 * bytes[0]);
+}
+
+static const char SKIPS[] =
+    "{\"name\":\"d\",\"input\":[6],\"drop_path\":\"0.3\",\"layers\":[{\"type\":\"dense\",\"name\":\"a\",\"units\":6},{\"type\":\"dense\","
+    "\"name\":\"b\",\"units\":6,\"activation\":\"relu\"},{\"type\":\"add\",\"name\":\"s\",\"from\":[\"b\",\"a\"]},{\"type\":\"dense\",\"name\":\"o\","
+    "\"units\":3}]}";
+
+/* A branch that training may skip is looked into as if it always ran. */
+static void branches_that_may_be_skipped_are_seen(void **state) {
+    (void)state;
+    static const char *const probes[] = {"stats", "dead", "sparsity", "gradflow"};
+    look k = make(SKIPS, 20, 1, 0);
+    for (size_t i = 0; i < ADZE_COUNT(probes); i++) {
+        probe(&k, probes[i]);
+    }
+    probe(&k, "stats");
+    near(adze_findings_cell(&k.f, "s", "mean"), adze_findings_cell(&k.f, "a", "mean") + adze_findings_cell(&k.f, "b", "mean"), 1e-12);
+    assert_true(adze_findings_cell(&k.f, "b", "mean") > 0);
     done(&k);
 }
 
@@ -442,6 +501,13 @@ static void a_training_is_judged_by_its_epochs(void **state) {
     assert_int_equal(strncmp(fit_of(ctx, flat, low, flat, low, 4, &f), "bad first weights", 17), 0);
     near(adze_findings_value(&f, "flat_epochs"), 3, 0);
     assert_string_equal(fit_of(ctx, falls, high, falls, high, 4, &f), "ok");
+    /* an autoencoder is never right, a training without validation has nothing to compare: losses say what can be said */
+    const double never[4] = {0}, none[] = {NAN, NAN, NAN, NAN}, lies[] = {1.6, 1.58, 1.57, 1.57};
+    assert_string_equal(fit_of(ctx, falls, never, falls, never, 4, &f), "ok");
+    assert_int_equal(strncmp(fit_of(ctx, falls, never, rises, never, 4, &f), "overfit", 7), 0);
+    assert_int_equal(strncmp(fit_of(ctx, lies, never, lies, none, 4, &f), "underfit", 8), 0);
+    assert_string_equal(fit_of(ctx, falls, high, none, none, 4, &f), "ok");
+    assert_int_equal(strncmp(fit_of(ctx, falls, high, rises, none, 4, &f), "overfit", 7), 0);
     adze_findings_free(&f);
     adze_ctx_free(ctx);
 }
@@ -452,11 +518,13 @@ static void a_watch_tells_when_units_died(void **state) {
     look k = make(tower(net, sizeof net, 6, 1, 10, ",\"activation\":\"relu\"", 4), 40, 1, 0);
     adze_diag_watch *w;
     adze_tensor bias;
+    adze_text all = {.ctx = k.ctx};
     must(k.ctx, adze_diag_watch_new(k.ctx, "dead,stats", &k.s, &k.o, &w));
     must(k.ctx, adze_diag_watch_look(w, 0, &lines, &warning));
     assert_non_null(strstr(lines, "{\"probe\":\"dead\",\"step\":0,"));
     assert_non_null(strstr(lines, "\"drift_most\":0,"));
     assert_null(warning);
+    adze_text_add(&all, "%s", lines);
     adze_text_free(k.ctx, lines);
     must(k.ctx, adze_store_tensor(k.s.store, adze_store_find(k.s.store, "b/1/fc:b"), &bias));
     adze_tensor_set(&bias, 3, -100);
@@ -469,9 +537,37 @@ static void a_watch_tells_when_units_died(void **state) {
         } else {
             assert_null(warning);
         }
+        adze_text_add(&all, "%s", lines);
         adze_text_free(k.ctx, lines);
         adze_text_free(k.ctx, warning);
     }
+    /* a second watch goes on by the lines of the first, less a torn one and what came after the step */
+    char *kept;
+    bool looked;
+    for (int i = 0; i < 3; i++) {
+        must(k.ctx, adze_diag_watch_look(w, 150 + 50 * i, &lines, &warning));
+        adze_text_add(&all, "%s", lines);
+        adze_text_free(k.ctx, lines);
+        adze_text_free(k.ctx, warning);
+    }
+    adze_text_add(&all, "{\"probe\":\"dead\",\"st");
+    adze_diag_watch_free(w);
+    must(k.ctx, adze_diag_watch_new(k.ctx, "dead,stats", &k.s, &k.o, &w));
+    must(k.ctx, adze_diag_watch_resume(w, all.s, 200, &kept, &looked));
+    assert_true(looked && strstr(kept, "\"step\":200,") && !strstr(kept, "\"step\":250,"));
+    assert_int_equal(strlen(strstr(all.s, "{\"probe\":\"dead\",\"step\":250,")) + strlen(kept), strlen(all.s));
+    must(k.ctx, adze_diag_watch_look(w, 250, &lines, &warning));
+    assert_non_null(strstr(lines, "\"newly_dead\":0,\"first_death\":50,"));
+    assert_null(warning);
+    assert_memory_equal(lines, strstr(all.s, "{\"probe\":\"dead\",\"step\":250,"), strlen(lines));
+    adze_text_free(k.ctx, lines);
+    adze_text_free(k.ctx, kept);
+    adze_diag_watch_free(w);
+    must(k.ctx, adze_diag_watch_new(k.ctx, "dead,stats,sparsity", &k.s, &k.o, &w)); /* one more probe: this step's look was not whole */
+    must(k.ctx, adze_diag_watch_resume(w, all.s, 200, &kept, &looked));
+    assert_true(!looked && strstr(kept, "\"step\":150,") && !strstr(kept, "\"step\":200,"));
+    adze_text_free(k.ctx, kept);
+    adze_text_drop(&all);
     adze_diag_watch_free(w);
     assert_int_equal(adze_diag_watch_new(k.ctx, "dead,deaf", &k.s, &k.o, &w), ADZE_EARG);
     done(&k);
@@ -597,6 +693,8 @@ int main(void) {
         cmocka_unit_test(a_chain_multiplies_its_weights),
         cmocka_unit_test(larger_inputs_make_larger_gradients),
         cmocka_unit_test(gradients_through_time_follow_the_weight),
+        cmocka_unit_test(long_sequences_are_joined_once),
+        cmocka_unit_test(branches_that_may_be_skipped_are_seen),
         cmocka_unit_test(small_weights_shrink_the_signal),
         cmocka_unit_test(he_keeps_the_variance_that_glorot_halves),
         cmocka_unit_test(fan_in_keeps_the_way_forward_and_not_back),

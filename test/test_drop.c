@@ -394,12 +394,45 @@ static void test_sums_drawn_in_use(void **state) {
     down(&n);
 }
 
+/* What gauss would not do is refused. */
+static void test_draws_of_sums_are_of_dense_layers(void **state) {
+    (void)state;
+    static const char conv[] = "{\"name\":\"n\",\"task\":\"regress\",\"input\":[3,3,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c\",\"filters\":2,"
+                               "\"kernel\":3,\"dropconnect\":0.4}]}";
+    static const struct {
+        const char *net, *dropout, *says;
+    } cases[] = {{CONNECT(""), "mc:5", "give one of them"},
+                 {HIDDEN(""), NULL, "has no dropconnect"},
+                 {conv, NULL, "'c' is a conv layer"},
+                 {CONNECT(""), NULL, NULL}};
+    for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
+        net n = up(cases[i].net);
+        adze_eval_opts o = {.size = sizeof o};
+        adze_tensor x, p;
+        ok(&n, adze_eval_parse(n.ctx, cases[i].dropout, "gauss:20", &o));
+        ok(&n, adze_tensor_new(n.ctx, adze_model_input_type(n.model, 1, ADZE_F64), &x));
+        const int st = adze_predict_with(n.ctx, n.model, n.store, &o, x, &p);
+        if (cases[i].says) {
+            assert_int_equal(st, ADZE_EARG);
+            assert_non_null(strstr(adze_errmsg(n.ctx), cases[i].says));
+        }
+        adze_tensor_free(&p);
+        adze_tensor_free(&x);
+        down(&n);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms_and_channels),  cmocka_unit_test(test_weight_scaling_is_the_geometric_mean_of_all_networks),
-        cmocka_unit_test(test_passes_are_averaged), cmocka_unit_test(test_evaluation_with_passes),
-        cmocka_unit_test(test_modes_are_checked),   cmocka_unit_test(test_moments_of_masked_sums),
-        cmocka_unit_test(test_masks_of_weights),    cmocka_unit_test(test_sums_drawn_in_use),
+        cmocka_unit_test(test_forms_and_channels),
+        cmocka_unit_test(test_weight_scaling_is_the_geometric_mean_of_all_networks),
+        cmocka_unit_test(test_passes_are_averaged),
+        cmocka_unit_test(test_evaluation_with_passes),
+        cmocka_unit_test(test_modes_are_checked),
+        cmocka_unit_test(test_moments_of_masked_sums),
+        cmocka_unit_test(test_masks_of_weights),
+        cmocka_unit_test(test_sums_drawn_in_use),
+        cmocka_unit_test(test_draws_of_sums_are_of_dense_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -653,6 +653,7 @@ static void folding_changes_numbers_and_not_the_function(void **state) {
     const char *before = "fold_before.safetensors", *after = "fold_after.safetensors";
     must(ctx, adze_model_save(m, s, "", before));
     assert_int_equal(system(ADZE_COMMAND " fold fold_before.safetensors fold_after.safetensors --json > fold.json"), 0);
+    assert_int_equal(system(ADZE_COMMAND " eval fold_after.safetensors 2>&1 | grep -q 'does not say what it was trained on'"), 0);
     must(ctx, adze_model_load(ctx, after, &folded, &now));
     assert_true(file_size(after) < file_size(before));
     assert_int_equal(adze_model_summary(m, NULL, 0), 22);

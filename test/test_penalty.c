@@ -215,6 +215,38 @@ static void norms_stay_within_their_bounds(void **state) {
     bench_close(&b);
 }
 
+/* |w| is |g| there, and v has any length. */
+static void normalised_weights_are_bounded_by_their_lengths(void **state) {
+    (void)state;
+    static const char net[] =
+        "{\"name\":\"lengths\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc1\","
+        "\"units\":16,\"weight_norm\":true,\"activation\":\"tanh\"},{\"type\":\"dense\",\"name\":\"fc2\",\"units\":4}]}";
+    bench b = {0};
+    setting s = usual(net);
+    adze_maxnorm_unit *units;
+    int64_t n, held = 0;
+    s.o.maxnorm = 0.4;
+    train(&b, &s, false);
+    double *g = weights(&b, "fc1:g", &n);
+    for (int64_t i = 0; i < n; i++) {
+        assert_true(fabs(g[i]) <= 0.4 * (1 + 1e-6));
+        held += fabs(g[i]) > 0.399;
+    }
+    assert_true(held > 0);
+    free(g);
+    OK(&b, adze_trainer_maxnorm(b.t, &units, &n));
+    assert_int_equal(n, 16);
+    assert_string_equal(units[15].param, "fc1:g");
+    assert_true(units[15].norm <= 0.4 * (1 + 1e-6));
+    adze_maxnorm_free(b.t, units);
+    bench_close(&b);
+    s.o.maxnorm = 0;
+    strcpy(s.o.groups, "fc1:v:maxnorm=1");
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "'fc1:v' holds none");
+    bench_close(&b);
+}
+
 /* Softmax regression with l2 is convex. At its minimum under bounds the multipliers satisfy Karush, Kuhn and Tucker: g = -2 mu w on the bound, 0
  * inside, and none is negative. */
 static void multipliers_satisfy_their_conditions(void **state) {
@@ -432,6 +464,7 @@ static void what_cannot_be_is_said(void **state) {
         {"activity_kl", "c1=1:0.1", "layer 'c1' must give numbers from 0 to 1"},
         {"activity_kl", "f=1:0.1", "layer 'f' must give numbers from 0 to 1"},
         {"groups", "fc1*:maxnorm=-1", "maxnorm=BOUND"},
+        {"groups", "fc1:b:maxnorm=0.001", "'fc1:b' holds none"},
     };
     for (size_t k = 0; k < ADZE_COUNT(cases); k++) {
         bench b = {0};
@@ -452,6 +485,20 @@ static void what_cannot_be_is_said(void **state) {
     s.o.lookahead_k = 5;
     assert_int_equal(bench_open(&b, &s), ADZE_EARG);
     must_say(&b, "l1_mode subgrad");
+    bench_close(&b);
+    s.o.lookahead_k = 0;
+    s.o.optimizer = ADZE_LAMB;
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "no such prior");
+    bench_close(&b);
+    s.o.l1_mode = ADZE_L1_SUBGRAD;
+    OK(&b, bench_open(&b, &s));
+    bench_close(&b);
+    s = usual(plain_net);
+    s.o.l1 = 1e-3;
+    s.o.average = ADZE_AVERAGE_EMA;
+    assert_int_equal(bench_open(&b, &s), ADZE_EARG);
+    must_say(&b, "l1_mode subgrad with average");
     bench_close(&b);
     s = usual(tiny_net);
     s.o.maxnorm = 1;
@@ -507,6 +554,7 @@ int main(void) {
         cmocka_unit_test(soft_thresholds_make_zeros_and_subgradients_none),
         cmocka_unit_test(a_prior_is_the_penalty_it_stands_for),
         cmocka_unit_test(norms_stay_within_their_bounds),
+        cmocka_unit_test(normalised_weights_are_bounded_by_their_lengths),
         cmocka_unit_test(multipliers_satisfy_their_conditions),
         cmocka_unit_test(asking_for_multipliers_changes_no_bit),
         cmocka_unit_test(penalties_on_activations_have_their_gradients),

@@ -132,6 +132,27 @@ static void what_cannot_be_whitened_is_refused(void **state) {
     bench_close(&b);
 }
 
+/* What a fold copies beside the network: the whole matrix, and the data's name. */
+static void a_folded_model_keeps_the_matrix(void **state) {
+    (void)state;
+    bench b = {0};
+    setting s = usual(tiny_net);
+    adze_model *folded;
+    adze_store *store;
+    s.o.norm = 1 + ADZE_NORM_ZCA;
+    s.o.epochs = 1;
+    train(&b, &s, false);
+    strcpy(b.model->data, "mine");
+    must(&b, adze_model_fold(b.model, adze_trainer_store(b.t), &folded, &store));
+    const adze_preprocess *p = adze_model_preprocess(b.model), *q = adze_model_preprocess(folded);
+    assert_int_equal(q->nfeature, PIXELS);
+    assert_memory_equal(p->feature, q->feature, sizeof *p->feature * (1 + PIXELS) * PIXELS);
+    assert_string_equal(adze_model_data(folded), "mine");
+    adze_store_free(store);
+    adze_model_free(folded);
+    bench_close(&b);
+}
+
 static int prepare(void **state) {
     (void)state;
     make_data();
@@ -144,6 +165,7 @@ int main(void) {
         cmocka_unit_test(batches_are_whitened_as_single_examples_are),
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(what_cannot_be_whitened_is_refused),
+        cmocka_unit_test(a_folded_model_keeps_the_matrix),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

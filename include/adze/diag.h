@@ -80,6 +80,9 @@ ADZE_API void adze_diag_watch_free(adze_diag_watch *w);
 /* Looks now: one JSON line for each probe of `what` (names between commas) goes to *lines, a sentence to *warning when something is wrong that was
  * not at the last look (else NULL). Both: adze_text_free. */
 ADZE_API int adze_diag_watch_look(adze_diag_watch *w, int64_t step, char **lines, char **warning);
+/* Goes on where another watch ended, by the lines that it gave: what it remembered at `step`. *kept (adze_text_free): those lines without later, torn
+ * and half-told looks; *looked: whether this step's is among them. */
+ADZE_API int adze_diag_watch_resume(adze_diag_watch *w, const char *lines, int64_t step, char **kept, bool *looked);
 
 /* -- demonstrations --------------------------------------------------------------------------------------------------------------------------- */
 
@@ -90,6 +93,7 @@ typedef struct adze_demo_opts {
     double kappa, rho, lr;  /* condition number; momentum or spectral radius; rate, 0: the demonstration's own */
     double tolerance, clip; /* of the value; norm of a clipped gradient */
     uint64_t seed;
+    bool retune; /* valley: a rate of its own where it is turned */
 } adze_demo_opts;
 ADZE_API const adze_field *adze_demo_fields(void);
 ADZE_API int adze_demo_at(int i, adze_about *out); /* ADZE_EARG past the end */

@@ -91,26 +91,53 @@ static int make_atoms(cli *c, const omp_opts *o, adze_la_mat x, bool learn, adze
     return status;
 }
 
-/* left[j]: the mean share of a patch's square that j + 1 atoms leave. The choice of the first is the same for any k, so each has its own pursuit. */
+/* What is left of v, and of the atoms chosen later, once atom j has been taken out of them. */
+static void take_out(double *q, int64_t m, int64_t j, int64_t n, double *v) {
+    const double *a = q + j * m;
+    double square = 0;
+    for (int64_t p = 0; p < m; p++) {
+        square += a[p] * a[p];
+    }
+    for (int64_t i = j + 1; i <= n && square > 0; i++) {
+        double *x = i < n ? q + i * m : v, along = 0;
+        for (int64_t p = 0; p < m; p++) {
+            along += a[p] * x[p];
+        }
+        for (int64_t p = 0; p < m; p++) {
+            x[p] -= along / square * a[p];
+        }
+    }
+}
+
+/* left[j]: the mean share of a patch's square that j + 1 atoms leave. The first of many are those of a shorter pursuit: one is enough. */
 static int judge(cli *c, const omp_opts *o, adze_la_mat d, adze_la_mat x, double *left) {
     int64_t *atoms = adze_alloc(c->ctx, x.rows * o->k, sizeof(*atoms));
-    double *coef = adze_alloc(c->ctx, x.rows * o->k, sizeof(*coef));
-    int status = atoms && coef ? ADZE_OK : ADZE_ENOMEM;
-    for (int64_t k = 1; k <= o->k && status == ADZE_OK; k++) {
-        status = adze_la_omp(c->ctx, d, x, k, 0, atoms, adze_la_dense(coef, x.rows, k));
-        left[k - 1] = 0;
-        for (int64_t i = 0; i < x.rows && status == ADZE_OK; i++) {
+    double *coef = adze_alloc(c->ctx, x.rows * o->k, sizeof(*coef)), *room = adze_alloc(c->ctx, (o->k + 1) * x.cols, sizeof(*room));
+    int status = atoms && coef && room ? adze_la_omp(c->ctx, d, x, o->k, 0, atoms, adze_la_dense(coef, x.rows, o->k)) : ADZE_ENOMEM;
+    for (int64_t j = 0; j < o->k; j++) {
+        left[j] = 0;
+    }
+    for (int64_t i = 0; i < x.rows && status == ADZE_OK; i++) {
+        double *v = room + o->k * x.cols;
+        int64_t n = 0;
+        memcpy(v, x.at + i * x.ld, (size_t)x.cols * sizeof(*v));
+        for (; n < o->k && atoms[i * o->k + n] >= 0; n++) {
             for (int64_t p = 0; p < x.cols; p++) {
-                double v = x.at[i * x.ld + p];
-                for (int64_t j = 0; j < k && atoms[i * k + j] >= 0; j++) {
-                    v -= coef[i * k + j] * d.at[p * d.ld + atoms[i * k + j]];
-                }
-                left[k - 1] += v * v / (double)x.rows;
+                room[n * x.cols + p] = d.at[p * d.ld + atoms[i * o->k + n]];
+            }
+        }
+        for (int64_t j = 0; j < o->k; j++) {
+            if (j < n) {
+                take_out(room, x.cols, j, n, v);
+            }
+            for (int64_t p = 0; p < x.cols; p++) {
+                left[j] += v[p] * v[p] / (double)x.rows;
             }
         }
     }
     adze_free(c->ctx, atoms);
     adze_free(c->ctx, coef);
+    adze_free(c->ctx, room);
     return status;
 }
 

@@ -347,8 +347,8 @@ static int start(job *j, const train_opts *t) {
     if (status != ADZE_OK) {
         return status;
     }
-    snprintf(j->watch.what, sizeof(j->watch.what), "%s", t->diag);
-    j->watch.every = t->diag_every;
+    snprintf(j->watch.what, sizeof(j->watch.what), "%s", j->ro.diag);
+    j->watch.every = j->ro.diag_every;
     TRY(cli_watch_check(j->c, &j->watch));
     if (j->trace[0]) { /* a file that cannot be written is told before the training, not after it */
         TRY(cli_profile_save(&j->profile, j->trace));
@@ -401,6 +401,10 @@ static int load_config(job *j, const train_opts *t, const cli_args *a, const adz
     TRY(adze_fields_default(CLI_RUN_FIELDS, &j->ro));
     TRY(adze_fields_default(adze_train_fields(), &j->o));
     TRY(cli_rundir_config_load(&j->run, &j->ro, &j->o));
+    if (cli_given(a, 0, "diag")) {
+        memcpy(j->ro.diag, t->diag, sizeof(j->ro.diag));
+    }
+    j->ro.diag_every = cli_given(a, 0, "diag_every") ? t->diag_every : j->ro.diag_every;
     char value[512];
     for (const adze_field *f = adze_train_fields(); f->name; f++) {
         if (cli_given(a, 1, f->name)) {
@@ -434,6 +438,8 @@ static int run(cli *c, int argc, const char **argv) {
         j.o = given;
         snprintf(j.ro.model, sizeof(j.ro.model), "%s", a.words[0]);
         memcpy(j.ro.data, t.data, sizeof(j.ro.data));
+        memcpy(j.ro.diag, t.diag, sizeof(j.ro.diag));
+        j.ro.diag_every = t.diag_every;
         j.ro.reproducible = c->global.reproducible;
         memcpy(j.ro.mem_limit, c->global.mem_limit, sizeof(j.ro.mem_limit));
         snprintf(j.ro.isa, sizeof(j.ro.isa), "%s", c->global.reproducible ? "" : adze_ctx_isa(c->ctx));

@@ -27,6 +27,12 @@ int cli_data_of(cli *c, const char *given, const char *file, char *out, size_t n
     int status = given[0] ? ADZE_OK : adze_model_load(c->ctx, file, &m, NULL);
     if (m && adze_model_data(m)[0]) {
         was = adze_model_data(m);
+    } else if (m) {
+        const adze_type x = adze_model_input_type(m, 1, ADZE_F32);
+        const int64_t side = 28 + 2 * adze_model_preprocess(m)->pad; /* of its pictures, grey ones */
+        if (adze_type_count(&x) != side * side) {
+            status = cli_usage_error(c, "'%s' does not say what it was trained on, and its input is no picture of fashion-mnist: give --data", file);
+        }
     }
     bool known = given[0] != 0;
     for (int i = 0; status == ADZE_OK && !known && adze_dataset_known(i, &name, &doc) == ADZE_OK; i++) {

@@ -14,6 +14,8 @@ const adze_field CLI_RUN_FIELDS[] = {
      "instruction set: another one has other bits"},
     {"mem_limit", ADZE_F_STR, 0, offsetof(cli_run_opts, mem_limit), sizeof(((cli_run_opts *)0)->mem_limit), "", 0, 0, NULL, "memory it may hold"},
     {"reproducible", ADZE_F_BOOL, 0, offsetof(cli_run_opts, reproducible), 0, "false", 0, 0, NULL, "the same bits at every instruction set"},
+    {"diag", ADZE_F_STR, 0, offsetof(cli_run_opts, diag), sizeof(((cli_run_opts *)0)->diag), "", 0, 0, NULL, "probes that look on"},
+    {"diag_every", ADZE_F_I64, 0, offsetof(cli_run_opts, diag_every), 0, "100", 1, 1e12, NULL, "steps between two looks"},
     {0}};
 
 enum { LINE = 512 };

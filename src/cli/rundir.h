@@ -8,6 +8,8 @@ typedef struct cli_run_opts { /* with adze_train_opts, all that a resume needs; 
     char model[512], data[512];
     char isa[16], mem_limit[32];
     bool reproducible;
+    char diag[128]; /* probes that look on, and the steps between two looks */
+    int64_t diag_every;
 } cli_run_opts;
 extern const adze_field CLI_RUN_FIELDS[];
 

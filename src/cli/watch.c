@@ -29,6 +29,27 @@ static int look(cli_watch *w, int64_t step, const cli_rundir *run, cli_progress 
     return status;
 }
 
+/* What earlier looks at this run told is known again, and those after its checkpoint are forgotten: they come a second time. */
+static int go_on(cli_watch *w, int64_t step, const cli_rundir *run, bool *looked) {
+    char path[1024], *kept;
+    void *lines;
+    int64_t n;
+    TRY(cli_rundir_file(run, "diag.jsonl", path, sizeof(path)));
+    *looked = false;
+    if (!adze_path_exists(w->c->ctx, path)) {
+        return ADZE_OK;
+    }
+    TRY(adze_read_file(w->c->ctx, path, (int64_t)1 << 32, &lines, &n));
+    int status = adze_diag_watch_resume(w->w, lines, step, &kept, looked);
+    if (status == ADZE_OK) {
+        *looked = *looked || (kept[0] && step % w->every != 0);
+        status = cli_rundir_write(run, "diag.jsonl", kept);
+        adze_text_free(w->c->ctx, kept);
+    }
+    adze_free(w->c->ctx, lines);
+    return status;
+}
+
 int cli_watch_start(cli_watch *w, cli *c, adze_trainer *t, const cli_rundir *run, cli_progress *p) {
     const int64_t n = t->ntrain < EXAMPLES ? t->ntrain : EXAMPLES;
     if (!w->what[0]) {
@@ -41,7 +62,9 @@ int cli_watch_start(cli_watch *w, cli *c, adze_trainer *t, const cli_rundir *run
     TRY(cli_examples(c, t->model, t->data, t->ids, n, adze_train_dtype(&t->o), &w->x, &w->labels));
     const adze_diag_subject s = {t->model, t->store, w->x, w->labels};
     TRY(adze_diag_watch_new(c->ctx, w->what, &s, &w->o, &w->w));
-    return look(w, adze_trainer_step(t), run, p);
+    bool looked;
+    TRY(go_on(w, adze_trainer_step(t), run, &looked));
+    return looked ? ADZE_OK : look(w, adze_trainer_step(t), run, p);
 }
 
 int cli_watch_step(cli_watch *w, int64_t step, const cli_rundir *run, cli_progress *p) {

@@ -80,10 +80,10 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
     }
     int status = ADZE_OK;
     for (int i = 0; i < m->nlayers && status == ADZE_OK; i++) {
-        if (b->train && m->layers[i].branch >= 0) {
+        if (b->guards && m->layers[i].branch >= 0) {
             continue; /* its block's end builds it */
         }
-        if (b->train && m->layers[i].survival < 1) {
+        if (b->guards && m->layers[i].survival < 1) {
             status = build_branch(b, i, ys, x);
         }
         status = status == ADZE_OK ? build_layer(b, i, ys, x, &ys[i]) : status;
@@ -118,6 +118,7 @@ int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const 
     adze_builder b = {.m = m,
                       .g = g,
                       .train = o.train,
+                      .guards = o.train && !(taps && taps->all_branches),
                       .statistics = o.statistics,
                       .drops = o.train || o.drops,
                       .samples = o.drops ? 0 : o.samples,

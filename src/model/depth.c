@@ -139,14 +139,23 @@ int adze_model_set_drop_path(adze_model *m, const char *rule) {
                : adze_fail(m->ctx, ADZE_EARG, "drop_path: model '%s' has no block, a layer 'add' with two inputs", m->name);
 }
 
-int adze_model_draw_depth(const adze_model *m, adze_session *s, uint64_t seed, uint64_t step) {
+/* step NULL: all branches run. */
+static int set_depth(const adze_model *m, adze_session *s, uint64_t seed, const uint64_t *step) {
     char region[ADZE_LAYER_NAME + 16];
     for (int i = 0; i < m->nlayers && m->depths > 0; i++) {
         if (m->layers[i].survival < 1) {
             adze_layer_region(&m->layers[i], region, sizeof region);
-            adze_rng r = adze_rng_make(seed, adze_hash64(region, strlen(region), step));
-            TRY(adze_session_trips(s, region, adze_rng_uniform(&r) < m->layers[i].survival));
+            adze_rng r = adze_rng_make(seed, adze_hash64(region, strlen(region), step ? *step : 0));
+            TRY(adze_session_trips(s, region, !step || adze_rng_uniform(&r) < m->layers[i].survival));
         }
     }
     return ADZE_OK;
+}
+
+int adze_model_draw_depth(const adze_model *m, adze_session *s, uint64_t seed, uint64_t step) {
+    return set_depth(m, s, seed, &step);
+}
+
+int adze_model_all_branches(const adze_model *m, adze_session *s) {
+    return set_depth(m, s, 0, NULL);
 }

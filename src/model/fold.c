@@ -218,17 +218,20 @@ static int fill_all(const folder *f) {
     return ADZE_OK;
 }
 
-static int copy_preprocess(const adze_model *from, adze_model *to) {
+/* What the tree does not say: what training found out of its data, and which they were. */
+static int copy_fitted(const adze_model *from, adze_model *to) {
     adze_preprocess p = from->pre;
     if (p.feature) {
-        p.feature = adze_alloc(from->ctx, 2 * p.nfeature, sizeof *p.feature);
+        const adze_type t = adze_fitted_type(&p, p.nfeature);
+        p.feature = adze_alloc(from->ctx, adze_type_count(&t), sizeof *p.feature);
         if (!p.feature) {
             return ADZE_ENOMEM;
         }
-        memcpy(p.feature, from->pre.feature, (size_t)(2 * p.nfeature) * sizeof *p.feature);
+        memcpy(p.feature, from->pre.feature, (size_t)adze_type_count(&t) * sizeof *p.feature);
     }
     adze_model_set_preprocess(to, &p);
     to->pre_given = from->pre_given;
+    memcpy(to->data, from->data, sizeof to->data);
     return ADZE_OK;
 }
 
@@ -242,7 +245,7 @@ static int fold_model(const adze_model *m, adze_arena *arena, adze_model **out) 
         fold_list(inner_list(root));
         status = adze_model_from_tree(m->ctx, root, m->name, out);
     }
-    return status == ADZE_OK ? copy_preprocess(m, *out) : status;
+    return status == ADZE_OK ? copy_fitted(m, *out) : status;
 }
 
 int adze_model_fold(const adze_model *m, adze_store *s, adze_model **out, adze_store **folded) {

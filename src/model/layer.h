@@ -200,6 +200,7 @@ typedef struct adze_taps { /* what somebody wants to see of a build; any may be 
     int *owner,
         *time; /* and the layer and the step, from 1, of each; recurrent layers are then built so that gradients with respect to states are whole */
     int nstates, max_states; /* further ones are not noted */
+    bool all_branches;       /* of stochastic depth: each runs in training too, outside of any guard, so that all can be seen */
 } adze_taps;
 
 struct adze_builder {
@@ -208,6 +209,7 @@ struct adze_builder {
     int layer;
     adze_graph *g;
     bool train, statistics, drops; /* drops: masks of dropout and DropConnect are drawn */
+    bool guards;                   /* branches of stochastic depth may be skipped */
     int64_t samples;               /* DropConnect in use: draws of its sums; 0: their mean */
     adze_dtype dtype;
     int nx;
@@ -290,8 +292,9 @@ adze_spec *adze_specs_read(adze_model *m, adze_faults *f, const adze_tree *list)
 int adze_model_unroll(adze_model *m, adze_faults *faults); /* repeats unrolled, branches resolved: fills m->layers */
 
 /* -- depth.c -- */
-int adze_model_find_branches(adze_model *m, int *layer);          /* sets survival, branch_input and branch of all layers; *layer: where it failed */
-void adze_layer_region(const adze_layer *l, char *out, size_t n); /* the guard of the branch that ends in this layer */
+int adze_model_find_branches(adze_model *m, int *layer);           /* sets survival, branch_input and branch of all layers; *layer: where it failed */
+void adze_layer_region(const adze_layer *l, char *out, size_t n);  /* the guard of the branch that ends in this layer */
+int adze_model_all_branches(const adze_model *m, adze_session *s); /* like adze_model_draw_depth, but every branch runs */
 
 /* -- read.c -- */
 int adze_preprocess_from_tree(adze_faults *f, const adze_tree *t, adze_preprocess *p);

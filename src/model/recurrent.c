@@ -1,4 +1,5 @@
 /* Recurrent layers: Elman's network, LSTM and GRU over the steps of a sequence, several of them one on the other if asked for. */
+#include "adze/op.h"
 #include "model/layer.h"
 
 #include <math.h>
@@ -88,7 +89,11 @@ static adze_val over_time(const cell *c, adze_rnn_in in, recurrence run, adze_va
     const adze_val x = in.x;
     const adze_type t = adze_val_type(g, x);
     const int64_t row[3] = {t.dims[0], 1, c->f->units}, one[3] = {1, 1, 1};
-    adze_val y = {0};
+    adze_val *ys = adze_alloc(c->b->m->ctx, t.dims[1], sizeof *ys);
+    if (!ys) {
+        c->b->failed = ADZE_ENOMEM;
+        return x;
+    }
     for (int64_t i = 0; i < t.dims[1]; i++) {
         in.x = adze_slice(g, x, (int64_t[]){0, i, 0}, (int64_t[]){t.dims[0], i + 1, t.dims[2]}, one);
         run(c, &in, &in.h0, &in.c0);
@@ -97,9 +102,16 @@ static adze_val over_time(const cell *c, adze_rnn_in in, recurrence run, adze_va
             taps->time[taps->nstates] = (int)i + 1;
             taps->states[taps->nstates++] = in.h0;
         }
-        const adze_val now[2] = {y, adze_reshape(g, in.h0, row, 3)};
-        y = y.id ? adze_concat(g, now, 2, 1) : now[1];
+        ys[i] = adze_reshape(g, in.h0, row, 3);
     }
+    for (int64_t n = t.dims[1], to = 0; n > 1; n = to) { /* as many at once as a node takes: a copy of all for each level, not for each step */
+        to = 0;
+        for (int64_t from = 0; from < n; from += ADZE_MAX_IN) {
+            ys[to++] = adze_concat(g, ys + from, (int)(n - from < ADZE_MAX_IN ? n - from : ADZE_MAX_IN), 1);
+        }
+    }
+    const adze_val y = ys[0];
+    adze_free(c->b->m->ctx, ys);
     *last = in.h0;
     return y;
 }

@@ -111,7 +111,7 @@ static adze_val add_build(adze_builder *b, const void *fields) {
             y = adze_add(b->g, y, b->x[i]);
         } else {
             const adze_val branch = b->x[l->branch_input], rest = b->x[1 - l->branch_input];
-            y = b->train ? adze_guard_end(b->g, rest, branch) : adze_add(b->g, rest, adze_scale(b->g, branch, l->survival, 0));
+            y = b->guards ? adze_guard_end(b->g, rest, branch) : adze_add(b->g, rest, b->train ? branch : adze_scale(b->g, branch, l->survival, 0));
         }
     }
     return adze_layer_activate(b, y, &f->act);

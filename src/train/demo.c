@@ -13,6 +13,7 @@ static const adze_field fields[] = {
     {"kappa", ADZE_F_F64, 0, AT(kappa), 0, "20", 1, 1e12, NULL, "valley: condition number"},
     {"rho", ADZE_F_F64, 0, AT(rho), 0, "0.9", 0, 10, NULL, "plateau: momentum; recurrence: spectral radius"},
     {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL, "rate; 0: the demonstration's own (valley: the best of three a decade)"},
+    {"retune", ADZE_F_BOOL, 0, AT(retune), 0, "false", 0, 0, NULL, "valley: turned, each has a best rate of its own; false: that along the axes"},
     {"tolerance", ADZE_F_F64, 0, AT(tolerance), 0, "1e-6", 0, 1e6, NULL, "valley: how near to the minimum"},
     {"clip", ADZE_F_F64, 0, AT(clip), 0, "0.1", 0, 1e300, NULL, "cliff, clip: largest norm of a gradient"},
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "of random data"},
@@ -131,6 +132,8 @@ static int walk(const adze_demo *d, adze_walk *w, adze_descent *k) {
         if (w->log != NULL) {
             memcpy(w->log + i * w->s->n, at, bytes);
         }
+        w->left = hypot(x, y);
+        w->last = isfinite(w->left) ? i : w->last;
         if (w->done != NULL && w->done(k, w->user)) {
             w->steps = i;
         } else if (i == w->most || !isfinite(x) || !isfinite(y)) {
@@ -145,7 +148,7 @@ static int walk(const adze_demo *d, adze_walk *w, adze_descent *k) {
 
 int adze_demo_walk(const adze_demo *d, adze_walk *w) {
     adze_descent k = {.ctx = NULL};
-    w->steps = -1, w->longest = 0;
+    w->steps = -1, w->last = 0, w->longest = w->left = 0;
     const int st = walk(d, w, &k);
     adze_descent_close(&k);
     return st;
@@ -173,37 +176,47 @@ static bool near_origin(const adze_descent *k, const void *tolerance) {
     return hypot(adze_descent_get(k, 0), adze_descent_get(k, 1)) <= *(const double *)tolerance;
 }
 
-/* The rate, of three a decade, that takes the fewest steps on the surface. */
+/* Where none was given: the rate, of three a decade, that takes the fewest steps on the surface, or comes nearest when none arrives. */
 static int tune(const adze_demo *d, adze_walk w, adze_runner *r) {
-    double best = r->o.lr;
+    const bool given = r->o.lr > 0;
+    double best = r->o.lr, nearest = INFINITY;
     w.track = NULL, w.log = NULL;
-    for (int k = -15; k <= 0 && d->t->lr == 0; k++) {
+    for (int k = -15; k <= 0 && !given; k++) {
         r->o.lr = pow(10, k / 3.0);
         w.r = r;
         TRY(adze_demo_walk(d, &w));
         if (w.steps >= 0) {
-            best = r->o.lr;
             w.most = w.steps - 1 > 0 ? w.steps - 1 : 0; /* only a better one is of interest */
+        }
+        if (w.steps >= 0 || w.left < nearest) {
+            best = r->o.lr;
+            nearest = w.steps >= 0 ? 0 : w.left;
         }
     }
     r->o.lr = best;
     return ADZE_OK;
 }
 
-/* One optimiser: the same rate along the axes and turned; how far the two ways differ once one is turned back. */
+/* One optimiser: along the axes and turned, with the same rate or each with its best; how far the two ways differ once one is turned back. */
 static int compare_turns(const adze_demo *d, const valley *turned, const adze_surface *axes, const adze_surface *other, adze_runner *r,
                          double *logs) {
     const int64_t most = adze_demo_steps(d, 5000);
     const double from[2] = {-1, 0.3}, start[2] = {turned->c * from[0] - turned->s * from[1], turned->s * from[0] + turned->c * from[1]};
     double apart = 0, *second = logs + 2 * (most + 1);
+    adze_runner own = *r;
     adze_walk a = {.s = axes, .r = r, .from = from, .most = most, .done = near_origin, .user = &d->o->tolerance};
     TRY(tune(d, a, r));
     a.log = logs;
     TRY(adze_demo_walk(d, &a));
     adze_walk b = a;
-    b.s = other, b.from = start, b.log = second, b.track = adze_found_track(d->f, "%s", r->name);
+    b.s = other, b.from = start, b.log = second;
+    if (d->o->retune) {
+        b.r = &own;
+        TRY(tune(d, b, &own));
+    }
+    b.track = adze_found_track(d->f, "%s", r->name);
     TRY(adze_demo_walk(d, &b));
-    const int64_t both = a.steps >= 0 && b.steps >= 0 ? (a.steps < b.steps ? a.steps : b.steps) : most;
+    const int64_t both = a.last < b.last ? a.last : b.last;
     for (int64_t i = 0; i <= both; i++) {
         const double x = turned->c * second[2 * i] + turned->s * second[2 * i + 1], y = turned->c * second[2 * i + 1] - turned->s * second[2 * i];
         apart = fmax(apart, hypot(x - logs[2 * i], y - logs[2 * i + 1]));
@@ -211,6 +224,9 @@ static int compare_turns(const adze_demo *d, const valley *turned, const adze_su
     double *cell = adze_found_row(d->f, "%s", r->name);
     cell[0] = r->o.lr > 0 ? r->o.lr : adze_train_lr(&r->o), cell[1] = a.steps >= 0 ? (double)a.steps : (double)NAN,
     cell[2] = b.steps >= 0 ? (double)b.steps : (double)NAN, cell[3] = apart;
+    if (d->o->retune) {
+        cell[4] = own.o.lr > 0 ? own.o.lr : adze_train_lr(&own.o);
+    }
     adze_demo_key(d, r->name, "steps", cell[1]);
     adze_demo_key(d, r->name, "steps_rotated", cell[2]);
     adze_demo_key(d, r->name, "difference", apart);
@@ -218,14 +234,14 @@ static int compare_turns(const adze_demo *d, const valley *turned, const adze_su
 }
 
 int adze_demo_valley(const adze_demo *d) {
-    static const char *const columns[] = {"rate", "steps", "steps turned", "difference"};
+    static const char *const columns[] = {"rate", "steps", "steps turned", "difference", "rate turned"};
     const double angle = d->o->rotate * acos(-1) / 180;
     const valley straight = {d->o->kappa, 1, 0}, turned = {d->o->kappa, cos(angle), sin(angle)};
     const adze_surface axes = {2, valley_loss, &straight}, other = {2, valley_loss, &turned};
     adze_runner *list = adze_alloc(d->ctx, ADZE_RUNNERS, sizeof *list);
     double *logs = adze_alloc(d->ctx, 4 * (adze_demo_steps(d, 5000) + 1), sizeof *logs);
     int n = 0, st = list && logs ? adze_demo_runners(d, "sgd,momentum,adagrad,rmsprop,adam", list, &n) : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, 4);
+    adze_found_columns(d->f, columns, d->o->retune ? 5 : 4);
     adze_found(d->f, "kappa", d->o->kappa);
     snprintf(d->f->title, sizeof d->f->title, "A valley of condition %g, turned by %g degrees", d->o->kappa, d->o->rotate);
     for (int i = 0; i < n && st == ADZE_OK; i++) {

@@ -37,7 +37,9 @@ typedef struct adze_walk { /* one optimiser on one surface */
     const void *user;
     adze_track *track; /* of w[0] and w[1], or NULL */
     double *log;       /* w after each step (most + 1, n), or NULL */
-    double longest;    /* written: the longest step */
+    double longest;    /* written: the longest step, */
+    double left;       /* how far from 0 it ended, */
+    int64_t last;      /* the last step whose place is finite: so many and one are logged */
     int64_t steps;     /* written: until done, or -1 */
 } adze_walk;
 int adze_demo_walk(const adze_demo *d, adze_walk *w);

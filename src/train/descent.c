@@ -140,6 +140,18 @@ int adze_descent_at(adze_descent *d, const double *w, double *loss, double *grad
 
 /* -- lists of optimisers ------------------------------------------------------------------------------------------------------------------------- */
 
+/* What adze_descent reads; the rest of a training's options would be passed over. */
+static const char *const READS[] = {"lr",       "momentum", "l2",     "weight_decay", "beta1",      "beta2",     "eps", "bias_correction",
+                                    "centered", "grow",     "shrink", "trust",        "clip_value", "clip_norm", NULL};
+
+static bool reads(const char *name) {
+    int i = 0;
+    while (READS[i] != NULL && strcmp(READS[i], name) != 0) {
+        i++;
+    }
+    return READS[i] != NULL;
+}
+
 static int read_runner(adze_ctx *ctx, char *text, const adze_train_opts *base, adze_runner *r) {
     char *next = strchr(text, ':');
     snprintf(r->name, sizeof r->name, "%s", text);
@@ -161,6 +173,12 @@ static int read_runner(adze_ctx *ctx, char *text, const adze_train_opts *base, a
         const adze_field *field = adze_field_find(adze_train_fields(), name);
         if (field == NULL) {
             return adze_fail(ctx, ADZE_EARG, "option optimizers: there is no setting '%s'; `adze list options` has them", name);
+        }
+        if (!reads(name)) {
+            return adze_fail(ctx, ADZE_EARG,
+                             "option optimizers: '%s' does nothing on a function of a few numbers; what is read is lr, l2, clip_norm, "
+                             "clip_value and the settings of the rule itself",
+                             name);
         }
         TRY(adze_field_parse(ctx, field, &r->o, value, "option optimizers"));
     }

@@ -102,12 +102,25 @@ static int64_t flat_start(const adze_epoch_stats *s, int64_t n) {
     return 0;
 }
 
-static const char *fit_verdict(const adze_epoch_stats *last, double rise, int64_t flat, double target) {
+/* Whether answers can be right: those of an autoencoder never are. */
+static bool has_classes(const adze_epoch_stats *s, int64_t n) {
+    int64_t i = 0;
+    while (i < n && !(s[i].acc > 0)) {
+        i++;
+    }
+    return i < n;
+}
+
+/* By accuracies; by losses where there are none: of the validation, or at all. */
+static const char *fit_verdict(const adze_epoch_stats *s, int64_t n, double rise, int64_t flat, double target) {
+    const adze_epoch_stats *last = &s[n - 1];
     const double gap = last->acc - last->val_acc;
-    return flat > 0                                   ? "bad first weights: the loss lay still and then fell"
-           : gap > 0.05 || (rise > 0.1 && gap > 0.01) ? "overfit: training is ahead of validation; more data, augmentation or regularisation"
-           : last->acc < target ? "underfit: not even the training examples are fitted; a larger model, a longer training or a better rate"
-                                : "ok";
+    const bool classes = has_classes(s, n), ahead = gap > 0.05 || (rise > 0.1 && gap > 0.01);
+    return flat > 0                                          ? "bad first weights: the loss lay still and then fell"
+           : (classes && isfinite(gap) ? ahead : rise > 0.1) ? "overfit: training is ahead of validation; more data, augmentation or regularisation"
+           : (classes ? last->acc < target : n > 1 && last->loss > 0.95 * s[0].loss)
+               ? "underfit: not even the training examples are fitted; a larger model, a longer training or a better rate"
+               : "ok";
 }
 
 int adze_diag_fit(adze_ctx *ctx, const adze_epoch_stats *stats, int64_t n, const adze_diag_opts *o, adze_findings *out) {
@@ -126,7 +139,7 @@ int adze_diag_fit(adze_ctx *ctx, const adze_epoch_stats *stats, int64_t n, const
     const adze_epoch_stats *last = &stats[n - 1];
     const double rise = last->val_loss / least - 1;
     const int64_t flat = flat_start(stats, n);
-    const char *verdict = fit_verdict(last, rise, flat, o->target);
+    const char *verdict = fit_verdict(stats, n, rise, flat, o->target);
     adze_found(out, "gap", last->acc - last->val_acc);
     adze_found(out, "loss_gap", last->val_loss - last->loss);
     adze_found(out, "val_loss_rise", rise); /* above its least value, as a share */
@@ -188,21 +201,26 @@ void adze_diag_watch_free(adze_diag_watch *w) {
     }
 }
 
+static int know_units(adze_diag_watch *w, int64_t n) {
+    if (n > w->units) {
+        int64_t *more = adze_resize(w->ctx, w->died, w->units, n, sizeof *more);
+        if (more == NULL) {
+            return ADZE_ENOMEM;
+        }
+        w->died = more;
+        for (; w->units < n; w->units++) {
+            w->died[w->units] = -1;
+        }
+    }
+    return ADZE_OK;
+}
+
 /* Notes who died since the last look, and adds how many have and when. */
 static int mark_dead(adze_diag_watch *w, const adze_alive *a, int64_t step, adze_findings *f) {
     int64_t fresh = 0, earliest = INT64_MAX;
-    if (w->died == NULL) {
-        w->died = adze_alloc(w->ctx, a->n, sizeof *w->died);
-        w->units = a->n;
-        for (int64_t i = 0; w->died != NULL && i < a->n; i++) {
-            w->died[i] = -1;
-        }
-    }
-    if (w->died == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(know_units(w, a->n));
     adze_track *t = adze_found_track(f, "died");
-    for (int64_t i = 0; i < w->units; i++) {
+    for (int64_t i = 0; i < a->n; i++) {
         fresh += !a->unit[i] && w->died[i] < 0;
         w->died[i] = a->unit[i] ? -1 : w->died[i] < 0 ? step : w->died[i];
         if (w->died[i] >= 0) {
@@ -215,18 +233,18 @@ static int mark_dead(adze_diag_watch *w, const adze_alive *a, int64_t step, adze
     return ADZE_OK;
 }
 
+static const char *const DRIFTS[] = {"p15", "p50", "p85", "std"};
+
 /* How far the percentiles of each layer have moved since the first look, in deviations of the first look: the largest of all. */
 static int mark_drift(adze_diag_watch *w, adze_findings *f) {
-    static const char *const names[] = {"p15", "p50", "p85"};
     double most = 0;
     if (w->first == NULL) {
         w->first = adze_alloc(w->ctx, 4 * (int64_t)f->nrows, sizeof *w->first);
         w->nfirst = f->nrows;
         for (int i = 0; w->first != NULL && i < f->nrows; i++) {
-            for (int k = 0; k < 3; k++) {
-                w->first[4 * i + k] = adze_findings_cell(f, f->rows[i], names[k]);
+            for (int k = 0; k < 4; k++) {
+                w->first[4 * i + k] = adze_findings_cell(f, f->rows[i], DRIFTS[k]);
             }
-            w->first[4 * i + 3] = adze_findings_cell(f, f->rows[i], "std");
         }
     }
     if (w->first == NULL) {
@@ -234,7 +252,7 @@ static int mark_drift(adze_diag_watch *w, adze_findings *f) {
     }
     for (int i = 0; i < f->nrows && i < w->nfirst; i++) {
         for (int k = 0; k < 3; k++) {
-            const double by = fabs(adze_findings_cell(f, f->rows[i], names[k]) - w->first[4 * i + k]) / w->first[4 * i + 3];
+            const double by = fabs(adze_findings_cell(f, f->rows[i], DRIFTS[k]) - w->first[4 * i + k]) / w->first[4 * i + 3];
             most = isfinite(by) ? fmax(most, by) : most;
         }
     }
@@ -257,6 +275,10 @@ static int look(adze_diag_watch *w, int k, int64_t step, adze_findings *f) {
     return st == ADZE_OK ? adze_found_status(f) : st;
 }
 
+static void remember(adze_diag_watch *w, int k, const char *verdict) {
+    snprintf(w->said[k], sizeof w->said[k], "%s", strncmp(verdict, "ok", 2) == 0 ? "" : verdict);
+}
+
 /* A verdict that is not "ok" and was not said before. */
 static void warn(adze_diag_watch *w, int k, int64_t step, const adze_findings *f, adze_text *warning) {
     const bool ok = f->verdict[0] == 0 || strncmp(f->verdict, "ok", 2) == 0;
@@ -264,7 +286,7 @@ static void warn(adze_diag_watch *w, int k, int64_t step, const adze_findings *f
     if (!ok && strncmp(w->said[k], f->verdict, kind) != 0) {
         adze_text_add(warning, "step %lld, %s: %s\n", (long long)step, PROBES[w->probe[k]].name, f->verdict);
     }
-    snprintf(w->said[k], sizeof w->said[k], "%s", ok ? "" : f->verdict);
+    remember(w, k, f->verdict);
 }
 
 int adze_diag_watch_look(adze_diag_watch *w, int64_t step, char **lines, char **warning) {
@@ -291,5 +313,105 @@ int adze_diag_watch_look(adze_diag_watch *w, int64_t step, char **lines, char **
     }
     adze_text_drop(&t);
     adze_text_drop(&said);
+    return st;
+}
+
+/* -- going on -------------------------------------------------------------------------------------------------------------------------------------
+ */
+
+static const char *text_of(const adze_tree *map, const char *key) { /* "" when absent */
+    const adze_tree *t = adze_tree_get(map, key);
+    return t != NULL && t->text != NULL ? t->text : "";
+}
+
+static double number_of(const adze_tree *t) { /* null: NaN */
+    double v;
+    return t != NULL && t->text != NULL && adze_parse_f64(t->text, &v) ? v : (double)NAN;
+}
+
+/* Who was dead after this look, and since when. */
+static int recall_dead(adze_diag_watch *w, const adze_tree *line) {
+    const adze_tree *tracks = adze_tree_get(line, "tracks"), *died = tracks != NULL ? tracks->child : NULL;
+    const adze_tree *x = died != NULL ? adze_tree_get(died, "x") : NULL, *y = died != NULL ? adze_tree_get(died, "y") : NULL;
+    for (int64_t i = 0; i < w->units; i++) {
+        w->died[i] = -1;
+    }
+    for (x = x != NULL ? x->child : NULL, y = y != NULL ? y->child : NULL; x != NULL && y != NULL; x = x->next, y = y->next) {
+        const double unit = number_of(x), since = number_of(y);
+        if (unit >= 0 && unit < INT32_MAX && since >= 0 && since < INT64_MAX) {
+            TRY(know_units(w, (int64_t)unit + 1));
+            w->died[(int64_t)unit] = (int64_t)since;
+        }
+    }
+    return ADZE_OK;
+}
+
+static int recall_first(adze_diag_watch *w, const adze_tree *line) {
+    const adze_tree *rows = adze_tree_get(line, "rows");
+    if (w->first != NULL || rows == NULL) {
+        return ADZE_OK;
+    }
+    w->first = adze_alloc(w->ctx, 4 * (int64_t)adze_tree_len(rows), sizeof *w->first);
+    if (w->first == NULL) {
+        return ADZE_ENOMEM;
+    }
+    for (const adze_tree *row = rows->child; row != NULL; row = row->next, w->nfirst++) {
+        for (int k = 0; k < 4; k++) {
+            w->first[4 * w->nfirst + k] = number_of(adze_tree_get(row, DRIFTS[k]));
+        }
+    }
+    return ADZE_OK;
+}
+
+static int recall(adze_diag_watch *w, int k, const adze_tree *line) {
+    const adze_probe_fn run = PROBES[w->probe[k]].run;
+    remember(w, k, text_of(line, "verdict"));
+    TRY(run == adze_probe_dead ? recall_dead(w, line) : ADZE_OK);
+    return run == adze_probe_stats ? recall_first(w, line) : ADZE_OK;
+}
+
+typedef struct going_on {
+    int64_t step;
+    int64_t whole; /* of the kept text: up to the looks of this step */
+    int told;      /* probes that looked at this step */
+    adze_text kept;
+} going_on;
+
+static int resume_line(adze_diag_watch *w, const char *at, size_t n, going_on *r) {
+    adze_arena arena = {.ctx = w->ctx};
+    adze_tree *line = NULL;
+    int st = adze_json_parse(&arena, at, n, "diag.jsonl", &line);
+    const double step = st == ADZE_OK ? number_of(adze_tree_get(line, "step")) : (double)NAN;
+    if (st != ADZE_ENOMEM) {
+        adze_err_clear(w->ctx); /* a line that somebody spoilt is left out */
+        st = ADZE_OK;
+    }
+    if (step <= (double)r->step) {
+        r->whole = step < (double)r->step ? r->kept.len + (int64_t)n + 1 : r->whole;
+        adze_text_put(&r->kept, at, n + 1);
+        for (int k = 0; k < w->n && st == ADZE_OK; k++) {
+            if (strcmp(PROBES[w->probe[k]].name, text_of(line, "probe")) == 0) {
+                r->told += step == (double)r->step;
+                st = recall(w, k, line);
+            }
+        }
+    }
+    adze_arena_free(&arena);
+    return st;
+}
+
+int adze_diag_watch_resume(adze_diag_watch *w, const char *lines, int64_t step, char **kept, bool *looked) {
+    going_on r = {.step = step, .kept = {.ctx = w->ctx}};
+    int st = ADZE_OK;
+    for (const char *end; st == ADZE_OK && (end = strchr(lines, '\n')) != NULL; lines = end + 1) {
+        st = resume_line(w, lines, (size_t)(end - lines), &r);
+    }
+    *kept = NULL;
+    *looked = r.told >= w->n;
+    st = st == ADZE_OK ? adze_text_finish(&r.kept, kept) : st;
+    if (st == ADZE_OK && !*looked) {
+        (*kept)[r.whole] = 0;
+    }
+    adze_text_drop(&r.kept);
     return st;
 }

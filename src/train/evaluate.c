@@ -139,11 +139,36 @@ int adze_evaluator_open(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, a
     return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
 }
 
+static double dropconnect_of(const adze_layer *l) {
+    const adze_field *f = adze_field_find(l->spec->kind->fields, "dropconnect");
+    return f != NULL ? *(const double *)(const void *)((const char *)l->spec->fields + f->offset) : 0;
+}
+
+/* Draws of sums are for dense layers with DropConnect, whose masks are not drawn too. */
+static int check_gauss(adze_ctx *ctx, const adze_model *m, const adze_eval_opts *how) {
+    bool any = false;
+    if (how->dropout != ADZE_DROPOUT_WEIGHT_SCALE) {
+        return adze_fail(ctx, ADZE_EARG, "dropconnect in use: gauss draws sums where dropout mc and geo draw masks; give one of them");
+    }
+    for (int i = 0; i < m->nlayers; i++) {
+        const adze_layer *l = &m->layers[i];
+        any = any || dropconnect_of(l) > 0;
+        if (dropconnect_of(l) > 0 && l->spec->kind != &adze_layer_dense) {
+            return adze_fail(ctx, ADZE_EARG, "dropconnect in use: gauss is for dense layers, and '%s' is a %s layer; take mean, or dropout mc",
+                             l->path, l->spec->kind->name);
+        }
+    }
+    return any ? ADZE_OK : adze_fail(ctx, ADZE_EARG, "dropconnect in use: gauss draws nothing, as model '%s' has no dropconnect", m->name);
+}
+
 int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, adze_store *s, int64_t batch, const adze_eval_opts *how) {
     const char *prefix = how->prefix ? how->prefix : "";
     if (how->dropout < ADZE_DROPOUT_WEIGHT_SCALE || how->dropout > ADZE_DROPOUT_GEO || how->samples < 0 ||
         how->passes < (how->dropout != ADZE_DROPOUT_WEIGHT_SCALE)) {
         return adze_fail(ctx, ADZE_EARG, "dropout in use: mc and geo take at least 1 pass");
+    }
+    if (how->samples > 0) {
+        TRY(check_gauss(ctx, m, how));
     }
     TRY(evaluator_plan(e, ctx, m, s, prefix, batch, NULL, how));
     if (how->passes > 0) {

@@ -107,9 +107,11 @@ void adze_groups_find(const char *groups, const char *name, double *lr, double *
     }
 }
 
-void adze_groups_maxnorm(const char *groups, const char *name, double *bound) {
+const char *adze_groups_maxnorm(const char *groups, const char *name, double *bound) {
     group a;
-    if (find_group(groups, name, &a) && a.maxnorm >= 0) {
-        *bound = a.maxnorm;
+    if (!find_group(groups, name, &a) || a.maxnorm < 0) {
+        return NULL;
     }
+    *bound = a.maxnorm;
+    return a.pattern;
 }

@@ -1,4 +1,5 @@
 /* The multipliers of the bounds on units' weights, by the gradient of the whole training set. */
+#include "model/layer.h"
 #include "train/penalty.h"
 #include "train/trainer.h"
 
@@ -45,6 +46,7 @@ static int add_batch(report *r, int64_t from) {
     }
     adze_tensor_set(&g->weight, 0, 1.0 / (double)t->ntrain);
     adze_session_random(g->session, t->o.seed, (uint64_t)t->p.step, from);
+    TRY(adze_model_all_branches(t->model, g->session)); /* not what the last step happened to draw */
     TRY(adze_session_run(g->session));
     return add_gradients(r);
 }

@@ -55,7 +55,7 @@ void adze_optimizer_factors(const adze_train_opts *o, int64_t t, double *c);
 /* What `groups` says of a parameter. Factors stay as they are where no pattern fits. */
 int adze_groups_check(adze_ctx *ctx, const char *groups, const char *const *names, int n); /* names NULL: the form alone */
 void adze_groups_find(const char *groups, const char *name, double *lr, double *decay);
-void adze_groups_maxnorm(const char *groups, const char *name, double *bound);
-bool adze_name_fits(const char *pattern, size_t n, const char *name); /* *: any run of characters, ?: any one */
+const char *adze_groups_maxnorm(const char *groups, const char *name, double *bound); /* the group that says so, within groups; NULL: none */
+bool adze_name_fits(const char *pattern, size_t n, const char *name);                 /* *: any run of characters, ?: any one */
 
 #endif

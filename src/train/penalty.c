@@ -90,7 +90,14 @@ static int check_list(adze_ctx *ctx, const char *list, bool kl) {
     return ADZE_OK;
 }
 
+/* A rate for each element or each tensor. */
+static bool has_own_rates(const adze_train_opts *o) {
+    const adze_optimizer *row = adze_optimizer_of(o);
+    return row->second == NULL && ((row->reads & ADZE_OPT_ADAPTIVE) != 0 || row->usual.trust >= 0 || row->usual.grow >= 0);
+}
+
 int adze_penalty_check(adze_ctx *ctx, const adze_train_opts *o) {
+    const bool laplace = strncmp(o->prior, "laplace", 7) == 0;
     prior p;
     if (o->prior[0] != 0) {
         TRY(parse_prior(ctx, o->prior, &p));
@@ -102,9 +109,15 @@ int adze_penalty_check(adze_ctx *ctx, const adze_train_opts *o) {
                              "option prior: with weight_decay the weights are no longer the most likely ones; leave one of the two out");
         }
     }
-    const bool l1 = o->l1 > 0 || strncmp(o->prior, "laplace", 7) == 0;
-    if (l1 && o->l1_mode == ADZE_L1_PROX && o->lookahead_k > 0) {
-        return adze_fail(ctx, ADZE_EARG, "option l1_mode prox makes zeros, which lookahead's averages undo: take l1_mode subgrad with lookahead_k");
+    const bool prox = (o->l1 > 0 || laplace) && o->l1_mode == ADZE_L1_PROX;
+    if (prox && (o->lookahead_k > 0 || o->average != ADZE_AVERAGE_NONE)) {
+        return adze_fail(ctx, ADZE_EARG, "option l1_mode prox makes zeros, which averages of weights undo: take l1_mode subgrad with %s",
+                         o->lookahead_k > 0 ? "lookahead_k" : "average");
+    }
+    if (prox && laplace && has_own_rates(o)) {
+        return adze_fail(
+            ctx, ADZE_EARG,
+            "option prior laplace: beside rates of each weight or tensor the thresholds of l1_mode prox are no such prior; take subgrad");
     }
     TRY(check_list(ctx, o->activity_l1, false));
     return check_list(ctx, o->activity_kl, true);
@@ -124,20 +137,40 @@ adze_val adze_penalty_subgrad(const adze_steps *s, adze_graph *g, adze_val w, ad
     return l1 > 0 ? adze_add(g, grad, adze_scale(g, adze_sign(g, w), l1, 0)) : grad;
 }
 
+/* Whether units have norms here: weights, and of normalised ones g, which is |w|, in place of v, whose length means nothing. */
+static bool has_norms(const adze_steps *s, int param) {
+    const char *role = strrchr(adze_store_name(s->store, param), ':');
+    const bool lengths = role != NULL && strcmp(role, ":g") == 0;
+    return (adze_store_type(s->store, param).rank >= 2 || lengths) && (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
+}
+
 double adze_penalty_bound(const adze_steps *s, int param) {
-    const adze_type t = adze_store_type(s->store, param);
-    const bool weights = t.rank >= 2 && (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
-    double bound = weights && !adze_in_last_layer(s, param) ? s->o->maxnorm : 0;
+    double bound = adze_in_last_layer(s, param) ? 0 : s->o->maxnorm;
     adze_groups_maxnorm(s->o->groups, adze_store_name(s->store, param), &bound);
-    return t.rank >= 2 ? bound : 0;
+    return has_norms(s, param) ? bound : 0;
+}
+
+/* A group that bounds no weights says nothing; one that fits biases too means the weights. */
+static int check_bounds(const adze_steps *s) {
+    for (int i = 0; i < s->nparams; i++) {
+        double bound = 0;
+        const char *name = adze_store_name(s->store, s->params[i]), *of = adze_groups_maxnorm(s->o->groups, name, &bound);
+        bool used = of == NULL || bound == 0;
+        for (int k = 0; k < s->nparams && !used; k++) {
+            used = has_norms(s, s->params[k]) && adze_groups_maxnorm(s->o->groups, adze_store_name(s->store, s->params[k]), &bound) == of;
+        }
+        if (!used) {
+            return adze_fail(s->ctx, ADZE_EARG, "option groups: maxnorm bounds the weights of units, and '%s' holds none", name);
+        }
+    }
+    return ADZE_OK;
 }
 
 /* Of lr and l1: the threshold after an update. Momentum lets a constant gradient move a weight by lr / (1 - momentum) each step, so the threshold has
  * that factor too: where both balance, the gradient is l1, as the penalty says. A rate of its own for each element has no such rule: there the
  * threshold is lr l1, decoupled from the gradient like weight_decay. */
 static double threshold(const adze_steps *s, int param) {
-    const adze_optimizer *row = adze_optimizer_of(&s->rule);
-    const bool plain = !(row->reads & ADZE_OPT_ADAPTIVE) && row->usual.trust < 0 && row->usual.momentum >= 0 && s->rule.momentum < 1;
+    const bool plain = !has_own_rates(&s->rule) && adze_optimizer_of(&s->rule)->usual.momentum >= 0 && s->rule.momentum < 1;
     double rate, decay;
     factors(s, param, &rate, &decay);
     return s->o->l1_mode == ADZE_L1_PROX ? s->o->l1 * decay * rate / (plain ? 1 - s->rule.momentum : 1) : 0;
@@ -145,6 +178,7 @@ static double threshold(const adze_steps *s, int param) {
 
 int adze_penalty_limits(const adze_steps *s, bool *any) {
     bool bounds = false, thresholds = false;
+    TRY(check_bounds(s));
     for (int i = 0; i < s->nparams; i++) {
         bounds = bounds || adze_penalty_bound(s, s->params[i]) > 0;
         thresholds = thresholds || threshold(s, s->params[i]) > 0;
@@ -169,7 +203,7 @@ void adze_penalty_build_limits(adze_steps *s, adze_graph *g) {
             next = adze_sub(g, w, adze_max(g, adze_min(g, w, t), adze_neg(g, t)));
         }
         if (bound > 0) {
-            const adze_val norm = adze_unit_norm(g, next);
+            const adze_val norm = adze_val_type(g, w).rank > 1 ? adze_unit_norm(g, next) : adze_abs(g, next);
             next = adze_shrink_to(g, next, norm, adze_scale(g, norm, 0, bound));
         }
         if (l1 > 0 || bound > 0) {
@@ -224,6 +258,10 @@ static int add_list(const adze_steps *s, adze_graph *g, const char *list, bool k
             if (kl && !is_share(l)) {
                 return adze_fail(s->ctx, ADZE_EARG, "option activity_kl: layer '%s' must give numbers from 0 to 1, by sigmoid or hard_sigmoid",
                                  l->path);
+            }
+            if (l->branch >= 0) {
+                return adze_fail(s->ctx, ADZE_EARG, "option activity_%s: layer '%s' lies in a branch that drop_path skips in some steps",
+                                 kl ? "kl" : "l1", l->path);
             }
             used = true;
             *loss = kl ? add_kl(g, s->outs[i], &a, *loss) : add_l1(g, s->outs[i], &a, *loss);

@@ -90,7 +90,7 @@ static adze_val linear_loss(adze_tap *t) {
 static int build_model(adze_tap *t, int mode, uint32_t what) {
     const adze_model *m = t->m;
     adze_build_opts bo = {.size = sizeof bo, .train = mode == ADZE_DIAG_TRAIN, .dtype = t->dtype};
-    adze_taps taps = {.sums = t->sums, .outs = t->outs, .owner = t->owner, .time = t->time, .max_states = ADZE_TAP_STATES_MOST};
+    adze_taps taps = {.sums = t->sums, .outs = t->outs, .owner = t->owner, .time = t->time, .max_states = ADZE_TAP_STATES_MOST, .all_branches = true};
     taps.states = what & ADZE_TAP_STATES ? t->states : NULL;
     t->x = adze_input(t->g, "x", adze_model_input_type(m, t->batch, t->dtype));
     TRY(adze_model_build_taps(m, t->g, t->x, &bo, &t->y, &taps));
@@ -126,10 +126,11 @@ static void show_forward(adze_tap *t, uint32_t what) {
 static int show_backward(adze_tap *t, uint32_t what) {
     const int nouts = what & ADZE_TAP_OUT_GRADS ? t->m->nlayers + 1 : 0, nstates = what & ADZE_TAP_STATES ? t->nstates : 0;
     const int nparams = what & ADZE_TAP_GRADS ? t->nparams : 0, n = nouts + nstates + nparams;
-    adze_val *at = adze_alloc(t->ctx, 2 * (int64_t)n + 1, sizeof *at), *g = at + n;
+    adze_val *at = adze_alloc(t->ctx, 2 * (int64_t)n + 1, sizeof *at);
     if (at == NULL) {
         return ADZE_ENOMEM;
     }
+    adze_val *g = at + n;
     for (int i = 0; i < nouts; i++) {
         at[i] = i > 0 && adze_tap_has(t, "a", i - 1) ? t->outs[i - 1] : t->x;
     }

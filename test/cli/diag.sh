@@ -55,6 +55,13 @@ done
 [ "$(grep -c '"probe":"dead"' "$dir/run/diag.jsonl")" -eq 5 ] || fail "$(grep -c dead "$dir/run/diag.jsonl") looks at the dead: steps 0, 2, .. 8 are five"
 "$adze" train "$dir/net.yaml" --data "$dir" --batch 10 --epochs 2 --out "$dir/plain" > /dev/null 2>&1
 cmp -s "$dir/run/model.safetensors" "$dir/plain/model.safetensors" || fail "looking changed the training"
+# Stopped and resumed, a training is looked at as one that was not: the same probes, no step twice, nothing forgotten.
+train=(train "$dir/net.yaml" --data "$dir" --batch 10 --schedule constant)
+"$adze" "${train[@]}" --epochs 3 --diag dead,stats --diag-every 2 --out "$dir/one" > /dev/null 2>&1
+"$adze" "${train[@]}" --epochs 1 --diag dead,stats --diag-every 2 --out "$dir/two" > /dev/null 2>&1
+echo '{"probe":"dead","step":8,"verdict":"later than the checkpoint"}' >> "$dir/two/diag.jsonl"
+"$adze" train --resume "$dir/two" --epochs 3 > /dev/null 2> "$dir/err" || fail "a watched training goes on: $(cat "$dir/err")"
+cmp -s "$dir/one/diag.jsonl" "$dir/two/diag.jsonl" || fail "a resume changed what probes say: $(cut -c 1-60 "$dir/two/diag.jsonl")"
 "$adze" train "$dir/net.yaml" --data "$dir" --diag deaf --out "$dir/none" 2> /dev/null
 [ $? -eq 2 ] && [ ! -e "$dir/none" ] || fail "an unknown probe is told before a folder is made"
 "$adze" diag dead "$dir/run" --examples 0 --json | grep -q '"examples":40,' || fail "the run's own data"

@@ -35,6 +35,8 @@ train --data mine --out plain
 "$adze" eval plain/model.safetensors > out.txt 2>&1 && fail "the folder 'mine' was found by its name"
 grep -q "was trained on 'mine'" out.txt || fail "eval said: $(cat out.txt)"
 
+"$adze" fold swa/model.safetensors folded.safetensors > out.txt && "$adze" eval folded.safetensors > out.txt || fail "a folded model knows its data"
+
 for mean in prob logit vote; do
     "$adze" ensemble cycles/ckpt/snapshot-*.safetensors swa/model.safetensors --mean $mean --weights 1,2,0.5 --against plain/model.safetensors \
         --json > $mean.json || fail "ensemble --mean $mean"
