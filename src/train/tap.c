@@ -126,10 +126,11 @@ static void show_forward(adze_tap *t, uint32_t what) {
 static int show_backward(adze_tap *t, uint32_t what) {
     const int nouts = what & ADZE_TAP_OUT_GRADS ? t->m->nlayers + 1 : 0, nstates = what & ADZE_TAP_STATES ? t->nstates : 0;
     const int nparams = what & ADZE_TAP_GRADS ? t->nparams : 0, n = nouts + nstates + nparams;
-    adze_val *at = adze_alloc(t->ctx, 2 * (int64_t)n + 1, sizeof *at), *g = at + n;
+    adze_val *at = adze_alloc(t->ctx, 2 * (int64_t)n + 1, sizeof *at);
     if (at == NULL) {
         return ADZE_ENOMEM;
     }
+    adze_val *g = at + n;
     for (int i = 0; i < nouts; i++) {
         at[i] = i > 0 && adze_tap_has(t, "a", i - 1) ? t->outs[i - 1] : t->x;
     }
