@@ -77,7 +77,7 @@ static void averages_are_what_their_definitions_say_with_everything_that_wraps_a
     static const char *const names[] = {"none", "polyak", "ema", "swa", "swa in cycles"};
     char what[128];
     for (int a = ADZE_AVERAGE_POLYAK; a <= ADZE_AVERAGE_SWA + 1; a++) {
-        for (int wrap = 0; wrap < 6; wrap++) {
+        for (int wrap = 0; wrap < 8; wrap++) {
             setting s = usual(full_net);
             s.o.epochs = 6;
             s.o.average = a > ADZE_AVERAGE_SWA ? ADZE_AVERAGE_SWA : a;
@@ -92,6 +92,11 @@ static void averages_are_what_their_definitions_say_with_everything_that_wraps_a
             if (wrap == 5) {
                 s.o.optimizer = ADZE_ADAM;
                 strcpy(s.o.groups, "*:b:lr=2,decay=0;c*:lr=0.1");
+            }
+            if (wrap >= 6) {
+                s.o.optimizer = wrap == 6 ? ADZE_KFAC : ADZE_LBFGS;
+                s.o.damping = 1;
+                s.o.dtype = 1; /* their steps are long: the sum beside them must not be rounded otherwise */
             }
             snprintf(what, sizeof what, "%s, wrap %d", names[a], wrap);
             check_average(&s, what);
@@ -401,6 +406,35 @@ static void the_last_snapshot_is_the_last_model(void **state) {
     faulty_folder_drop(dir);
 }
 
+/* Where the average begins, and where cycles end, then follows from the number of epochs. */
+static void more_epochs_are_refused_where_they_would_move_what_was_done(void **state) {
+    (void)state;
+    const struct {
+        setting s;
+        int64_t swa_start;
+        bool refused;
+    } cases[] = {{averaging(ADZE_AVERAGE_SWA), -1, true}, {averaging(ADZE_AVERAGE_SWA), 1, false}, {snapping(), -1, true}, {everything(), -1, false}};
+    for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
+        char dir[256];
+        bench b = {0};
+        setting s = cases[i].s;
+        faulty_folder(dir, sizeof dir);
+        s.dir = dir;
+        s.o.epochs = 4;
+        s.o.swa_start = cases[i].swa_start;
+        train(&b, &s, false);
+        bench_close(&b);
+        s.o.epochs = 6;
+        must(&b, bench_open(&b, &s));
+        assert_int_equal(adze_trainer_resume(b.t), cases[i].refused ? ADZE_EARG : ADZE_OK);
+        if (cases[i].refused) {
+            must_say(&b, "option epochs was 4 and is now 6");
+        }
+        bench_close(&b);
+        faulty_folder_drop(dir);
+    }
+}
+
 /* -- theory -------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* 1000 runs in 2 dimensions know the mean square to 3 %. The last iterate's is about lr_n / 2 sigma^2 dims, twenty times the optimum. */
@@ -439,6 +473,7 @@ int main(void) {
         cmocka_unit_test(swa_holds_its_rate_or_falls_in_cycles),
         cmocka_unit_test(snapshots_are_there_whole_after_any_stop),
         cmocka_unit_test(the_last_snapshot_is_the_last_model),
+        cmocka_unit_test(more_epochs_are_refused_where_they_would_move_what_was_done),
         cmocka_unit_test(averaged_descent_attains_the_optimal_variance_and_its_last_iterate_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

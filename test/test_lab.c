@@ -65,6 +65,12 @@ static void what_is_no_arithmetic_is_refused(void **state) {
         }
         assert_true(adze_errmsg(ctx)[0] != 0);
     }
+    static char deep[5 * 20000 + 1];
+    for (size_t i = 0; i + 1 < sizeof(deep); i += 5) {
+        memcpy(deep + i, "sqrt(", 5);
+    }
+    assert_true(eval(deep) <= -12345);
+    assert_non_null(strstr(adze_errmsg(ctx), "nested too deeply"));
 }
 
 static void scripts_assign_and_repeat(void **state) {
@@ -73,9 +79,16 @@ static void scripts_assign_and_repeat(void **state) {
     assert_int_equal(lab_script(ctx, "s = 0; n = 2; repeat 3 { s += t ; repeat n { s *= 2; } } s /= 4; s -= 1", &v), ADZE_OK);
     near(v.value[0], ((((1 * 4) + 2) * 4 + 3) * 4) / 4.0 - 1);
     assert_string_equal(v.name[0], "s");
-    const char *const bad[] = {"x += 1",  "x = 1 y = 2",        "repeat 2 { x = 1",
-                               "x = 1 }", "repeat 0 { x = 1 }", "= 3",
-                               "x",       "repeat 2 x = 1",     "repeat 99999 { repeat 99999 { x = 1 } }"};
+    const char *const bad[] = {"x += 1",
+                               "x = 1 y = 2",
+                               "repeat 2 { x = 1",
+                               "x = 1 }",
+                               "repeat 0 { x = 1 }",
+                               "= 3",
+                               "x",
+                               "repeat 2 x = 1",
+                               "repeat 99999 { repeat 99999 { x = 1 } }",
+                               "repeat 9999 { repeat 9999 { } }"};
     for (size_t i = 0; i < ADZE_COUNT(bad); i++) {
         v = (lab_vars){0};
         if (lab_script(ctx, bad[i], &v) == ADZE_OK) {

@@ -1,5 +1,6 @@
 /* Second-order optimisers: their identities, the same bits for any number of threads and after a resume; Fisher matrices; reconstructions. */
 #include "adze/curvature.h"
+#include "model/layer.h"
 #include "trainbench.h"
 
 static const char logistic_net[] = "{\"name\":\"logistic\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},"
@@ -163,6 +164,48 @@ static void kfac_inverts_the_kronecker_product(void **state) {
     bench_close(&b);
 }
 
+/* Loss and penalty are quadratic in the weights, and the curvature is that of the same examples: but for the damping, what is foretold is what
+ * comes, of a part of a step too, in a smaller last batch, and under a dropout mask. */
+static void kfac_foretells_what_a_step_is_worth(void **state) {
+    (void)state;
+    static const char mask_net[] = "{\"name\":\"mask\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},"
+                                   "{\"type\":\"dropout\",\"name\":\"d\",\"p\":0.5},{\"type\":\"dense\",\"name\":\"fc1\",\"units\":4}]}";
+    static const struct {
+        const char *net;
+        int64_t batch, accumulate;
+        double lr, products, lo, hi; /* of the ratio of what came and what was foretold */
+    } cases[] = {{tiny_net, N, 1, 1, 1, 0.999, 1.001},
+                 {tiny_net, N, 1, 0.3, 1, 0.999, 1.001},
+                 {tiny_net, 120, 1, 0.7, 0.66, 0.999, 1.001},
+                 {mask_net, N, 1, 1e-4, 1, 0.999, 1.001},
+                 {mask_net, 100, 2, 1e-4, 1, 0.2, 5}}; /* the last batch's share of a gradient of two */
+    for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
+        bench b = {0};
+        setting s = usual(cases[i].net);
+        adze_tensor number;
+        s.o.optimizer = ADZE_KFAC;
+        s.o.loss = ADZE_LOSS_MSE;
+        s.o.dtype = 1;
+        s.o.l2 = 0.01;
+        s.o.val_count = 0;
+        s.o.batch = cases[i].batch;
+        s.o.accumulate = cases[i].accumulate;
+        s.o.lr = cases[i].lr;
+        s.o.schedule = ADZE_CONSTANT;
+        s.o.damping = 1e-6;
+        s.o.kfac_products = cases[i].products;
+        s.o.kfac_lambda_every = 1;
+        train(&b, &s, false);
+        must(&b, slot(&b, "state/kfac", &number));
+        const double ratio = adze_tensor_get(&number, 4);
+        if (!(ratio > cases[i].lo && ratio < cases[i].hi)) {
+            fail_msg("case %zu: what came is %g of what was foretold", i, ratio);
+        }
+        assert_true(adze_tensor_get(&number, 0) < 1e-6); /* such a model needs less damping */
+        bench_close(&b);
+    }
+}
+
 static void expect_refusal(setting s, const char *part) {
     bench b = {0};
     assert_int_not_equal(bench_open(&b, &s), ADZE_OK);
@@ -179,10 +222,12 @@ static void what_does_not_go_together_is_refused(void **state) {
     s.o.clip_norm = 0;
     s.o.loss = ADZE_LOSS_MAE;
     expect_refusal(s, "not for mae");
-    s = usual(tiny_net);
-    s.o.optimizer = ADZE_LBFGS;
-    s.o.precision = ADZE_PRECISION_BF16;
-    expect_refusal(s, "give precision full");
+    for (size_t i = 0; i < ADZE_COUNT(rules); i++) {
+        s = usual(tiny_net);
+        s.o.optimizer = rules[i].optimizer;
+        s.o.precision = ADZE_PRECISION_BF16;
+        expect_refusal(s, "give precision full");
+    }
     s = usual(
         "{\"name\":\"wide\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"a\",\"units\":100},"
         "{\"type\":\"dense\",\"name\":\"b\",\"units\":4}]}");
@@ -249,6 +294,83 @@ static void every_refused_allocation_is_survived(void **state) {
                 fail_msg("rule %zu, request %ld of %ld: status %d, %ld blocks alive", tried[i], n, calls, st, atomic_load(&mem.blocks));
             }
         }
+        assert_true(faulty_mem_clean(&mem));
+    }
+}
+
+/* All that the model has: weights and statistics. */
+typedef struct witness {
+    const adze_model *m;
+    double v[2000];
+} witness;
+
+static int64_t read_model(const witness *w, adze_trainer *t, double *out) {
+    int64_t n = 0;
+    for (int i = 0; i < w->m->nparams; i++) {
+        adze_tensor p;
+        adze_store *s = adze_trainer_store(t);
+        assert_int_equal(adze_store_tensor(s, adze_store_find(s, w->m->params[i].slot), &p), ADZE_OK);
+        const adze_type type = adze_tensor_type(&p);
+        assert_true(n + adze_type_count(&type) <= (int64_t)ADZE_COUNT(w->v));
+        for (int64_t k = 0; k < adze_type_count(&type); k++) {
+            out[n++] = adze_tensor_get(&p, k);
+        }
+    }
+    return n;
+}
+
+static int remember(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
+    witness *w = user;
+    (void)step, (void)steps, (void)loss, (void)lr;
+    read_model(w, t, w->v);
+    return 0;
+}
+
+static int fail_at(setting *s, long n) {
+    bench b = {0};
+    adze_stop why;
+    static witness w;
+    static double now[ADZE_COUNT(w.v)];
+    faulty_mem_arm(&mem, 0, false);
+    must(&b, bench_open(&b, s));
+    adze_trainer_free(b.t);
+    w.m = b.model;
+    const adze_callbacks cb = {.user = &w, .step_end = remember};
+    must(&b, adze_trainer_new(b.ctx, b.model, b.data, &s->o, NULL, &cb, &b.t));
+    read_model(&w, b.t, w.v);
+    faulty_mem_arm(&mem, n, false);
+    const int st = adze_trainer_run(b.t, &why);
+    faulty_mem_arm(&mem, 0, false);
+    const int64_t count = read_model(&w, b.t, now);
+    for (int64_t i = 0; i < count && st != ADZE_OK; i++) {
+        if (now[i] != w.v[i]) {
+            fail_msg("optimiser %d: request %ld failed and left %g where %g was", s->o.optimizer, n, now[i], w.v[i]);
+        }
+    }
+    bench_close(&b);
+    return st;
+}
+
+static void a_step_that_fails_leaves_the_model_as_it_was(void **state) {
+    (void)state;
+    static const rule tried[] = {{ADZE_NEWTON, tiny_net, 1, 3}, {ADZE_KFAC, full_net, 1, 1}, {ADZE_HF, full_net, 1, 1}};
+    for (size_t i = 0; i < ADZE_COUNT(tried); i++) {
+        int failed = 0;
+        faulty_mem_init(&mem);
+        setting s = second(&tried[i]);
+        s.mem = &mem.table;
+        s.threads = 1;
+        s.count = 40;
+        s.o.val_count = 0;
+        s.o.workers = 0;
+        s.o.epochs = 2;
+        for (long n = 1; n < 400; n++) {
+            const int st = fail_at(&s, n);
+            assert_true(st == ADZE_OK || st == ADZE_ENOMEM);
+            failed += st != ADZE_OK;
+            n += n / 20;
+        }
+        assert_true(failed > 0);
         assert_true(faulty_mem_clean(&mem));
     }
 }
@@ -360,16 +482,71 @@ static void kfac_blocks_are_exact_in_deep_linear_nets(void **state) {
     close_matrices(&m);
 }
 
+static void a_fisher_matrix_leaves_the_store_alone(void **state) {
+    (void)state;
+    matrices m;
+    uint64_t before[2], after[2];
+    adze_decrease d;
+    open_matrices(&m, full_net, ADZE_LOSS_AUTO, 6);
+    const int slots = adze_store_count(m.store);
+    must(&m.b, adze_store_hash(m.store, before));
+    for (int kind = 0; kind < ADZE_FISHER_KINDS; kind++) {
+        free(matrix(&m, kind).at);
+    }
+    must(&m.b, adze_decrease_along_gradient(m.b.ctx, &m.in, 0.1, &d));
+    must(&m.b, adze_store_hash(m.store, after));
+    assert_int_equal(adze_store_count(m.store), slots);
+    assert_memory_equal(before, after, sizeof before);
+    close_matrices(&m);
+}
+
+static void no_kind_of_fisher_matrix_drops_units(void **state) {
+    (void)state;
+    static const char *const nets[] = {small_net, "{\"name\":\"small\",\"input\":[8,8,1],\"layers\":["
+                                                  "{\"type\":\"avgpool\",\"name\":\"p\",\"size\":2},{\"type\":\"flatten\",\"name\":\"f\"},"
+                                                  "{\"type\":\"dropout\",\"name\":\"d\",\"p\":0.5},"
+                                                  "{\"type\":\"dense\",\"name\":\"fc1\",\"units\":5,\"activation\":\"tanh\"},"
+                                                  "{\"type\":\"dense\",\"name\":\"fc2\",\"units\":4}]}"};
+    for (int kind = 0; kind < ADZE_FISHER_KINDS; kind++) {
+        adze_la_mat f[2];
+        for (int i = 0; i < 2; i++) {
+            matrices m;
+            open_matrices(&m, nets[i], ADZE_LOSS_AUTO, 10);
+            f[i] = matrix(&m, kind);
+            close_matrices(&m);
+        }
+        if (!(apart(f[0], f[1]) < 1e-12)) {
+            fail_msg("%s of a net with dropout is off by %g", adze_fisher_name(kind), apart(f[0], f[1]));
+        }
+        free(f[0].at);
+        free(f[1].at);
+    }
+}
+
+static void an_rbf_layer_has_no_targets_to_draw(void **state) {
+    (void)state;
+    matrices m;
+    open_matrices(&m,
+                  "{\"name\":\"codes\",\"input\":[8,8,1],\"layers\":[{\"type\":\"avgpool\",\"name\":\"p\",\"size\":4},"
+                  "{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc\",\"units\":84},{\"type\":\"rbf\",\"name\":\"r\"}]}",
+                  ADZE_LOSS_AUTO, 3);
+    adze_la_mat a = adze_la_dense(malloc(sizeof(double) * (size_t)(m.n * m.n)), m.n, m.n);
+    for (int kind = 0; kind < ADZE_FISHER_KINDS; kind++) {
+        assert_int_equal(adze_fisher(m.b.ctx, &m.in, kind, a), ADZE_ENOSUP);
+        must_say(&m.b, "not for auto of an rbf layer");
+    }
+    free(a.at);
+    close_matrices(&m);
+}
+
 /* Factor A of a convolution, from its definition: window, stride and border. */
 static void factors_of_a_convolution_are_those_of_its_windows(void **state) {
     (void)state;
     enum { EXAMPLES = 5, ROWS = 10, OUT = 4 };
     matrices m;
     double want[ROWS][ROWS] = {{0}};
-    adze_tensor a;
     open_matrices(&m, strided_net, ADZE_LOSS_AUTO, EXAMPLES);
     adze_la_mat f = matrix(&m, ADZE_FISHER_KFAC);
-    free(f.at);
     for (int e = 0; e < EXAMPLES; e++) {
         for (int at = 0; at < OUT * OUT; at++) {
             double row[ROWS] = {0};
@@ -385,10 +562,13 @@ static void factors_of_a_convolution_are_those_of_its_windows(void **state) {
             }
         }
     }
-    must(&m.b, adze_store_tensor(m.store, adze_store_find(m.store, "c1:w:a"), &a));
+    const double first =
+        f.at[9 * 2 * (f.ld + 1)] / want[9][9]; /* element (0, 0) of factor S: the layer's block is A (x) S, and the bias comes last */
     for (int i = 0; i < ROWS * ROWS; i++) {
-        assert_true(fabs(adze_tensor_get(&a, i) - want[i / ROWS][i % ROWS]) < 1e-9 * want[9][9]);
+        const double a = f.at[i / ROWS * 2 * f.ld + i % ROWS * 2] / first;
+        assert_true(fabs(a - want[i / ROWS][i % ROWS]) < 1e-9 * want[9][9]);
     }
+    free(f.at);
     close_matrices(&m);
 }
 
@@ -450,11 +630,16 @@ int main(void) {
         cmocka_unit_test(a_resume_goes_on_with_the_same_bits),
         cmocka_unit_test(every_refused_allocation_is_survived),
         cmocka_unit_test(newton_solves_logistic_regression),
+        cmocka_unit_test(a_step_that_fails_leaves_the_model_as_it_was),
         cmocka_unit_test(kfac_inverts_the_kronecker_product),
+        cmocka_unit_test(kfac_foretells_what_a_step_is_worth),
         cmocka_unit_test(what_does_not_go_together_is_refused),
         cmocka_unit_test(the_fisher_matrix_is_gauss_newton),
         cmocka_unit_test(samples_approach_it_with_their_root),
         cmocka_unit_test(kfac_blocks_are_exact_in_deep_linear_nets),
+        cmocka_unit_test(a_fisher_matrix_leaves_the_store_alone),
+        cmocka_unit_test(no_kind_of_fisher_matrix_drops_units),
+        cmocka_unit_test(an_rbf_layer_has_no_targets_to_draw),
         cmocka_unit_test(factors_of_a_convolution_are_those_of_its_windows),
         cmocka_unit_test(a_steps_worth_is_foretold),
         cmocka_unit_test(an_autoencoder_learns_its_input),

@@ -21,16 +21,16 @@ ADZE_API const char *adze_fisher_name(int kind); /* NULL past the end */
 
 typedef struct adze_fisher_in {
     const adze_model *model;
-    adze_store *store;        /* with the model's slots; kfac adds slots of its own */
-    const adze_train_opts *o; /* loss, target; losses auto, softmax_xent, sigmoid_xent, mse */
+    adze_store *store;        /* with the model's slots; they are copied, so that the store stays as it is */
+    const adze_train_opts *o; /* loss, target; losses auto (but for rbf layers), softmax_xent, sigmoid_xent, mse */
     const adze_dataset *data;
     int64_t examples; /* the first so many of the data */
     int64_t samples;  /* of sampled and kfac: targets drawn for each example */
     uint64_t seed;
 } adze_fisher_in;
 ADZE_API int64_t adze_fisher_size(const adze_fisher_in *in); /* trainable numbers: rows of the matrix */
-/* out (n, n) = the mean over the examples, parameters in the order of the store. As the model predicts: dropout off, statistics fixed (kfac: as it
- * trains). ADZE_EARG for models of more than 4,000 parameters. */
+/* out (n, n) = the mean over the examples, parameters in the order of the store. As the model predicts: dropout off, statistics fixed.
+ * ADZE_EARG for models of more than 4,000 parameters. */
 ADZE_API int adze_fisher(adze_ctx *ctx, const adze_fisher_in *in, int kind, adze_la_mat out);
 
 typedef struct adze_decrease { /* of the mean loss by the step -lr g */
@@ -40,7 +40,7 @@ typedef struct adze_decrease { /* of the mean loss by the step -lr g */
     double ratio;              /* actual / predicted */
     double critical_lr;        /* beyond this the quadratic rises: 2 g'g / g'Hg; inf where the curvature is not positive */
 } adze_decrease;
-/* The weights are as before when it returns. in->samples is not read. */
+/* in->samples is not read. */
 ADZE_API int adze_decrease_along_gradient(adze_ctx *ctx, const adze_fisher_in *in, double lr, adze_decrease *out);
 
 #ifdef __cplusplus

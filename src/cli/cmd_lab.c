@@ -36,12 +36,11 @@ static bool has_row(const lab_exp *e, const char *begin) {
 /* The record's verdict, "-" without one, and whether the rule has changed since. */
 static int recorded(cli *c, const lab_opts *o, const lab_exp *e, char *verdict, size_t n, bool *stale) {
     adze_arena a = {.ctx = c->ctx};
-    const adze_tree *t, *result, *hash;
-    int status = lab_record_read(c, o, e->name, &a, &t);
-    result = adze_tree_get(t, "result");
-    hash = adze_tree_get(t, "rule_hash");
-    snprintf(verdict, n, "%s", result ? result->text : "-");
-    *stale = t && !(hash && strcmp(hash->text, e->rule_hash) == 0);
+    const adze_tree *t;
+    const int status = lab_record_read(c, o, e->name, &a, &t);
+    const char *result = lab_text_of(t, "result");
+    snprintf(verdict, n, "%s", result[0] ? result : "-");
+    *stale = t && strcmp(lab_text_of(t, "rule_hash"), e->rule_hash) != 0;
     adze_arena_free(&a);
     return status;
 }
@@ -60,15 +59,18 @@ static int list_one(cli *c, const lab_opts *o, const lab_exp *e, adze_text *t, b
         adze_text_add(t, "%s\n", line);
         return ADZE_OK;
     }
-    adze_text_add(t, "%s{\"name\":\"%s\",\"claim\":", first ? "" : ",", e->name);
+    adze_text_add(t, "%s{\"name\":", first ? "" : ",");
+    adze_json_string(t, e->name);
+    adze_text_add(t, ",\"claim\":");
     adze_json_string(t, e->claim);
     adze_text_add(t, ",\"rows\":[");
     for (int i = 0; i < e->nrows; i++) {
         adze_text_add(t, i ? "," : "");
         adze_json_string(t, e->rows[i]);
     }
-    adze_text_add(t, "],\"quick\":%s,\"minutes\":%g,\"verdict\":\"%s\",\"stale\":%s}", e->quick ? "true" : "false", e->minutes, verdict,
-                  stale ? "true" : "false");
+    adze_text_add(t, "],\"quick\":%s,\"minutes\":%g,\"verdict\":", e->quick ? "true" : "false", e->minutes);
+    adze_json_string(t, verdict);
+    adze_text_add(t, ",\"stale\":%s}", stale ? "true" : "false");
     return ADZE_OK;
 }
 

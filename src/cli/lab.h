@@ -61,7 +61,7 @@ typedef struct lab_exp {
     bool quick;
     lab_part main, control;
     int32_t must;        /* a lab_verdict, or LAB_NOT_CONFIRMED */
-    char rule_hash[20];  /* of arms, measures, rules and control as they stand in the file */
+    char rule_hash[20];  /* of arms, the files they name, measures, rules and control as they stand in the file */
     lab_rule ours;       /* paper.ours, or the first rule's value */
     lab_verdict verdict; /* of the whole */
     double seconds;      /* that the runs took, those found finished included */
@@ -70,6 +70,8 @@ enum { LAB_NOT_CONFIRMED = LAB_INVALID };
 
 int lab_read(cli *c, const char *dir, const char *name, lab_exp **out); /* strict: every misspelling is a fault with its line */
 void lab_free(cli *c, lab_exp *e);
+/* Hashes of the model files (.yaml, .json) that a command line names, so far as they are there, are added to t. */
+int lab_hash_files(adze_ctx *ctx, const char *dir, const char *line, adze_text *t);
 
 typedef struct lab_names { /* of all experiments in a folder, sorted */
     char (*name)[64];
@@ -97,6 +99,7 @@ int lab_capture(cli *c, const char *const *words, const char *out, const char *l
 int lab_record_path(const lab_opts *o, const char *name, const char *ending, char *out, size_t n);
 int lab_record_write(cli *c, const lab_opts *o, const lab_exp *e);                                      /* lab_record.c: NAME.json and NAME.png */
 int lab_record_read(cli *c, const lab_opts *o, const char *name, adze_arena *a, const adze_tree **out); /* *out NULL: there is none */
+const char *lab_text_of(const adze_tree *t, const char *key);                                           /* "" where there is none */
 void lab_record_json(const lab_exp *e, cli *c, adze_text *t);
 int lab_draw(cli *c, const lab_opts *o, const lab_exp *e); /* lab_draw.c */
 void lab_number(adze_text *t, double v);                   /* shortest; words where JSON has no number */

@@ -159,12 +159,7 @@ static int atom(reader *r, double *out) {
         return named(r, len, out);
     }
     if (take(r, "(")) {
-        if (r->depth == MAX_DEPTH) {
-            return refuse(r, "parentheses are nested too deeply");
-        }
-        r->depth++;
         TRY(expression(r, out));
-        r->depth--;
         return take(r, ")") ? ADZE_OK : refuse(r, "a ')' is missing");
     }
     char number[64];
@@ -244,7 +239,7 @@ static int sum(reader *r, double *out) {
     }
 }
 
-static int expression(reader *r, double *out) {
+static int comparison(reader *r, double *out) {
     TRY(sum(r, out));
     blanks(r);
     const char sign = *r->at;
@@ -260,6 +255,17 @@ static int expression(reader *r, double *out) {
     return ADZE_OK;
 }
 
+/* The whole, or what stands between parentheses, those of a function too. */
+static int expression(reader *r, double *out) {
+    if (r->depth == MAX_DEPTH) {
+        return refuse(r, "parentheses are nested too deeply");
+    }
+    r->depth++;
+    TRY(comparison(r, out));
+    r->depth--;
+    return ADZE_OK;
+}
+
 int lab_eval(adze_ctx *ctx, const char *text, lab_vars *v, double *out) {
     reader r = {.ctx = ctx, .at = text, .v = v};
     TRY(expression(&r, out));
@@ -270,6 +276,12 @@ int lab_eval(adze_ctx *ctx, const char *text, lab_vars *v, double *out) {
 /* -- scripts ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int statements(reader *r);
+
+static int count_one(reader *r) {
+    return ++r->statements <= MAX_STATEMENTS
+               ? ADZE_OK
+               : adze_fail(r->ctx, ADZE_EARG, "a script makes at most %d assignments and rounds of loops", MAX_STATEMENTS);
+}
 
 static int assign(reader *r) {
     const char *name = r->at;
@@ -293,9 +305,7 @@ static int assign(reader *r) {
         }
         value = op == '+' ? *old + value : op == '-' ? *old - value : op == '*' ? *old * value : *old / value;
     }
-    if (++r->statements > MAX_STATEMENTS) {
-        return adze_fail(r->ctx, ADZE_EARG, "a script makes at most %d assignments", MAX_STATEMENTS);
-    }
+    TRY(count_one(r));
     return lab_set(r->ctx, r->v, name, len, value);
 }
 
@@ -312,6 +322,7 @@ static int repeat(reader *r) {
     r->depth++;
     for (int64_t t = 1; t <= (int64_t)times; t++) {
         r->at = body;
+        TRY(count_one(r));
         TRY(lab_set(r->ctx, r->v, "t", 1, (double)t));
         TRY(statements(r));
         if (!take(r, "}")) {

@@ -174,7 +174,42 @@ static void read_control(filing *f, const adze_tree *t, lab_exp *e) {
     }
 }
 
-static int hash_rule(cli *c, const adze_tree *root, lab_exp *e) {
+static int hash_file(adze_ctx *ctx, const char *path, adze_text *t) {
+    void *bytes;
+    int64_t n;
+    TRY(adze_read_file(ctx, path, 64 << 20, &bytes, &n));
+    adze_text_add(t, "\n%016llx", (unsigned long long)adze_hash64(bytes, (size_t)n, 0));
+    adze_free(ctx, bytes);
+    return ADZE_OK;
+}
+
+int lab_hash_files(adze_ctx *ctx, const char *dir, const char *line, adze_text *t) {
+    static const char apart[] = " \t\n'\"=", own[] = "{dir}";
+    for (line += strspn(line, apart); *line; line += strspn(line, apart)) {
+        const int n = (int)strcspn(line, apart);
+        const bool here = strncmp(line, own, sizeof(own) - 1) == 0;
+        const int skip = here ? (int)sizeof(own) - 1 : 0;
+        char path[LAB_PATH];
+        snprintf(path, sizeof(path), "%s%.*s", here ? dir : "", n - skip, line + skip);
+        const char *end = strrchr(path, '.');
+        if (end && (strcmp(end, ".yaml") == 0 || strcmp(end, ".json") == 0) && adze_path_exists(ctx, path)) {
+            TRY(hash_file(ctx, path, t));
+        }
+        line += n;
+    }
+    return ADZE_OK;
+}
+
+static int hash_part(cli *c, const char *dir, const lab_part *p, adze_text *t) {
+    for (int a = 0; a < p->narms; a++) {
+        for (int k = 0; k < p->arm[a].nlines; k++) {
+            TRY(lab_hash_files(c->ctx, dir, p->arm[a].lines[k], t));
+        }
+    }
+    return ADZE_OK;
+}
+
+static int hash_rule(cli *c, const char *dir, const adze_tree *root, lab_exp *e) {
     static const char *const keys[] = {"arms", "measure", "verdict", "control", "seeds"};
     adze_text t = {.ctx = c->ctx};
     char *s;
@@ -184,6 +219,12 @@ static int hash_rule(cli *c, const adze_tree *root, lab_exp *e) {
         if (k) {
             TRY(adze_tree_print_json(k, &t));
         }
+    }
+    int status = hash_part(c, dir, &e->main, &t);
+    status = status == ADZE_OK ? hash_part(c, dir, &e->control, &t) : status;
+    if (status != ADZE_OK) {
+        adze_text_drop(&t);
+        return status;
     }
     TRY(adze_text_finish(&t, &s));
     snprintf(e->rule_hash, sizeof(e->rule_hash), "%016llx", (unsigned long long)adze_hash64(s, strlen(s), 0));
@@ -223,7 +264,7 @@ static void read_all(filing *f, const adze_tree *root, lab_exp *e) {
     }
 }
 
-static int fill(cli *c, const char *path, lab_exp *e) {
+static int fill(cli *c, const char *dir, const char *path, lab_exp *e) {
     const adze_tree *root = adze_doc_root(e->doc);
     filing f = {.c = c, .file = path, .faults = {.ctx = c->ctx}};
     char *s;
@@ -234,7 +275,7 @@ static int fill(cli *c, const char *path, lab_exp *e) {
     TRY(adze_text_finish(&f.faults, &s));
     const int status = f.count ? adze_fail(c->ctx, ADZE_EARG, "%s%d fault%s in the experiment", s, f.count, f.count > 1 ? "s" : "") : ADZE_OK;
     adze_free(c->ctx, s);
-    return status == ADZE_OK ? hash_rule(c, root, e) : status;
+    return status == ADZE_OK ? hash_rule(c, dir, root, e) : status;
 }
 
 static int no_such(cli *c, const char *dir, const char *name) {
@@ -278,7 +319,7 @@ int lab_read(cli *c, const char *dir, const char *name, lab_exp **out) {
         status = adze_yaml_parse(ctx, bytes, (size_t)n, path, &e->doc);
         adze_free(ctx, bytes);
     }
-    status = status == ADZE_OK ? fill(c, path, e) : status;
+    status = status == ADZE_OK ? fill(c, dir, path, e) : status;
     if (status != ADZE_OK) {
         lab_free(c, e);
         return status;

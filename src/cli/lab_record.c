@@ -11,6 +11,11 @@ void lab_number(adze_text *t, double v) {
     adze_text_add(t, isfinite(v) ? "%s" : "\"%s\"", s);
 }
 
+const char *lab_text_of(const adze_tree *t, const char *key) {
+    const adze_tree *k = adze_tree_get(t, key);
+    return k && k->text ? k->text : "";
+}
+
 static void key_text(adze_text *t, const char *key, const char *v) {
     adze_text_add(t, "\"%s\":", key);
     adze_json_string(t, v);

@@ -6,14 +6,9 @@
 
 static const char MARKER[] = "<!-- From here on written by `adze lab report` from experiments/records. -->\n";
 
-static const char *text_of(const adze_tree *t, const char *key) {
-    const adze_tree *k = adze_tree_get(t, key);
-    return k && k->text ? k->text : "";
-}
-
 static double number_of(const adze_tree *t, const char *key) {
     double v;
-    return adze_parse_f64(text_of(t, key), &v) ? v : NAN;
+    return adze_parse_f64(lab_text_of(t, key), &v) ? v : NAN;
 }
 
 /* In a table a bar would end the cell. */
@@ -43,20 +38,20 @@ static void row(adze_text *t, const adze_tree *r, bool stale) {
     char number[120], ours[300];
     const adze_tree *paper = adze_tree_get(r, "paper");
     with_interval(number, sizeof(number), adze_tree_get(r, "ours"));
-    snprintf(ours, sizeof(ours), "%s %s", number, text_of(paper, "unit"));
-    link_of(t, text_of(r, "name"));
-    cell(t, text_of(r, "claim"));
-    cell(t, text_of(paper, "figure"));
+    snprintf(ours, sizeof(ours), "%s %s", number, lab_text_of(paper, "unit"));
+    link_of(t, lab_text_of(r, "name"));
+    cell(t, lab_text_of(r, "claim"));
+    cell(t, lab_text_of(paper, "figure"));
     cell(t, ours);
-    adze_text_add(t, "| %s%s |\n", text_of(r, "result"), stale ? ", stale" : "");
+    adze_text_add(t, "| %s%s |\n", lab_text_of(r, "result"), stale ? ", stale" : "");
 }
 
 static void rules(adze_text *t, const adze_tree *verdict) {
     for (const adze_tree *k = verdict ? verdict->child : NULL; k; k = k->next) {
         char v[120];
         with_interval(v, sizeof(v), k);
-        adze_text_add(t, "- `%s` = %s; confirmed when %s%s%s: %s\n", text_of(k, "value"), v, text_of(k, "confirmed"),
-                      text_of(k, "refuted")[0] ? ", refuted when " : "", text_of(k, "refuted"), text_of(k, "verdict"));
+        adze_text_add(t, "- `%s` = %s; confirmed when %s%s%s: %s\n", lab_text_of(k, "value"), v, lab_text_of(k, "confirmed"),
+                      lab_text_of(k, "refuted")[0] ? ", refuted when " : "", lab_text_of(k, "refuted"), lab_text_of(k, "verdict"));
     }
 }
 
@@ -64,7 +59,7 @@ static void commands(adze_text *t, const adze_tree *arms) {
     for (const adze_tree *a = arms ? arms->child : NULL; a; a = a->next) {
         const adze_tree *lines = adze_tree_get(a, "commands");
         for (const adze_tree *k = lines ? lines->child : NULL; k; k = k->next) {
-            adze_text_add(t, "    %-12s adze %s\n", k == lines->child ? text_of(a, "name") : "", k->text);
+            adze_text_add(t, "    %-12s adze %s\n", k == lines->child ? lab_text_of(a, "name") : "", k->text ? k->text : "");
         }
     }
 }
@@ -72,32 +67,32 @@ static void commands(adze_text *t, const adze_tree *arms) {
 static void section(adze_text *t, const adze_tree *r, bool stale) {
     char ours[120];
     const adze_tree *paper = adze_tree_get(r, "paper"), *control = adze_tree_get(r, "control"), *rows = adze_tree_get(r, "rows");
-    adze_text_add(t, "\n### %s\n\n%s (notes %s; rows", text_of(r, "name"), text_of(r, "claim"), text_of(r, "notes"));
+    adze_text_add(t, "\n### %s\n\n%s (notes %s; rows", lab_text_of(r, "name"), lab_text_of(r, "claim"), lab_text_of(r, "notes"));
     for (const adze_tree *k = rows ? rows->child : NULL; k; k = k->next) {
-        adze_text_add(t, " %s", k->text);
+        adze_text_add(t, " %s", k->text ? k->text : "");
     }
-    adze_text_add(t, ")\n\n**%s**%s", text_of(r, "result"), stale ? " (stale: arms, rule or control have changed since)" : "");
-    if (text_of(paper, "cite")[0]) {
-        adze_text_add(t, ". Paper: %s%s%s%s%s", text_of(paper, "cite"), text_of(paper, "where")[0] ? ", " : "", text_of(paper, "where"),
-                      text_of(paper, "figure")[0] ? ": " : "", text_of(paper, "figure"));
+    adze_text_add(t, ")\n\n**%s**%s", lab_text_of(r, "result"), stale ? " (stale: arms, rule or control have changed since)" : "");
+    if (lab_text_of(paper, "cite")[0]) {
+        adze_text_add(t, ". Paper: %s%s%s%s%s", lab_text_of(paper, "cite"), lab_text_of(paper, "where")[0] ? ", " : "", lab_text_of(paper, "where"),
+                      lab_text_of(paper, "figure")[0] ? ": " : "", lab_text_of(paper, "figure"));
     }
     with_interval(ours, sizeof(ours), adze_tree_get(r, "ours"));
-    adze_text_add(t, ". Ours: %s %s", ours, text_of(paper, "unit"));
-    adze_text_add(t, "\n\n    adze lab run %s    # %.1f minutes, %d seeds\n\n", text_of(r, "name"), number_of(r, "minutes"),
+    adze_text_add(t, ". Ours: %s %s", ours, lab_text_of(paper, "unit"));
+    adze_text_add(t, "\n\n    adze lab run %s    # %.1f minutes, %d seeds\n\n", lab_text_of(r, "name"), number_of(r, "minutes"),
                   adze_tree_len(adze_tree_get(r, "seeds")));
     commands(t, adze_tree_get(r, "arms"));
     adze_text_add(t, "\n");
     rules(t, adze_tree_get(r, "verdict"));
-    adze_text_add(t, "\nControl, which must be %s, is %s:\n\n", text_of(control, "must"), text_of(control, "result"));
+    adze_text_add(t, "\nControl, which must be %s, is %s:\n\n", lab_text_of(control, "must"), lab_text_of(control, "result"));
     if (adze_tree_len(adze_tree_get(control, "arms")) > 0) {
         commands(t, adze_tree_get(control, "arms"));
         adze_text_add(t, "\n");
     }
     rules(t, adze_tree_get(control, "verdict"));
-    if (text_of(r, "note")[0]) {
-        adze_text_add(t, "\n%s\n", text_of(r, "note"));
+    if (lab_text_of(r, "note")[0]) {
+        adze_text_add(t, "\n%s\n", lab_text_of(r, "note"));
     }
-    adze_text_add(t, "\n![%s](../experiments/records/%s.png)\n", text_of(r, "name"), text_of(r, "name"));
+    adze_text_add(t, "\n![%s](../experiments/records/%s.png)\n", lab_text_of(r, "name"), lab_text_of(r, "name"));
 }
 
 /* What the page says above the marker. */
@@ -125,12 +120,12 @@ static int all_records(cli *c, const lab_opts *o, const lab_names *all, adze_are
             continue;
         }
         TRY(lab_read(c, o->dir, all->name[i], &e));
-        const bool stale = strcmp(text_of(r, "rule_hash"), e->rule_hash) != 0;
+        const bool stale = strcmp(lab_text_of(r, "rule_hash"), e->rule_hash) != 0;
         lab_free(c, e);
         if (pass == 0) {
             row(t, r, stale);
             for (int k = 0; LAB_VERDICT_NAMES[k]; k++) {
-                counts[k] += strcmp(LAB_VERDICT_NAMES[k], text_of(r, "result")) == 0;
+                counts[k] += strcmp(LAB_VERDICT_NAMES[k], lab_text_of(r, "result")) == 0;
             }
         } else {
             section(t, r, stale);
@@ -160,11 +155,14 @@ int lab_report(cli *c, const lab_opts *o) {
     const adze_piece piece = {s, (int64_t)strlen(s)};
     status = adze_replace_file(c->ctx, o->out, &piece, 1);
     adze_free(c->ctx, s);
-    if (status == ADZE_OK && c->global.json) {
-        printf("{\"schema\":1,\"page\":\"%s\",\"confirmed\":%d,\"refuted\":%d,\"conditional\":%d,\"invalid\":%d}\n", o->out, counts[1], counts[2],
-               counts[0], counts[3]);
-    } else if (status == ADZE_OK) {
-        printf("%s: %d confirmed, %d refuted, %d conditional, %d invalid\n", o->out, counts[1], counts[2], counts[0], counts[3]);
+    TRY(status);
+    t = (adze_text){.ctx = c->ctx};
+    if (c->global.json) {
+        adze_text_add(&t, "{\"schema\":1,\"page\":");
+        adze_json_string(&t, o->out);
+        adze_text_add(&t, ",\"confirmed\":%d,\"refuted\":%d,\"conditional\":%d,\"invalid\":%d}\n", counts[1], counts[2], counts[0], counts[3]);
+    } else {
+        adze_text_add(&t, "%s: %d confirmed, %d refuted, %d conditional, %d invalid\n", o->out, counts[1], counts[2], counts[0], counts[3]);
     }
-    return status == ADZE_OK ? cli_finish_output(c) : status;
+    return cli_print_text(c, &t);
 }

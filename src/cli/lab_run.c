@@ -281,20 +281,19 @@ static int read_json(task *t, const char *name, int k, adze_tree **out) {
 static int read_metrics(task *t, const adze_tree *result, char **csv) {
     char path[LAB_PATH], name[64];
     int64_t n;
-    const adze_tree *run = adze_tree_get(result, "run");
+    const char *run = lab_text_of(result, "run");
     *csv = NULL;
-    if (!run || !run->text[0]) {
+    if (!run[0]) {
         return ADZE_OK;
     }
-    snprintf(name, sizeof(name), "%.30s/metrics.csv", run->text);
+    snprintf(name, sizeof(name), "%.30s/metrics.csv", run);
     TRY(in_dir(t, name, 0, path));
     return adze_read_file(t->c->ctx, path, 64 << 20, (void **)csv, &n);
 }
 
 static int measure(task *t, const adze_tree *result) {
     adze_ctx *ctx = t->c->ctx;
-    const adze_tree *gone = adze_tree_get(result, "diverged");
-    const bool diverged = gone && strcmp(gone->text, "true") == 0;
+    const bool diverged = strcmp(lab_text_of(result, "diverged"), "true") == 0;
     double last = 0, seconds = 0;
     adze_tree *json = NULL;
     char *csv;
@@ -324,13 +323,19 @@ static int measure(task *t, const adze_tree *result) {
     return status;
 }
 
-/* The folder's name holds what decides the result, so that another command or version never meets an old one. */
+/* The folder's name holds what decides the result, so that another command, file of a model or version never meets an old one. */
 static int place(task *t) {
     adze_text text = {.ctx = t->c->ctx};
     char *s;
     adze_text_add(&text, "%s %llu", adze_version(), (unsigned long long)t->e->seeds[t->seed]);
-    for (int k = 0; k < t->arm->nlines; k++) {
+    int status = ADZE_OK;
+    for (int k = 0; k < t->arm->nlines && status == ADZE_OK; k++) {
         adze_text_add(&text, "\n%s", t->arm->lines[k]);
+        status = lab_hash_files(t->c->ctx, t->o->dir, t->arm->lines[k], &text);
+    }
+    if (status != ADZE_OK) {
+        adze_text_drop(&text);
+        return status;
     }
     for (int d = 0; d < t->e->ndata; d++) {
         adze_text_add(&text, "\n%llx", (unsigned long long)t->e->data_hash[d][0]);

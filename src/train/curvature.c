@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
+enum { SLOT_NAME = 192 };
+
 /* -- random cotangents ----------------------------------------------------------------------------------------------------------------------------
  */
 
@@ -28,66 +30,145 @@ static adze_val sample_numbers(adze_graph *g, adze_val y) {
     return adze_normal(g, t, 0, sqrt(2 / (double)t.dims[1]));
 }
 
+int adze_curvature_family(adze_ctx *ctx, const adze_model *m, const adze_train_opts *o, adze_family *out) {
+    const bool classes = o->target == ADZE_TARGET_LABEL, own = o->loss == ADZE_LOSS_AUTO;
+    const bool rbf = own && classes && m->layers[m->nlayers - 1].spec->kind == &adze_layer_rbf;
+    const int loss = !own ? o->loss : classes ? ADZE_LOSS_SOFTMAX_XENT : ADZE_LOSS_MSE;
+    *out = loss == ADZE_LOSS_SOFTMAX_XENT ? ADZE_FAMILY_CLASSES : loss == ADZE_LOSS_SIGMOID_XENT ? ADZE_FAMILY_BITS : ADZE_FAMILY_NUMBERS;
+    return !rbf && (loss == ADZE_LOSS_MSE || *out != ADZE_FAMILY_NUMBERS)
+               ? ADZE_OK
+               : adze_fail(ctx, ADZE_ENOSUP, "targets are drawn for losses softmax_xent, sigmoid_xent and mse, not for %s%s",
+                           adze_loss_names[o->loss], rbf ? " of an rbf layer" : "");
+}
+
 int adze_curvature_sample(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val *seed) {
-    const bool classes = o->target == ADZE_TARGET_LABEL, rbf = m->layers[m->nlayers - 1].spec->kind == &adze_layer_rbf;
-    if (o->loss == ADZE_LOSS_SOFTMAX_XENT || (o->loss == ADZE_LOSS_AUTO && classes && !rbf)) {
-        *seed = sample_class(g, y);
-    } else if (o->loss == ADZE_LOSS_SIGMOID_XENT) {
-        *seed = sample_bits(g, y);
-    } else if (o->loss == ADZE_LOSS_MSE || (o->loss == ADZE_LOSS_AUTO && !classes)) {
-        *seed = sample_numbers(g, y);
-    } else {
-        return adze_fail(adze_graph_ctx(g), ADZE_ENOSUP, "targets are drawn for losses softmax_xent, sigmoid_xent and mse, not for %s%s",
-                         adze_loss_names[o->loss], rbf ? " of an rbf layer" : "");
-    }
+    adze_family family;
+    TRY(adze_curvature_family(adze_graph_ctx(g), m, o, &family));
+    *seed = family == ADZE_FAMILY_CLASSES ? sample_class(g, y) : family == ADZE_FAMILY_BITS ? sample_bits(g, y) : sample_numbers(g, y);
     return adze_graph_status(g);
 }
 
-int adze_second_params(adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o, adze_steps *s) {
-    const int count = adze_store_count(store);
-    *s = (adze_steps){.ctx = ctx, .model = m, .store = store, .o = o, .rule = adze_optimizer_settle(o)};
+/* -- on a store of its own ------------------------------------------------------------------------------------------------------------------------
+ */
+
+static bool of_model(const adze_model *m, const char *slot) {
+    int i = 0;
+    while (i < m->nparams && strcmp(m->params[i].slot, slot) != 0) {
+        i++;
+    }
+    return i < m->nparams;
+}
+
+static int copy_model(const adze_model *m, adze_store *from, adze_store *to) {
+    for (int i = 0; i < adze_store_count(from); i++) { /* all first, so that they lie in one block */
+        const char *name = adze_store_name(from, i);
+        TRY(of_model(m, name) ? adze_store_add(to, name, adze_store_type(from, i), adze_store_flags(from, i), NULL) : ADZE_OK);
+    }
+    for (int i = 0; i < adze_store_count(to); i++) {
+        adze_tensor a, b;
+        TRY(adze_store_tensor(from, adze_store_find(from, adze_store_name(to, i)), &a));
+        TRY(adze_store_tensor(to, i, &b));
+        TRY(adze_tensor_copy(m->ctx, b, a));
+    }
+    return ADZE_OK;
+}
+
+int adze_curvature_open(adze_ctx *ctx, const adze_fisher_in *in, adze_steps *s) {
+    *s = (adze_steps){.ctx = ctx, .model = in->model, .o = in->o, .rule = adze_optimizer_settle(in->o)};
+    s->rule.l2 = 0; /* the loss alone */
+    TRY(adze_store_new(ctx, &s->store));
+    TRY(copy_model(in->model, in->store, s->store));
+    const int count = adze_store_count(s->store);
     s->params = adze_alloc(ctx, count, sizeof *s->params);
     for (int i = 0; i < count && s->params != NULL; i++) {
-        if (adze_store_flags(store, i) & ADZE_SLOT_TRAINABLE) {
+        if (adze_store_flags(s->store, i) & ADZE_SLOT_TRAINABLE) {
             s->params[s->nparams++] = i;
-            s->dtype = adze_store_type(store, i).dtype;
+            s->dtype = adze_store_type(s->store, i).dtype;
         }
+    }
+    for (int i = 0; i < s->nparams; i++) {
+        TRY(adze_second_role(s, i, "g", adze_store_type(s->store, s->params[i]), ADZE_SLOT_TEMP));
     }
     return s->params == NULL ? ADZE_ENOMEM
            : s->nparams > 0  ? ADZE_OK
-                             : adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(m));
+                             : adze_fail(ctx, ADZE_EARG, "model '%s' has no parameters to train", adze_model_name(in->model));
+}
+
+void adze_curvature_close(adze_steps *s) {
+    adze_free(s->ctx, s->params);
+    adze_store_free(s->store);
+}
+
+int adze_curvature_loader(const adze_steps *s, const adze_fisher_in *in, int64_t batch, adze_loader **out) {
+    const adze_loader_opts lo = {.size = sizeof lo, .batch = batch, .dtype = s->dtype};
+    return adze_loader_new(s->ctx, in->data, NULL, in->examples, adze_model_preprocess(in->model), &lo, out);
 }
 
 /* -- pieces ---------------------------------------------------------------------------------------------------------------------------------------
  */
 
-int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *mean) {
+static int model_losses(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *loss) {
     adze_train_terms terms;
     const adze_build_opts opts = {.size = sizeof opts, .train = train, .dtype = s->dtype};
     const adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     const adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     TRY(adze_model_build(s->model, g, x, &opts, y));
     TRY(adze_train_loss(s->model, g, s->o, x, *y, label, &terms));
-    *mean = adze_mean(g, terms.loss, NULL, 0, false);
+    *loss = terms.loss;
     return adze_graph_status(g);
 }
 
+int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *mean) {
+    TRY(model_losses(s, g, batch, train, y, mean));
+    *mean = adze_mean(g, *mean, NULL, 0, false);
+    return adze_graph_status(g);
+}
+
+int adze_curvature_losses(const adze_steps *s, adze_graph *g, int64_t batch) {
+    adze_val y, loss;
+    TRY(model_losses(s, g, batch, true, &y, &loss));
+    return adze_output(g, "loss", loss);
+}
+
+double adze_curvature_mean(const adze_tensor *loss, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += adze_tensor_get(loss, i);
+    }
+    return sum / (double)n;
+}
+
+int adze_curvature_loss(adze_session *run, int64_t n, double *mean) {
+    adze_tensor t;
+    TRY(adze_session_run(run));
+    TRY(adze_session_output(run, "loss", &t));
+    *mean = adze_curvature_mean(&t, n);
+    return ADZE_OK;
+}
+
+/* "w:role"; role NULL: "w". Names were measured when their slots were added. */
+static int role_name(const adze_steps *s, int param, const char *role, char out[SLOT_NAME]) {
+    const char *own = adze_store_name(s->store, s->params[param]);
+    const int len = snprintf(out, SLOT_NAME, "%s%s%s", own, role != NULL ? ":" : "", role != NULL ? role : "");
+    return len > 0 && len < SLOT_NAME ? ADZE_OK : adze_fail(s->ctx, ADZE_EARG, "the parameter name '%s' is too long", own);
+}
+
+int adze_curvature_tensor(const adze_steps *s, int param, const char *role, adze_tensor *t) {
+    char name[SLOT_NAME];
+    TRY(role_name(s, param, role, name));
+    return adze_store_tensor(s->store, adze_store_find(s->store, name), t);
+}
+
 adze_val adze_curvature_slot(const adze_steps *s, adze_graph *g, int param, const char *role) {
-    char name[192];
-    const int slot = s->params[param];
-    const char *own = adze_store_name(s->store, slot);
-    snprintf(name, sizeof name, role != NULL ? "%s:%s" : "%s", own, role);
+    char name[SLOT_NAME];
+    (void)role_name(s, param, role, name);
     const int found = adze_store_find(s->store, name);
-    return adze_slot(g, name, adze_store_type(s->store, found < 0 ? slot : found));
+    return adze_slot(g, name, adze_store_type(s->store, found < 0 ? s->params[param] : found));
 }
 
 int adze_second_role(const adze_steps *s, int param, const char *role, adze_type type, uint32_t flags) {
-    char name[192];
-    const char *own = adze_store_name(s->store, s->params[param]);
-    const int len = snprintf(name, sizeof name, "%s:%s", own, role);
-    if (len < 0 || (size_t)len >= sizeof name) {
-        return adze_fail(s->ctx, ADZE_EARG, "the parameter name '%s' is too long", own);
-    }
+    char name[SLOT_NAME];
+    TRY(role_name(s, param, role, name));
     return adze_store_add(s->store, name, type, flags, NULL);
 }
 
@@ -113,10 +194,11 @@ static int gauss_newton(adze_graph *g, adze_val y, adze_val mean, const adze_val
 
 int adze_curvature_product(const adze_steps *s, adze_graph *g, int64_t batch, bool gauss) {
     const int n = s->nparams;
-    adze_val y, mean, *w = adze_alloc(s->ctx, n, 3 * sizeof *w), *v = w + n, *out = v + n;
+    adze_val y, mean, *w = adze_alloc(s->ctx, n, 3 * sizeof *w);
     if (w == NULL) {
         return ADZE_ENOMEM;
     }
+    adze_val *v = w + n, *out = v + n;
     int st = adze_curvature_model(s, g, batch, true, &y, &mean);
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         w[i] = adze_curvature_slot(s, g, i, NULL);
@@ -142,12 +224,13 @@ static void repeat_rows(const adze_tensor *to, const adze_tensor *from, int64_t 
     }
 }
 
-int adze_curvature_fill(adze_session *to, const adze_grad_plan *g, int64_t n) {
+int adze_curvature_show(adze_session *to, const adze_steps *s, const adze_second_step *u) {
     adze_tensor x, label;
     TRY(adze_session_input(to, "x", &x));
     TRY(adze_session_input(to, "label", &label));
-    repeat_rows(&x, &g->x, n);
-    repeat_rows(&label, &g->label, n);
+    repeat_rows(&x, &u->last->x, u->last_count);
+    repeat_rows(&label, &u->last->label, u->last_count);
+    adze_session_random(to, s->o->seed, (uint64_t)u->step - 1, u->examples - u->last_count);
     return ADZE_OK;
 }
 
@@ -156,6 +239,7 @@ int adze_curvature_fill(adze_session *to, const adze_grad_plan *g, int64_t n) {
 
 int adze_second_refuse(const adze_steps *s) {
     const adze_train_opts *o = s->o;
+    const char *optimizer = adze_field_find(adze_train_fields(), "optimizer")->names[o->optimizer];
     const struct {
         const char *name;
         bool given;
@@ -167,10 +251,21 @@ int adze_second_refuse(const adze_steps *s) {
     for (size_t i = 0; i < ADZE_COUNT(unread); i++) {
         if (unread[i].given) {
             return adze_fail(s->ctx, ADZE_EARG, "option %s does not go with optimizer %s, which chooses its steps by curvature", unread[i].name,
-                             adze_field_find(adze_train_fields(), "optimizer")->names[o->optimizer]);
+                             optimizer);
         }
     }
-    return ADZE_OK;
+    return o->precision != ADZE_PRECISION_BF16
+               ? ADZE_OK
+               : adze_fail(s->ctx, ADZE_EARG, "optimizer %s compares losses more finely than bf16 tells them apart: give precision full", optimizer);
+}
+
+static char *room_for(const adze_steps *s, const int *slots, int n) {
+    int64_t bytes = 0;
+    for (int i = 0; i < n; i++) {
+        const adze_type t = adze_store_type(s->store, slots[i]);
+        bytes += adze_type_bytes(&t);
+    }
+    return adze_alloc(s->ctx, bytes, 1);
 }
 
 int adze_second_open(adze_steps *s) {
@@ -185,6 +280,11 @@ int adze_second_open(adze_steps *s) {
     }
     s->second->kind = kind;
     s->second->steps = s;
+    s->second->weights = room_for(s, s->params, s->nparams);
+    s->second->statistics = room_for(s, s->state, s->nstate);
+    if (s->second->weights == NULL || s->second->statistics == NULL) {
+        return ADZE_ENOMEM;
+    }
     return kind->slots(s->second);
 }
 
@@ -214,6 +314,19 @@ int adze_second_see(adze_steps *s, const adze_grad_plan *g, int64_t n, int64_t f
     return s->second != NULL && s->second->kind->see != NULL ? s->second->kind->see(s->second, g, n, from) : ADZE_OK;
 }
 
+int adze_second_take(adze_steps *s, const adze_second_step *u) {
+    adze_second *r = s->second;
+    TRY(adze_steps_copy(s, s->params, s->nparams, r->weights, true));
+    TRY(adze_steps_copy(s, s->state, s->nstate, r->statistics, true));
+    const int st = r->kind->step(r, u);
+    if (st == ADZE_OK) { /* running statistics count the gradient's pass alone */
+        return adze_steps_copy(s, s->state, s->nstate, r->statistics, false);
+    }
+    (void)adze_steps_copy(s, s->params, s->nparams, r->weights, false);
+    (void)adze_steps_restore(s);
+    return st;
+}
+
 void adze_second_close(adze_steps *s) {
     if (s->second == NULL) {
         return;
@@ -225,6 +338,8 @@ void adze_second_close(adze_steps *s) {
     if (s->second->kind->close != NULL) {
         s->second->kind->close(s->second);
     }
+    adze_free(s->ctx, s->second->weights);
+    adze_free(s->ctx, s->second->statistics);
     adze_free(s->ctx, s->second);
     s->second = NULL;
 }

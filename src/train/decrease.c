@@ -16,10 +16,11 @@ typedef struct descent {
 static int graph(descent *d, adze_graph *g) {
     const adze_steps *s = &d->s;
     const int n = s->nparams;
-    adze_val y, mean, gg = {0}, ghg = {0}, *w = adze_alloc(d->ctx, n, 3 * sizeof *w), *grad = w + n, *hv = grad + n;
+    adze_val y, mean, gg = {0}, ghg = {0}, *w = adze_alloc(d->ctx, n, 3 * sizeof *w);
     if (w == NULL) {
         return ADZE_ENOMEM;
     }
+    adze_val *grad = w + n, *hv = grad + n;
     int st = adze_curvature_model(s, g, d->in->examples, false, &y, &mean);
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         w[i] = adze_curvature_slot(s, g, i, NULL);
@@ -43,18 +44,12 @@ static int graph(descent *d, adze_graph *g) {
 static int show_examples(descent *d) {
     adze_loader *l = NULL;
     adze_tensor x, label;
-    int64_t n, *ids = adze_alloc(d->ctx, d->in->examples, sizeof *ids);
-    int st = ids != NULL ? ADZE_OK : ADZE_ENOMEM;
-    for (int64_t i = 0; i < d->in->examples && st == ADZE_OK; i++) {
-        ids[i] = i;
-    }
-    const adze_loader_opts lo = {.size = sizeof lo, .batch = d->in->examples, .dtype = d->s.dtype};
-    st = st == ADZE_OK ? adze_loader_new(d->ctx, d->in->data, ids, d->in->examples, adze_model_preprocess(d->in->model), &lo, &l) : st;
+    int64_t n;
+    int st = adze_curvature_loader(&d->s, d->in, d->in->examples, &l);
     st = st == ADZE_OK ? adze_session_input(d->run, "x", &x) : st;
     st = st == ADZE_OK ? adze_session_input(d->run, "label", &label) : st;
     st = st == ADZE_OK ? adze_loader_next(l, x, label, &n) : st;
     adze_loader_free(l);
-    adze_free(d->ctx, ids);
     return st;
 }
 
@@ -73,7 +68,7 @@ static int measure(descent *d, double lr, adze_decrease *out) {
     const int st = graph(d, g);
     adze_graph_free(g);
     TRY(st);
-    TRY(adze_session_new(d->ctx, d->plan, d->in->store, "", &d->run));
+    TRY(adze_session_new(d->ctx, d->plan, d->s.store, "", &d->run));
     TRY(show_examples(d));
     TRY(adze_session_run(d->run));
     TRY(read_output(d, "loss", &out->loss));
@@ -86,7 +81,6 @@ static int measure(descent *d, double lr, adze_decrease *out) {
     }
     TRY(adze_flat_put(&d->s, NULL, d->g));
     TRY(adze_session_run(d->run));
-    TRY(adze_flat_put(&d->s, NULL, d->w));
     TRY(read_output(d, "loss", &after));
     out->first_order = -lr * out->gg;
     out->predicted = out->first_order + lr * lr * out->ghg / 2;
@@ -103,19 +97,17 @@ int adze_decrease_along_gradient(adze_ctx *ctx, const adze_fisher_in *in, double
         return adze_fail(ctx, ADZE_EARG, "a step's worth is measured on 1 to %lld examples, not %lld, and at a rate of 0 or more",
                          (long long)in->data->count, (long long)in->examples);
     }
-    int st = adze_second_params(ctx, in->model, in->store, in->o, &d.s);
-    d.s.rule.l2 = 0;
+    int st = adze_curvature_open(ctx, in, &d.s);
     const int64_t n = st == ADZE_OK ? adze_flat_count(&d.s) : 0;
-    for (int i = 0; i < d.s.nparams && st == ADZE_OK; i++) {
-        st = adze_second_role(&d.s, i, "g", adze_store_type(in->store, d.s.params[i]), ADZE_SLOT_TEMP);
-    }
     d.w = adze_alloc(ctx, n, 2 * sizeof *d.w);
-    d.g = d.w + n;
     st = st == ADZE_OK && d.w == NULL ? ADZE_ENOMEM : st;
-    st = st == ADZE_OK ? measure(&d, lr, out) : st;
+    if (st == ADZE_OK) {
+        d.g = d.w + n;
+        st = measure(&d, lr, out);
+    }
     adze_session_free(d.run);
     adze_plan_free(d.plan);
-    adze_free(ctx, d.s.params);
+    adze_curvature_close(&d.s);
     adze_free(ctx, d.w);
     return st;
 }

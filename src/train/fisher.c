@@ -3,8 +3,6 @@
 #include "base/linalg.h"
 #include "train/kfac_graph.h"
 
-#include <stdio.h>
-
 enum { MOST = 4000, ROWS = 256 }; /* parameters; rows gathered before they are multiplied */
 
 static const char *const names[ADZE_FISHER_KINDS] = {"ggn", "exact", "sampled", "empirical", "kfac"};
@@ -16,7 +14,8 @@ const char *adze_fisher_name(int kind) {
 typedef struct fisher {
     adze_ctx *ctx;
     const adze_fisher_in *in;
-    adze_steps s; /* parameters and options alone: what the pieces of graphs read */
+    adze_steps s; /* parameters and options alone, on a copy of the store */
+    adze_family family;
     int64_t n, c; /* parameters, outputs */
     adze_plan *plan;
     adze_session *run;
@@ -38,13 +37,6 @@ int64_t adze_fisher_size(const adze_fisher_in *in) {
         n += adze_store_flags(in->store, i) & ADZE_SLOT_TRAINABLE ? adze_type_count(&t) : 0;
     }
     return n;
-}
-
-static int add_gradients(const adze_steps *s) {
-    for (int i = 0; i < s->nparams; i++) {
-        TRY(adze_second_role(s, i, "g", adze_store_type(s->store, s->params[i]), ADZE_SLOT_TEMP));
-    }
-    return ADZE_OK;
 }
 
 /* -- one example: rows of the Jacobian, columns of the loss's Hessian -----------------------------------------------------------------------------
@@ -77,12 +69,11 @@ static int pull_graph(fisher *f, adze_graph *g) {
 
 static int open_example(fisher *f) {
     adze_graph *g = NULL;
-    TRY(add_gradients(&f->s));
     TRY(adze_graph_new(f->ctx, &g));
     const int st = pull_graph(f, g);
     adze_graph_free(g);
     TRY(st);
-    TRY(adze_session_new(f->ctx, f->plan, f->in->store, "", &f->run));
+    TRY(adze_session_new(f->ctx, f->plan, f->s.store, "", &f->run));
     TRY(adze_session_input(f->run, "x", &f->x));
     TRY(adze_session_input(f->run, "label", &f->label));
     TRY(adze_session_input(f->run, "seed", &f->seed));
@@ -141,29 +132,18 @@ static int add_outer(fisher *f, const double *a, const double *b) {
     return f->held == ROWS ? flush(f) : ADZE_OK;
 }
 
-typedef enum family { CLASSES, BITS, REALS } family; /* what the loss takes its targets for */
-
-static int family_of(const fisher *f, family *out) {
-    const adze_train_opts *o = f->in->o;
-    const int loss = o->loss == ADZE_LOSS_AUTO ? o->target == ADZE_TARGET_INPUT ? ADZE_LOSS_MSE : ADZE_LOSS_SOFTMAX_XENT : o->loss;
-    *out = loss == ADZE_LOSS_SOFTMAX_XENT ? CLASSES : loss == ADZE_LOSS_SIGMOID_XENT ? BITS : REALS;
-    return loss == ADZE_LOSS_MSE || *out != REALS
-               ? ADZE_OK
-               : adze_fail(f->ctx, ADZE_ENOSUP, "Fisher matrices are for losses softmax_xent, sigmoid_xent and mse, not for %s",
-                           adze_loss_names[loss]);
-}
-
-static void probabilities(const fisher *f, family kind, double *p) {
+static void probabilities(const fisher *f, double *p) {
+    const bool classes = f->family == ADZE_FAMILY_CLASSES;
     double top = -INFINITY, sum = 0;
     for (int64_t k = 0; k < f->c; k++) {
         p[k] = adze_tensor_get(&f->y, k);
         top = fmax(top, p[k]);
     }
     for (int64_t k = 0; k < f->c; k++) {
-        p[k] = kind == CLASSES ? exp(p[k] - top) : 1 / (1 + exp(-p[k]));
+        p[k] = classes ? exp(p[k] - top) : 1 / (1 + exp(-p[k]));
         sum += p[k];
     }
-    for (int64_t k = 0; k < f->c && kind == CLASSES; k++) {
+    for (int64_t k = 0; k < f->c && classes; k++) {
         p[k] /= sum;
     }
 }
@@ -178,27 +158,29 @@ static int64_t draw_class(fisher *f, const double *p) {
 }
 
 /* Every target there can be, each with its share; of independent outputs one at a time, whose covariance is the same. */
-static int add_exact(fisher *f, family kind, const double *p, double *v) {
+static int add_exact(fisher *f, const double *p, double *v) {
+    const bool classes = f->family == ADZE_FAMILY_CLASSES;
     for (int64_t k = 0; k < f->c; k++) {
         for (int64_t i = 0; i < f->c; i++) {
-            v[i] = kind == CLASSES ? sqrt(p[k]) * (p[i] - (i == k)) : 0;
+            v[i] = classes ? sqrt(p[k]) * (p[i] - (i == k)) : 0;
         }
-        if (kind != CLASSES) {
-            v[k] = sqrt((kind == BITS ? p[k] * (1 - p[k]) : 2) / (double)f->c);
+        if (!classes) {
+            v[k] = sqrt((f->family == ADZE_FAMILY_BITS ? p[k] * (1 - p[k]) : 2) / (double)f->c);
         }
         TRY(add_outer(f, v, v));
     }
     return ADZE_OK;
 }
 
-static int add_sampled(fisher *f, family kind, const double *p, double *v) {
+static int add_sampled(fisher *f, const double *p, double *v) {
+    const bool classes = f->family == ADZE_FAMILY_CLASSES;
     const double scale = 1 / sqrt((double)f->in->samples), width = sqrt((double)f->c);
     for (int64_t t = 0; t < f->in->samples; t++) {
-        const int64_t drawn = kind == CLASSES ? draw_class(f, p) : -1;
+        const int64_t drawn = classes ? draw_class(f, p) : -1;
         for (int64_t i = 0; i < f->c; i++) {
-            const double r = kind == CLASSES ? p[i] - (i == drawn)
-                             : kind == BITS  ? (p[i] - (adze_rng_uniform(&f->rng) < p[i])) / width
-                                             : sqrt(2) / width * adze_rng_normal(&f->rng);
+            const double r = classes                         ? p[i] - (i == drawn)
+                             : f->family == ADZE_FAMILY_BITS ? (p[i] - (adze_rng_uniform(&f->rng) < p[i])) / width
+                                                             : sqrt(2) / width * adze_rng_normal(&f->rng);
             v[i] = scale * r;
         }
         TRY(add_outer(f, v, v));
@@ -208,18 +190,16 @@ static int add_sampled(fisher *f, family kind, const double *p, double *v) {
 
 static int add_example(fisher *f, int kind, double *room) {
     double *p = room, *v = room + f->c;
-    family of;
-    TRY(family_of(f, &of));
-    probabilities(f, of, p);
+    probabilities(f, p);
     if (kind == ADZE_FISHER_EXACT) {
-        return add_exact(f, of, p, v);
+        return add_exact(f, p, v);
     }
     if (kind == ADZE_FISHER_SAMPLED) {
-        return add_sampled(f, of, p, v);
+        return add_sampled(f, p, v);
     }
     if (kind == ADZE_FISHER_EMPIRICAL) { /* of a mean over bits: in the scale of its Hessian */
         for (int64_t i = 0; i < f->c; i++) {
-            v[i] = adze_tensor_get(&f->gy, i) * (of == BITS ? sqrt((double)f->c) : 1);
+            v[i] = adze_tensor_get(&f->gy, i) * (f->family == ADZE_FAMILY_BITS ? sqrt((double)f->c) : 1);
         }
         return add_outer(f, v, v);
     }
@@ -235,14 +215,6 @@ static int add_example(fisher *f, int kind, double *room) {
 
 /* -- examples -------------------------------------------------------------------------------------------------------------------------------------
  */
-
-static int open_loader(const fisher *f, int64_t batch, int64_t *ids, adze_loader **out) {
-    for (int64_t i = 0; i < f->in->examples; i++) {
-        ids[i] = i;
-    }
-    const adze_loader_opts lo = {.size = sizeof lo, .batch = batch, .dtype = f->s.dtype};
-    return adze_loader_new(f->ctx, f->in->data, ids, f->in->examples, adze_model_preprocess(f->in->model), &lo, out);
-}
 
 static int by_examples(fisher *f, int kind, adze_loader *l) {
     double *room = adze_alloc(f->ctx, f->c, 2 * sizeof *room);
@@ -266,18 +238,12 @@ static int64_t place(const adze_kfac_layer *l, const int64_t *offset, int64_t r,
     return r < top ? offset[l->w] + r * l->cols + c : offset[l->b] + c;
 }
 
-static int role_of(const adze_steps *s, int param, const char *role, adze_tensor *t) {
-    char name[192];
-    snprintf(name, sizeof name, "%s:%s", adze_store_name(s->store, s->params[param]), role);
-    return adze_store_tensor(s->store, adze_store_find(s->store, name), t);
-}
-
 static int assemble(fisher *f, const adze_kfac_net *net, const int64_t *offset) {
     for (int i = 0; i < net->nlayers; i++) {
         const adze_kfac_layer *l = &net->layers[i];
         adze_tensor a, s;
-        TRY(role_of(&f->s, l->w, "a", &a));
-        TRY(role_of(&f->s, l->w, "s", &s));
+        TRY(adze_curvature_tensor(&f->s, l->w, "a", &a));
+        TRY(adze_curvature_tensor(&f->s, l->w, "s", &s));
         for (int64_t p = 0; p < l->rows * l->cols; p++) {
             for (int64_t q = 0; q < l->rows * l->cols; q++) {
                 const int64_t pr = p / l->cols, pc = p % l->cols, qr = q / l->cols, qc = q % l->cols;
@@ -288,7 +254,7 @@ static int assemble(fisher *f, const adze_kfac_net *net, const int64_t *offset) 
     }
     for (int i = 0; i < net->noutside; i++) {
         adze_tensor v;
-        TRY(role_of(&f->s, net->outside[i], "v", &v));
+        TRY(adze_curvature_tensor(&f->s, net->outside[i], "v", &v));
         const adze_type t = adze_tensor_type(&v);
         for (int64_t k = 0; k < adze_type_count(&t); k++) {
             const int64_t at = offset[net->outside[i]] + k;
@@ -301,14 +267,14 @@ static int assemble(fisher *f, const adze_kfac_net *net, const int64_t *offset) 
 static int run_factors(fisher *f, adze_kfac_net *net, adze_graph *g) {
     adze_loader *l = NULL;
     adze_tensor keep;
-    int64_t n, *ids = adze_alloc(f->ctx, f->in->examples, sizeof *ids);
-    int st = ids != NULL ? adze_kfac_factors(&f->s, g, net, f->in->examples) : ADZE_ENOMEM;
+    int64_t n;
+    int st = adze_kfac_factors(&f->s, g, net, f->in->examples, false);
     st = st == ADZE_OK ? adze_compile(g, NULL, &f->plan) : st;
-    st = st == ADZE_OK ? adze_session_new(f->ctx, f->plan, f->in->store, "", &f->run) : st;
+    st = st == ADZE_OK ? adze_session_new(f->ctx, f->plan, f->s.store, "", &f->run) : st;
     st = st == ADZE_OK ? adze_session_input(f->run, "x", &f->x) : st;
     st = st == ADZE_OK ? adze_session_input(f->run, "label", &f->label) : st;
     st = st == ADZE_OK ? adze_session_input(f->run, "keep", &keep) : st;
-    st = st == ADZE_OK ? open_loader(f, f->in->examples, ids, &l) : st;
+    st = st == ADZE_OK ? adze_curvature_loader(&f->s, f->in, f->in->examples, &l) : st;
     st = st == ADZE_OK ? adze_loader_next(l, f->x, f->label, &n) : st;
     for (int64_t t = 0; t < f->in->samples && st == ADZE_OK; t++) {
         adze_tensor_set(&keep, 0, 1 - 1 / (double)(t + 1));
@@ -316,7 +282,6 @@ static int run_factors(fisher *f, adze_kfac_net *net, adze_graph *g) {
         st = adze_session_run(f->run);
     }
     adze_loader_free(l);
-    adze_free(f->ctx, ids);
     return st;
 }
 
@@ -328,7 +293,7 @@ static int by_factors(fisher *f) {
     int st = offset != NULL ? adze_kfac_open(&f->s, &net) : ADZE_ENOMEM;
     st = st == ADZE_OK ? adze_graph_new(f->ctx, &probe) : st;
     st = st == ADZE_OK ? adze_graph_new(f->ctx, &g) : st;
-    st = st == ADZE_OK ? adze_curvature_model(&f->s, probe, 1, true, &y, &mean) : st;
+    st = st == ADZE_OK ? adze_curvature_model(&f->s, probe, 1, false, &y, &mean) : st;
     st = st == ADZE_OK ? adze_kfac_find(&f->s, probe, &net) : st;
     st = st == ADZE_OK ? adze_kfac_slots(&f->s, &net) : st;
     st = st == ADZE_OK ? run_factors(f, &net, g) : st;
@@ -361,8 +326,8 @@ static int check(adze_ctx *ctx, const adze_fisher_in *in, int64_t most) {
 
 static int compute(fisher *f, int kind) {
     adze_loader *l = NULL;
-    TRY(adze_second_params(f->ctx, f->in->model, f->in->store, f->in->o, &f->s));
-    f->s.rule.l2 = 0; /* the loss alone */
+    TRY(adze_curvature_family(f->ctx, f->in->model, f->in->o, &f->family));
+    TRY(adze_curvature_open(f->ctx, f->in, &f->s));
     for (int64_t i = 0; i < f->n; i++) {
         memset(la_row(f->out, i), 0, sizeof(double) * (size_t)f->n);
     }
@@ -370,18 +335,16 @@ static int compute(fisher *f, int kind) {
         return by_factors(f);
     }
     TRY(open_example(f));
-    int64_t *ids = adze_alloc(f->ctx, f->in->examples, sizeof *ids);
-    int st = ids != NULL ? open_loader(f, 1, ids, &l) : ADZE_ENOMEM;
+    int st = adze_curvature_loader(&f->s, f->in, 1, &l);
     st = st == ADZE_OK ? by_examples(f, kind, l) : st;
     adze_loader_free(l);
-    adze_free(f->ctx, ids);
     return st;
 }
 
 static void close_all(fisher *f) {
     adze_session_free(f->run);
     adze_plan_free(f->plan);
-    adze_free(f->ctx, f->s.params);
+    adze_curvature_close(&f->s);
     adze_free(f->ctx, f->j);
     adze_free(f->ctx, f->h);
     adze_free(f->ctx, f->l.at);
@@ -391,7 +354,8 @@ static void close_all(fisher *f) {
 
 int adze_fisher(adze_ctx *ctx, const adze_fisher_in *in, int kind, adze_la_mat out) {
     TRY(check(ctx, in, MOST));
-    fisher f = {.ctx = ctx, .in = in, .n = adze_fisher_size(in), .out = out, .rng = adze_rng_make(in->seed, adze_hash_str("fisher"))};
+    fisher f = {
+        .ctx = ctx, .in = in, .s = {.ctx = ctx}, .n = adze_fisher_size(in), .out = out, .rng = adze_rng_make(in->seed, adze_hash_str("fisher"))};
     if (kind < 0 || kind >= ADZE_FISHER_KINDS) {
         return adze_fail(ctx, ADZE_EARG, "there is no kind %d of Fisher matrix", kind);
     }

@@ -1,8 +1,6 @@
 /* All parameters of a training as one vector of doubles, in the order of the store. */
 #include "train/second.h"
 
-#include <stdio.h>
-
 int64_t adze_flat_count(const adze_steps *s) {
     int64_t n = 0;
     for (int i = 0; i < s->nparams; i++) {
@@ -13,13 +11,7 @@ int64_t adze_flat_count(const adze_steps *s) {
 }
 
 static int slot_tensor(const adze_steps *s, int param, const char *role, adze_tensor *t, int64_t *n) {
-    char name[192];
-    int slot = s->params[param];
-    if (role != NULL) {
-        snprintf(name, sizeof name, "%s:%s", adze_store_name(s->store, slot), role);
-        slot = adze_store_find(s->store, name);
-    }
-    TRY(adze_store_tensor(s->store, slot, t));
+    TRY(adze_curvature_tensor(s, param, role, t));
     const adze_type type = adze_tensor_type(t);
     *n = adze_type_count(&type);
     return ADZE_OK;

@@ -21,9 +21,6 @@ static int slots(adze_second *base) {
     h->n = adze_flat_count(s);
     const int64_t dims[] = {h->n + 1};
     int slot;
-    if (s->o->precision == ADZE_PRECISION_BF16) {
-        return adze_fail(s->ctx, ADZE_EARG, "optimizer hf compares losses more finely than bf16 tells them apart: give precision full");
-    }
     TRY(adze_curvature_product_slots(s));
     TRY(adze_store_add(s->store, "state/second", adze_type_make(ADZE_F64, 1, dims), ADZE_SLOT_STATE, &slot));
     TRY(adze_store_tensor(s->store, slot, &t));
@@ -36,12 +33,8 @@ static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {
     (void)most, (void)rest;
     for (int i = PRODUCT; i <= LOSS; i++) {
         adze_graph *g = NULL;
-        adze_val y, mean;
         TRY(adze_graph_new(base->steps->ctx, &g));
-        int st = i == PRODUCT ? adze_curvature_product(base->steps, g, batch, true) : adze_curvature_model(base->steps, g, batch, true, &y, &mean);
-        if (st == ADZE_OK && i == LOSS) {
-            st = adze_output(g, "loss", mean);
-        }
+        int st = i == PRODUCT ? adze_curvature_product(base->steps, g, batch, true) : adze_curvature_losses(base->steps, g, batch);
         st = st == ADZE_OK ? adze_compile(g, NULL, &base->plan[i]) : st;
         adze_graph_free(g);
         TRY(st);
@@ -117,15 +110,14 @@ static int solve(hessian_free *h, double damping, const double *g, double *x, do
     return st;
 }
 
-static int loss_at(hessian_free *h, const double *w, const double *d, double a, double *probe, double *loss) {
-    adze_tensor t;
+static int loss_at(hessian_free *h, const adze_second_step *u, const double *d, double a, double *probe, double *loss) {
+    const double *w = h->room;
     for (int64_t i = 0; i < h->n; i++) {
         probe[i] = w[i] + a * d[i];
     }
     TRY(adze_flat_put(h->head.steps, NULL, probe));
-    TRY(adze_session_run(h->head.session[LOSS]));
-    TRY(adze_session_output(h->head.session[LOSS], "loss", &t));
-    *loss = adze_tensor_get(&t, 0) + adze_flat_penalty(h->head.steps, probe);
+    TRY(adze_curvature_loss(h->head.session[LOSS], u->last_count, loss));
+    *loss += adze_flat_penalty(h->head.steps, probe);
     return ADZE_OK;
 }
 
@@ -134,12 +126,12 @@ static int search(hessian_free *h, const adze_second_step *u, double model) {
     const int64_t n = h->n;
     double *w = h->room, *g = w + n, *probe = w + 2 * n, start, loss, a = 1;
     const double slope = dot(g, h->last, n);
-    TRY(loss_at(h, w, h->last, 0, probe, &start));
-    TRY(loss_at(h, w, h->last, 1, probe, &loss));
+    TRY(loss_at(h, u, h->last, 0, probe, &start));
+    TRY(loss_at(h, u, h->last, 1, probe, &loss));
     const double ratio = model < 0 ? (loss - start) / model : 0;
     for (int i = 0; i < HALVINGS && !(loss <= start + 1e-2 * a * slope); i++) {
         a *= 0.8;
-        TRY(loss_at(h, w, h->last, a, probe, &loss));
+        TRY(loss_at(h, u, h->last, a, probe, &loss));
     }
     a = loss <= start ? a : 0;
     h->at[0] *= ratio > 0.75 ? 2.0 / 3 : !(ratio >= 0.25) ? 1.5 : 1;
@@ -157,19 +149,16 @@ static int step(adze_second *base, const adze_second_step *u) {
     TRY(adze_store_tensor(s->store, adze_store_find(s->store, "state/second"), &t));
     h->at = adze_tensor_data(&t);
     h->last = h->at + 1;
-    TRY(adze_steps_keep(s));
     TRY(adze_flat_get(s, NULL, h->room));
     TRY(adze_flat_get(s, "g", h->room + h->n));
     for (int i = PRODUCT; i <= LOSS; i++) {
-        TRY(adze_curvature_fill(base->session[i], u->last, u->last_count));
-        adze_session_random(base->session[i], s->o->seed, (uint64_t)u->step - 1, u->examples - u->last_count);
+        TRY(adze_curvature_show(base->session[i], s, u));
     }
     for (int64_t i = 0; i < h->n; i++) {
         h->last[i] *= s->o->cg_decay;
     }
     TRY(solve(h, h->at[0], h->room + h->n, h->last, &model));
-    TRY(search(h, u, model));
-    return adze_steps_restore(s);
+    return search(h, u, model);
 }
 
 const adze_second_kind adze_second_free = {.size = sizeof(hessian_free), .slots = slots, .plans = plans, .step = step, .close = close};

@@ -6,7 +6,6 @@
 #include "train/kfac_graph.h"
 
 #include <math.h>
-#include <stdio.h>
 
 enum { FACTORS, DIRECTION, QUADRATIC, UPDATE, LOSS };         /* plans */
 enum { LAMBDA, GAMMA, ALPHA, MU, RATIO, MODEL, NUMBERS = 8 }; /* of the slot state/kfac */
@@ -108,17 +107,11 @@ static int update_graph(const adze_steps *s, adze_graph *g) { /* m = alpha d + m
     return adze_graph_status(g);
 }
 
-static int loss_graph(const adze_steps *s, adze_graph *g, int64_t batch) {
-    adze_val y, mean;
-    TRY(adze_curvature_model(s, g, batch, true, &y, &mean));
-    return adze_output(g, "loss", mean);
-}
-
 static int build(kfac *k, int which, adze_graph *g, int64_t batch) {
     const adze_steps *s = k->head.steps;
     switch (which) {
     case FACTORS:
-        return adze_kfac_factors(s, g, &k->net, k->of_factors);
+        return adze_kfac_factors(s, g, &k->net, k->of_factors, true);
     case DIRECTION:
         return adze_kfac_direction(s, g, &k->net);
     case QUADRATIC:
@@ -126,7 +119,7 @@ static int build(kfac *k, int which, adze_graph *g, int64_t batch) {
     case UPDATE:
         return update_graph(s, g);
     default:
-        return loss_graph(s, g, batch);
+        return adze_curvature_losses(s, g, batch);
     }
 }
 
@@ -165,12 +158,6 @@ static void close(adze_second *base) {
 
 /* -- inverses -------------------------------------------------------------------------------------------------------------------------------------
  */
-
-static int role_tensor(const adze_steps *s, int param, const char *role, adze_tensor *t) {
-    char name[192];
-    snprintf(name, sizeof name, "%s:%s", adze_store_name(s->store, s->params[param]), role);
-    return adze_store_tensor(s->store, adze_store_find(s->store, name), t);
-}
 
 static double mean_diagonal(const adze_tensor *t, int64_t n) {
     double sum = 0;
@@ -215,10 +202,10 @@ static int invert_all(kfac *k, double gamma) {
     for (int i = 0; i < k->net.nlayers; i++) {
         const adze_kfac_layer *l = &k->net.layers[i];
         adze_tensor a, ai, c, ci;
-        TRY(role_tensor(s, l->w, "a", &a));
-        TRY(role_tensor(s, l->w, "ai", &ai));
-        TRY(role_tensor(s, l->w, "s", &c));
-        TRY(role_tensor(s, l->w, "si", &ci));
+        TRY(adze_curvature_tensor(s, l->w, "a", &a));
+        TRY(adze_curvature_tensor(s, l->w, "ai", &ai));
+        TRY(adze_curvature_tensor(s, l->w, "s", &c));
+        TRY(adze_curvature_tensor(s, l->w, "si", &ci));
         const double ta = mean_diagonal(&a, l->rows), tc = mean_diagonal(&c, l->cols);
         const double pi = ta > 0 && tc > 0 ? sqrt(ta / tc) : 1;
         TRY(invert(k, &a, &ai, l->rows, pi * gamma));
@@ -241,14 +228,13 @@ static int set_input(adze_session *s, const char *name, double v) {
 static int factors(kfac *k, const adze_second_step *u) {
     adze_session *run = k->head.session[FACTORS];
     const double keep = fmin(1 - 1 / (double)u->step, k->head.steps->o->kfac_keep);
-    TRY(adze_curvature_fill(run, u->last, u->last_count));
+    TRY(adze_curvature_show(run, k->head.steps, u));
     TRY(set_input(run, "keep", keep));
-    adze_session_random(run, k->head.steps->o->seed, (uint64_t)u->step - 1, 0);
     return adze_session_run(run);
 }
 
 /* d from the inverses as they stand, and the minimum of the quadratic model: alpha, mu and its value. */
-static int direct(kfac *k, const adze_second_step *u, double lambda, double gamma) {
+static int direct(kfac *k, double lambda, double gamma) {
     adze_session *run = k->head.session[DIRECTION], *products = k->head.session[QUADRATIC];
     adze_tensor t;
     if (k->net.noutside > 0) {
@@ -259,7 +245,6 @@ static int direct(kfac *k, const adze_second_step *u, double lambda, double gamm
     for (int i = 0; i < ADZE_KFAC_DOTS; i++) {
         k->dots[i] = adze_tensor_get(&t, i);
     }
-    adze_session_random(products, k->head.steps->o->seed, (uint64_t)u->step - 1, 0);
     TRY(adze_session_run(products));
     TRY(adze_session_output(products, "products", &t));
     const double *v = k->dots;
@@ -273,13 +258,13 @@ static int direct(kfac *k, const adze_second_step *u, double lambda, double gamm
 }
 
 /* Three values of gamma are tried; the one whose model falls lowest stays (section 6.6). */
-static int choose_gamma(kfac *k, const adze_second_step *u, double lambda) {
+static int choose_gamma(kfac *k, double lambda) {
     const double factor = pow(19.0 / 20, (double)k->head.steps->o->kfac_gamma_every / 2), old = k->at[GAMMA];
     const double tried[3] = {old / factor, old * factor, old};
     double best = INFINITY, chosen = old;
     for (int i = 0; i < 3; i++) {
         TRY(invert_all(k, tried[i]));
-        TRY(direct(k, u, lambda, tried[i]));
+        TRY(direct(k, lambda, tried[i]));
         if (k->at[MODEL] < best) {
             best = k->at[MODEL];
             chosen = tried[i];
@@ -288,31 +273,22 @@ static int choose_gamma(kfac *k, const adze_second_step *u, double lambda) {
     k->at[GAMMA] = chosen;
     if (chosen != old) { /* the last one tried */
         TRY(invert_all(k, chosen));
-        TRY(direct(k, u, lambda, chosen));
+        TRY(direct(k, lambda, chosen));
     }
     return ADZE_OK;
 }
 
-static double last_mean(const adze_second_step *u) {
-    double sum = 0;
-    for (int64_t i = 0; i < u->last_count; i++) {
-        sum += adze_tensor_get(&u->last->loss, i);
-    }
-    return sum / (double)u->last_count;
-}
-
-/* lambda follows how well the model foretold the loss of the same examples (section 6.5). */
-static int adapt(kfac *k, const adze_second_step *u) {
+/* lambda follows how well the model foretold the loss of the same examples (section 6.5), which was `before`. The whole step leads to the model's
+ * minimum, where the model has fallen by half of what its slope promised; of it, lr times is taken. */
+static int adapt(kfac *k, const adze_second_step *u, double before) {
     adze_session *run = k->head.session[LOSS];
-    adze_tensor t;
-    TRY(adze_curvature_fill(run, u->last, u->last_count));
-    adze_session_random(run, k->head.steps->o->seed, (uint64_t)u->step - 1, 0);
-    TRY(adze_session_run(run));
-    TRY(adze_session_output(run, "loss", &t));
-    const double a = k->at[ALPHA], m = k->at[MU], *v = k->dots;
+    double after;
+    TRY(adze_curvature_show(run, k->head.steps, u));
+    TRY(adze_curvature_loss(run, u->last_count, &after));
+    const double a = u->lr * k->at[ALPHA], m = u->lr * k->at[MU], *v = k->dots, foretold = u->lr * (2 - u->lr) * k->at[MODEL];
     const double penalty = a * v[KFAC_WD] + m * v[KFAC_WM] + (a * a * v[KFAC_ED] + 2 * a * m * v[KFAC_EDM] + m * m * v[KFAC_EM]) / 2;
-    const double actual = adze_tensor_get(&t, 0) - last_mean(u) + penalty, factor = pow(19.0 / 20, (double)k->head.steps->o->kfac_lambda_every);
-    k->at[RATIO] = k->at[MODEL] < 0 ? actual / k->at[MODEL] : 0;
+    const double actual = after - before + penalty, factor = pow(19.0 / 20, (double)k->head.steps->o->kfac_lambda_every);
+    k->at[RATIO] = foretold < 0 ? actual / foretold : 0;
     k->at[LAMBDA] *= k->at[RATIO] > 0.75 ? factor : !(k->at[RATIO] >= 0.25) ? 1 / factor : 1;
     return ADZE_OK;
 }
@@ -322,27 +298,26 @@ static int step(adze_second *base, const adze_second_step *u) {
     adze_steps *s = base->steps;
     const adze_train_opts *o = s->o;
     TRY(state_of(k));
-    const double lambda = k->at[LAMBDA];
-    TRY(adze_steps_keep(s));
+    const double lambda = k->at[LAMBDA], before = adze_curvature_mean(&u->last->loss, u->last_count); /* the next run takes its place in the arena */
     TRY(factors(k, u));
-    TRY(adze_curvature_fill(base->session[QUADRATIC], u->last, u->last_count));
+    TRY(adze_curvature_show(base->session[QUADRATIC], s, u));
     if (o->kfac_gamma_every > 0 && u->step > 3 && u->step % o->kfac_gamma_every == 0) {
-        TRY(choose_gamma(k, u, lambda));
+        TRY(choose_gamma(k, lambda));
     } else {
         if (u->step <= 3 || u->step % o->kfac_invert_every == 0) {
             k->at[GAMMA] = o->kfac_gamma_every > 0 ? k->at[GAMMA] : sqrt(lambda + s->rule.l2);
             TRY(invert_all(k, k->at[GAMMA]));
         }
-        TRY(direct(k, u, lambda, k->at[GAMMA]));
+        TRY(direct(k, lambda, k->at[GAMMA]));
     }
     TRY(set_input(base->session[UPDATE], "alpha", k->at[ALPHA]));
     TRY(set_input(base->session[UPDATE], "mu", k->at[MU]));
     TRY(set_input(base->session[UPDATE], "lr", u->lr));
     TRY(adze_session_run(base->session[UPDATE]));
     if (o->kfac_lambda_every > 0 && u->step % o->kfac_lambda_every == 0) {
-        TRY(adapt(k, u));
+        TRY(adapt(k, u, before));
     }
-    return adze_steps_restore(s); /* running statistics count the gradient's pass alone */
+    return ADZE_OK;
 }
 
 const adze_second_kind adze_second_kfac = {.size = sizeof(kfac), .slots = slots, .plans = plans, .step = step, .close = close};

@@ -176,12 +176,13 @@ static void layer_factors(const adze_steps *s, adze_graph *g, const adze_kfac_la
     running(s, g, l->w, "s", adze_matmul(g, ds, ds, true, false), 1 / (double)n);
 }
 
-int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *net, int64_t batch) {
-    adze_val y, mean, seed, *of = adze_alloc(s->ctx, s->nparams, 2 * sizeof *of), *ct = of + s->nparams;
+int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *net, int64_t batch, bool train) {
+    adze_val y, mean, seed, *of = adze_alloc(s->ctx, s->nparams, 2 * sizeof *of);
     if (of == NULL) {
         return ADZE_ENOMEM;
     }
-    int st = adze_curvature_model(s, g, batch, true, &y, &mean);
+    adze_val *ct = of + s->nparams;
+    int st = adze_curvature_model(s, g, batch, train, &y, &mean);
     st = st == ADZE_OK ? adze_kfac_find(s, g, net) : st;
     st = st == ADZE_OK ? adze_curvature_sample(s->model, g, s->o, y, &seed) : st;
     if (st == ADZE_OK) {

@@ -24,7 +24,7 @@ void adze_kfac_close(const adze_steps *s, adze_kfac_net *n);
 int adze_kfac_find(const adze_steps *s, adze_graph *g, adze_kfac_net *n);
 int adze_kfac_slots(const adze_steps *s, const adze_kfac_net *n);
 /* Slots "w:a" and "w:s" become keep * old + (1 - keep) * those of the batch; "v" of the outside likewise. Input "keep". */
-int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *n, int64_t batch);
+int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *n, int64_t batch, bool train);
 /* Slots "w:d" become minus the preconditioned gradient. Input "shift" for the outside. Output "dots": see ADZE_KFAC_DOTS. */
 int adze_kfac_direction(const adze_steps *s, adze_graph *g, const adze_kfac_net *n);
 enum {

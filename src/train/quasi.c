@@ -60,7 +60,6 @@ static int value(void *user, const double *x, double *f, double *g) {
     adze_steps *s = q->head.steps;
     double loss = 0;
     TRY(adze_flat_put(s, NULL, x));
-    TRY(adze_steps_restore(s)); /* running statistics count one pass */
     for (int64_t from = 0; from < q->examples; from += q->batch) {
         const int64_t left = q->examples - from;
         TRY(run_batch(q, from, left < q->batch ? left : q->batch, &loss));
@@ -122,9 +121,6 @@ static int slots(adze_second *base) {
         return adze_fail(s->ctx, ADZE_EARG,
                          "optimizer %s keeps a matrix of parameters by parameters: at most %d, not %lld; lbfgs, hf and kfac take more", name_of(s),
                          MATRIX_MOST, (long long)n);
-    }
-    if (o->precision == ADZE_PRECISION_BF16) {
-        return adze_fail(s->ctx, ADZE_EARG, "optimizer %s compares losses more finely than bf16 tells them apart: give precision full", name_of(s));
     }
     const adze_min_opts mo = {.size = sizeof mo, .method = methods[o->optimizer], .m = o->lbfgs_m, .scale = ADZE_MIN_SCALE_USUAL, .gtol = -1};
     const int64_t room = adze_min_room(&mo, n), dims[] = {room + n}; /* and the last step */
@@ -273,9 +269,7 @@ static int step(adze_second *base, const adze_second_step *u) {
         return searched(q);
     }
     const adze_type type = adze_tensor_type(&t);
-    TRY(adze_steps_keep(s));
-    TRY(stepped(q, u, f, g, q->min.at + adze_type_count(&type) - n));
-    return adze_steps_restore(s);
+    return stepped(q, u, f, g, q->min.at + adze_type_count(&type) - n);
 }
 
 const adze_second_kind adze_second_quasi = {.size = sizeof(quasi), .slots = slots, .plans = plans, .step = step, .see = see, .close = close};

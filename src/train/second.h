@@ -2,6 +2,7 @@
 #ifndef ADZE_SRC_SECOND_H
 #define ADZE_SRC_SECOND_H
 
+#include "adze/curvature.h"
 #include "train/steps.h"
 
 typedef struct adze_second adze_second;
@@ -29,6 +30,7 @@ enum { ADZE_SECOND_PLANS = 6 };
 struct adze_second { /* the head of every rule's struct */
     const adze_second_kind *kind;
     adze_steps *steps;
+    char *weights, *statistics; /* before the step */
     adze_plan *plan[ADZE_SECOND_PLANS];
     adze_session *session[ADZE_SECOND_PLANS];
 };
@@ -39,13 +41,18 @@ int adze_second_open(adze_steps *s); /* nothing where the optimiser is of first 
 int adze_second_plan(adze_steps *s, int64_t batch, int64_t most, int64_t rest);
 int adze_second_bind(adze_steps *s);
 int adze_second_see(adze_steps *s, const adze_grad_plan *g, int64_t n, int64_t from);
+/* A step. One that fails leaves parameters and statistics as they were before the update; what the rule has learnt it may keep. */
+int adze_second_take(adze_steps *s, const adze_second_step *u);
 void adze_second_close(adze_steps *s);
 int64_t adze_second_arena(const adze_steps *s); /* the largest plan's */
 
 /* -- curvature.c: pieces of graphs -- */
 
+typedef enum adze_family { ADZE_FAMILY_CLASSES, ADZE_FAMILY_BITS, ADZE_FAMILY_NUMBERS } adze_family;
+/* What the loss takes its targets for: losses auto (but for rbf layers), softmax_xent, sigmoid_xent and mse. */
+int adze_curvature_family(adze_ctx *ctx, const adze_model *m, const adze_train_opts *o, adze_family *out);
 /* A random cotangent of the outputs y (N, C) whose covariance is the loss's Hessian there: what the gradient in y would be, were the target drawn
- * from the model itself. Losses auto, softmax_xent, sigmoid_xent and mse. */
+ * from the model itself. */
 int adze_curvature_sample(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val y, adze_val *seed);
 /* The model, as it trains or predicts, on inputs "x" and "label" of a batch: its outputs and the mean loss. */
 int adze_curvature_model(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *mean);
@@ -54,10 +61,16 @@ double adze_curvature_decay(const adze_steps *s, int param);                    
 /* tv = (the mean loss's Hessian, or with `gauss` its Gauss-Newton matrix) times the tangents in slots "w:d", into slots "w:h". */
 int adze_curvature_product(const adze_steps *s, adze_graph *g, int64_t batch, bool gauss);
 int adze_curvature_product_slots(const adze_steps *s);
-/* Examples of the batch that g holds, again and again until all rows are filled. */
-int adze_curvature_fill(adze_session *to, const adze_grad_plan *g, int64_t n);
-/* A steps struct of parameters and options alone, which is all that the pieces of graphs read; free s->params. */
-int adze_second_params(adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o, adze_steps *s);
+/* The last run's examples, again and again until all rows are filled, under the masks that they had there. */
+int adze_curvature_show(adze_session *to, const adze_steps *s, const adze_second_step *u);
+int adze_curvature_losses(const adze_steps *s, adze_graph *g, int64_t batch); /* as it trains; output "loss": of each example */
+int adze_curvature_loss(adze_session *run, int64_t n, double *mean);          /* runs that graph; the mean of the first n */
+double adze_curvature_mean(const adze_tensor *loss, int64_t n);
+/* A steps struct of parameters and options alone, which is all that the pieces of graphs read, on a store of its own with a copy of the model. */
+int adze_curvature_open(adze_ctx *ctx, const adze_fisher_in *in, adze_steps *s);
+void adze_curvature_close(adze_steps *s);
+int adze_curvature_loader(const adze_steps *s, const adze_fisher_in *in, int64_t batch, adze_loader **out); /* of its examples, in order */
+int adze_curvature_tensor(const adze_steps *s, int param, const char *role, adze_tensor *t);                /* role NULL: the parameter itself */
 int adze_second_role(const adze_steps *s, int param, const char *role, adze_type type, uint32_t flags);
 
 /* -- flat.c: all parameters, or what stands in their slots of a role, as one vector of doubles -- */

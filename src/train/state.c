@@ -130,7 +130,9 @@ static bool may_differ(const adze_field *f, const adze_train_opts *then, const a
             return true;
         }
     }
-    return strcmp(f->name, "epochs") == 0 && now->epochs >= then->epochs;
+    /* Where an average begins at three quarters of the epochs, or snapshots share them, more of them would move what was already done. */
+    const bool shares = now->snapshots > 0 || (now->average == ADZE_AVERAGE_SWA && now->swa_start < 0);
+    return strcmp(f->name, "epochs") == 0 && now->epochs >= then->epochs && !shares;
 }
 
 static int compare_options(adze_ctx *ctx, const char *file, const adze_train_opts *then, const adze_train_opts *now) {

@@ -266,25 +266,24 @@ int adze_steps_norm(adze_steps *s, double *norm) {
 /* -- undoing a failed step ------------------------------------------------------------------------------------------------------------------------
  */
 
-static int copy_state(adze_steps *s, bool keep) {
-    char *at = s->backup;
-    for (int i = 0; i < s->nstate; i++) {
+int adze_steps_copy(adze_steps *s, const int *slots, int n, char *at, bool keep) {
+    for (int i = 0; i < n; i++) {
         adze_tensor t;
-        TRY(adze_store_tensor(s->store, s->state[i], &t));
+        TRY(adze_store_tensor(s->store, slots[i], &t));
         adze_type type = adze_tensor_type(&t);
-        size_t n = (size_t)adze_type_bytes(&type);
-        memcpy(keep ? at : adze_tensor_data(&t), keep ? adze_tensor_data(&t) : at, n);
-        at += n;
+        size_t bytes = (size_t)adze_type_bytes(&type);
+        memcpy(keep ? at : adze_tensor_data(&t), keep ? adze_tensor_data(&t) : at, bytes);
+        at += bytes;
     }
     return ADZE_OK;
 }
 
 int adze_steps_keep(adze_steps *s) {
-    return copy_state(s, true);
+    return adze_steps_copy(s, s->state, s->nstate, s->backup, true);
 }
 
 int adze_steps_restore(adze_steps *s) {
-    return copy_state(s, false);
+    return adze_steps_copy(s, s->state, s->nstate, s->backup, false);
 }
 
 int adze_steps_forget(adze_steps *s) {

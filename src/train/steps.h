@@ -62,10 +62,11 @@ int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
 int adze_steps_climb(adze_steps *s, double norm);    /* sam: the weights move up the gradient of this norm, */
 int adze_steps_return(adze_steps *s);                /* and back to their very bits */
 int adze_steps_average(adze_steps *s, double share); /* the average goes so far towards the weights; all the way, it becomes the model to the bit */
-int adze_steps_keep(adze_steps *s);                  /* remembers the slots that a grad run changes */
-int adze_steps_restore(adze_steps *s);               /* puts them back: a failed step changes nothing */
-int adze_steps_forget(adze_steps *s);                /* zeroes the gradients */
-int64_t adze_steps_memory(const adze_steps *s);      /* bytes of the sessions beside the arena */
+int adze_steps_copy(adze_steps *s, const int *slots, int n, char *at, bool keep); /* the slots' bytes to `at`, or back */
+int adze_steps_keep(adze_steps *s);                                               /* remembers the slots that a grad run changes */
+int adze_steps_restore(adze_steps *s);                                            /* puts them back: a failed step changes nothing */
+int adze_steps_forget(adze_steps *s);                                             /* zeroes the gradients */
+int64_t adze_steps_memory(const adze_steps *s);                                   /* bytes of the sessions beside the arena */
 
 /* -- average.c -- */
 adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val share); /* avg + share (w - avg) */

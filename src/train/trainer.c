@@ -433,7 +433,7 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
     *loss = s.loss / (double)s.n;
     if (t->steps.second != NULL) {
         const adze_second_step u = {.last = g, .last_count = s.last, .examples = s.n, .loss = *loss, .lr = *lr, .step = t->p.step + 1};
-        TRY(t->steps.second->kind->step(t->steps.second, &u));
+        TRY(adze_second_take(&t->steps, &u));
     } else {
         TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
     }

@@ -201,11 +201,7 @@ static int check_groups(adze_steps *s) {
     return st;
 }
 
-int adze_update_compile(adze_steps *s) {
-    TRY(check_groups(s));
-    if (s->second != NULL) {
-        return ADZE_OK;
-    }
+static int compile_first_order(adze_steps *s) {
     TRY(compile(s, ADZE_UPDATE_STEP, build_step));
     bool limits;
     TRY(adze_penalty_limits(s, &limits));
@@ -219,17 +215,26 @@ int adze_update_compile(adze_steps *s) {
         TRY(compile(s, ADZE_UPDATE_CLIMB, build_climb));
         TRY(compile(s, ADZE_UPDATE_RETURN, build_return));
     }
+    return ADZE_OK;
+}
+
+int adze_update_compile(adze_steps *s) {
+    TRY(check_groups(s));
+    TRY(s->second == NULL ? compile_first_order(s) : ADZE_OK);
     return s->o->average != ADZE_AVERAGE_NONE ? compile(s, ADZE_UPDATE_AVERAGE, adze_average_build) : ADZE_OK;
 }
 
 int adze_update_bind(adze_steps *s) {
-    if (s->second != NULL) {
-        return ADZE_OK;
-    }
     for (int i = 0; i < ADZE_UPDATES; i++) {
         if (s->update[i].plan != NULL) {
             TRY(adze_session_new_in(s->ctx, s->update[i].plan, s->store, "", s->arena, &s->update[i].session));
         }
+    }
+    if (s->o->average == ADZE_AVERAGE_POLYAK || s->o->average == ADZE_AVERAGE_SWA) {
+        TRY(adze_session_input(s->update[ADZE_UPDATE_AVERAGE].session, "share", &s->share));
+    }
+    if (s->second != NULL) {
+        return ADZE_OK;
     }
     adze_session *step = s->update[ADZE_UPDATE_STEP].session;
     TRY(adze_session_input(step, "lr", &s->lr));
@@ -241,9 +246,6 @@ int adze_update_bind(adze_steps *s) {
     }
     if (s->o->sam > 0) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_CLIMB].session, "climb", &s->climb));
-    }
-    if (s->o->average == ADZE_AVERAGE_POLYAK || s->o->average == ADZE_AVERAGE_SWA) {
-        TRY(adze_session_input(s->update[ADZE_UPDATE_AVERAGE].session, "share", &s->share));
     }
     return s->o->clip_norm > 0 ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;
 }

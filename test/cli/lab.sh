@@ -119,6 +119,22 @@ sed -i 's/"result":"invalid"/"result":"confirmed"/' experiments/records/broken.j
 expect 1 'comes out invalid, but the record says confirmed' "$adze" lab run broken --check
 rm experiments/broken.yaml experiments/records/broken.*
 
+# Texts where a record has maps or quotes.
+cp experiments/records/root.json root.json
+echo '{"result":{},"rule_hash":{}}' > experiments/records/root.json
+expect 0 'min  - (stale)' "$adze" lab list --rows T1
+echo '{"result":"con\"firmed"}' > experiments/records/root.json
+expect 0 '"verdict":"con\"firmed","stale":true' "$adze" lab list --json --rows T1
+mv root.json experiments/records/root.json
+expect 0 '"page":"docs/a\"b.md"' "$adze" lab report --json --out 'docs/a"b.md'
+
+# A file that a command names is part of it.
+runs=$(ls -d runs/lab/train/slow-1-* | wc -l)
+echo '# Reviewed.' >> net.yaml
+expect 0 'confirmed (stale)' "$adze" lab list --rows T2
+expect 0 'verdict over 3 seeds: confirmed' "$adze" lab run train
+[ "$(ls -d runs/lab/train/slow-1-* | wc -l)" -eq $((runs + 1)) ] || fail "the old model's run was taken for the new one's"
+
 # Several at once, and what is passed over.
 expect 0 'root' "$adze" lab run --quick
 grep -q 'train' out.txt && fail "--quick ran what is not quick"
