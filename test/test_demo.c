@@ -78,7 +78,7 @@ static void ways_are_compared_as_far_as_both_go(void **state) {
     show(d, "valley");
     const double alone = key(d, "adam_difference");
     assert_true(key(d, "adam_steps") < 1000 && isnan(adze_findings_value(&d->f, "adam_steps_rotated")));
-    snprintf(d->o.optimizers, sizeof d->o.optimizers, "sgd:lr=1e-9,adam");
+    snprintf(d->o.optimizers, sizeof d->o.optimizers, "sgd:lr=2.01e-4,adam");
     show(d, "valley");
     near(key(d, "adam_difference"), alone, 0);
 }
