@@ -15,6 +15,7 @@ typedef struct kfac {
     adze_kfac_net net;
     double *at; /* state/kfac; found anew where it is needed */
     double *square[2], dots[ADZE_KFAC_DOTS];
+    double least;                     /* damping that is never undercut, unlike the paper's: small batches are foretold well and others not */
     int64_t largest;                  /* rows of the largest factor */
     int64_t of_factors, of_quadratic; /* examples of those plans */
 } kfac;
@@ -64,6 +65,7 @@ static int slots(adze_second *base) {
     }
     TRY(state_of(k));
     k->at[LAMBDA] = usual_damping(s, outputs);
+    k->least = k->at[LAMBDA];
     k->at[GAMMA] = sqrt(k->at[LAMBDA] + s->rule.l2);
     return ADZE_OK;
 }
@@ -290,6 +292,7 @@ static int adapt(kfac *k, const adze_second_step *u, double before) {
     const double actual = after - before + penalty, factor = pow(19.0 / 20, (double)k->head.steps->o->kfac_lambda_every);
     k->at[RATIO] = foretold < 0 ? actual / foretold : 0;
     k->at[LAMBDA] *= k->at[RATIO] > 0.75 ? factor : !(k->at[RATIO] >= 0.25) ? 1 / factor : 1;
+    k->at[LAMBDA] = fmax(k->at[LAMBDA], k->least);
     return ADZE_OK;
 }
 
