@@ -175,7 +175,7 @@ static void read_control(filing *f, const adze_tree *t, lab_exp *e) {
 }
 
 static int hash_rule(cli *c, const adze_tree *root, lab_exp *e) {
-    static const char *const keys[] = {"arms", "measure", "verdict", "control", "seeds"};
+    static const char *const keys[] = {"claim", "data", "arms", "measure", "verdict", "control", "seeds"};
     adze_text t = {.ctx = c->ctx};
     char *s;
     for (size_t i = 0; i < ADZE_COUNT(keys); i++) {

@@ -76,7 +76,7 @@ static void section(adze_text *t, const adze_tree *r, bool stale) {
     for (const adze_tree *k = rows ? rows->child : NULL; k; k = k->next) {
         adze_text_add(t, " %s", k->text);
     }
-    adze_text_add(t, ")\n\n**%s**%s", text_of(r, "result"), stale ? " (stale: arms, rule or control have changed since)" : "");
+    adze_text_add(t, ")\n\n**%s**%s", text_of(r, "result"), stale ? " (stale: claim, data, arms, rule or control have changed since)" : "");
     if (text_of(paper, "cite")[0]) {
         adze_text_add(t, ". Paper: %s%s%s%s%s", text_of(paper, "cite"), text_of(paper, "where")[0] ? ", " : "", text_of(paper, "where"),
                       text_of(paper, "figure")[0] ? ": " : "", text_of(paper, "figure"));

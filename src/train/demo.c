@@ -190,7 +190,8 @@ static int tune(const adze_demo *d, adze_walk w, adze_runner *r) {
     return ADZE_OK;
 }
 
-/* One optimiser: the same rate along the axes and turned; how far the two ways differ once one is turned back. */
+/* One optimiser: the same rate along the axes and turned; how far the two ways differ once one is turned back;
+ * and the steps at the rate that is best turned. */
 static int compare_turns(const adze_demo *d, const valley *turned, const adze_surface *axes, const adze_surface *other, adze_runner *r,
                          double *logs) {
     const int64_t most = adze_demo_steps(d, 5000);
@@ -214,18 +215,23 @@ static int compare_turns(const adze_demo *d, const valley *turned, const adze_su
     adze_demo_key(d, r->name, "steps", cell[1]);
     adze_demo_key(d, r->name, "steps_rotated", cell[2]);
     adze_demo_key(d, r->name, "difference", apart);
+    b.track = NULL, b.log = NULL;
+    TRY(tune(d, b, r));
+    TRY(adze_demo_walk(d, &b));
+    cell[4] = b.steps >= 0 ? (double)b.steps : (double)NAN;
+    adze_demo_key(d, r->name, "steps_rotated_tuned", cell[4]);
     return ADZE_OK;
 }
 
 int adze_demo_valley(const adze_demo *d) {
-    static const char *const columns[] = {"rate", "steps", "steps turned", "difference"};
+    static const char *const columns[] = {"rate", "steps", "steps turned", "difference", "at the best rate turned"};
     const double angle = d->o->rotate * acos(-1) / 180;
     const valley straight = {d->o->kappa, 1, 0}, turned = {d->o->kappa, cos(angle), sin(angle)};
     const adze_surface axes = {2, valley_loss, &straight}, other = {2, valley_loss, &turned};
     adze_runner *list = adze_alloc(d->ctx, ADZE_RUNNERS, sizeof *list);
     double *logs = adze_alloc(d->ctx, 4 * (adze_demo_steps(d, 5000) + 1), sizeof *logs);
     int n = 0, st = list && logs ? adze_demo_runners(d, "sgd,momentum,adagrad,rmsprop,adam", list, &n) : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, 4);
+    adze_found_columns(d->f, columns, 5);
     adze_found(d->f, "kappa", d->o->kappa);
     snprintf(d->f->title, sizeof d->f->title, "A valley of condition %g, turned by %g degrees", d->o->kappa, d->o->rotate);
     for (int i = 0; i < n && st == ADZE_OK; i++) {
