@@ -67,6 +67,8 @@ static void descent_does_not_see_the_axes_and_adam_does(void **state) {
     near(key(d, "momentum_steps"), key(d, "momentum_steps_rotated"), 1e-3);
     assert_true(key(d, "adam_difference") > 0.1);
     assert_true(key(d, "adam_steps_rotated") > 5 * key(d, "adam_steps"));
+    near(key(d, "momentum_steps_rotated_tuned"), key(d, "momentum_steps"), 1e-3);
+    assert_true(key(d, "adam_steps_rotated_tuned") <= key(d, "adam_steps_rotated") && key(d, "adam_steps_rotated_tuned") > key(d, "adam_steps"));
 }
 
 static void adagrad_does_not_see_the_condition(void **state) {
@@ -169,6 +171,7 @@ static void copies_change_no_gradient(void **state) {
     shown *d = *state;
     show(d, "duplicate");
     assert_true(key(d, "difference_most") < 1e-12);
+    assert_true(adze_findings_cell(&d->f, "half twice", "difference") > 0.01);
 }
 
 static void gradients_through_time_are_powers(void **state) {
