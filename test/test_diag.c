@@ -275,6 +275,11 @@ static void zeros_are_counted(void **state) {
     near(adze_findings_cell(&k.f, "b/1/fc:w", "zeros"), 0.9, 1e-12);
     near(key(&k, "activation_zeros"), 0.7, 1e-12);
     done(&k);
+    k = make(tower(net, sizeof net, 6, 1, 30, ",\"init\":\"constant\",\"init_value\":3,\"bias_init\":2", 0), 4, 1, 0);
+    probe(&k, "sparsity");
+    near(adze_findings_cell(&k.f, "b/1/fc:w", "mean"), 3, 1e-12);
+    near(adze_findings_cell(&k.f, "b/1/fc:b", "mean"), 2, 1e-12);
+    done(&k);
 }
 
 static void positive_inputs_give_gradients_of_one_sign(void **state) {

@@ -93,7 +93,6 @@ typedef struct adze_demo_opts {
     double kappa, rho, lr;  /* condition number; momentum or spectral radius; rate, 0: the demonstration's own */
     double tolerance, clip; /* of the value; norm of a clipped gradient */
     uint64_t seed;
-    bool retune; /* valley: a rate of its own where it is turned */
 } adze_demo_opts;
 ADZE_API const adze_field *adze_demo_fields(void);
 ADZE_API int adze_demo_at(int i, adze_about *out); /* ADZE_EARG past the end */

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 #include "cli/lab_expr.h"
 
-enum { LAB_ARMS = 12, LAB_LINES = 8, LAB_MEASURES = 6, LAB_RULES = 6, LAB_SEEDS = 64, LAB_ROWS = 16, LAB_DATA = 4, LAB_PATH = 1024 };
+enum { LAB_ARMS = 12, LAB_LINES = 8, LAB_MEASURES = 10, LAB_RULES = 6, LAB_SEEDS = 64, LAB_ROWS = 16, LAB_DATA = 4, LAB_PATH = 1024 };
 
 typedef struct lab_opts { /* of the command */
     char dir[512], work[512], rows[64], out[512];
@@ -61,7 +61,7 @@ typedef struct lab_exp {
     bool quick;
     lab_part main, control;
     int32_t must;        /* a lab_verdict, or LAB_NOT_CONFIRMED */
-    char rule_hash[20];  /* of arms, the files they name, measures, rules and control as they stand in the file */
+    char rule_hash[20];  /* of claim, data, arms, the files they name, measures, rules and control as they stand in the file */
     lab_rule ours;       /* paper.ours, or the first rule's value */
     lab_verdict verdict; /* of the whole */
     double seconds;      /* that the runs took, those found finished included */

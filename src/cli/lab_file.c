@@ -210,7 +210,7 @@ static int hash_part(cli *c, const char *dir, const lab_part *p, adze_text *t) {
 }
 
 static int hash_rule(cli *c, const char *dir, const adze_tree *root, lab_exp *e) {
-    static const char *const keys[] = {"arms", "measure", "verdict", "control", "seeds"};
+    static const char *const keys[] = {"claim", "data", "arms", "measure", "verdict", "control", "seeds"};
     adze_text t = {.ctx = c->ctx};
     char *s;
     for (size_t i = 0; i < ADZE_COUNT(keys); i++) {

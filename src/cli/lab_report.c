@@ -71,7 +71,7 @@ static void section(adze_text *t, const adze_tree *r, bool stale) {
     for (const adze_tree *k = rows ? rows->child : NULL; k; k = k->next) {
         adze_text_add(t, " %s", k->text ? k->text : "");
     }
-    adze_text_add(t, ")\n\n**%s**%s", lab_text_of(r, "result"), stale ? " (stale: arms, rule or control have changed since)" : "");
+    adze_text_add(t, ")\n\n**%s**%s", lab_text_of(r, "result"), stale ? " (stale: claim, data, arms, rule or control have changed since)" : "");
     if (lab_text_of(paper, "cite")[0]) {
         adze_text_add(t, ". Paper: %s%s%s%s%s", lab_text_of(paper, "cite"), lab_text_of(paper, "where")[0] ? ", " : "", lab_text_of(paper, "where"),
                       lab_text_of(paper, "figure")[0] ? ": " : "", lab_text_of(paper, "figure"));

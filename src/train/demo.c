@@ -13,7 +13,6 @@ static const adze_field fields[] = {
     {"kappa", ADZE_F_F64, 0, AT(kappa), 0, "20", 1, 1e12, NULL, "valley: condition number"},
     {"rho", ADZE_F_F64, 0, AT(rho), 0, "0.9", 0, 10, NULL, "plateau: momentum; recurrence: spectral radius"},
     {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL, "rate; 0: the demonstration's own (valley: the best of three a decade)"},
-    {"retune", ADZE_F_BOOL, 0, AT(retune), 0, "false", 0, 0, NULL, "valley: turned, each has a best rate of its own; false: that along the axes"},
     {"tolerance", ADZE_F_F64, 0, AT(tolerance), 0, "1e-6", 0, 1e6, NULL, "valley: how near to the minimum"},
     {"clip", ADZE_F_F64, 0, AT(clip), 0, "0.1", 0, 1e300, NULL, "cliff, clip: largest norm of a gradient"},
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "of random data"},
@@ -197,7 +196,8 @@ static int tune(const adze_demo *d, adze_walk w, adze_runner *r) {
     return ADZE_OK;
 }
 
-/* One optimiser: along the axes and turned, with the same rate or each with its best; how far the two ways differ once one is turned back. */
+/* One optimiser: the same rate along the axes and turned; how far the two ways differ once one is turned back;
+ * and the steps at the rate that is best turned. */
 static int compare_turns(const adze_demo *d, const valley *turned, const adze_surface *axes, const adze_surface *other, adze_runner *r,
                          double *logs) {
     const int64_t most = adze_demo_steps(d, 5000);
@@ -210,10 +210,6 @@ static int compare_turns(const adze_demo *d, const valley *turned, const adze_su
     TRY(adze_demo_walk(d, &a));
     adze_walk b = a;
     b.s = other, b.from = start, b.log = second;
-    if (d->o->retune) {
-        b.r = &own;
-        TRY(tune(d, b, &own));
-    }
     b.track = adze_found_track(d->f, "%s", r->name);
     TRY(adze_demo_walk(d, &b));
     const int64_t both = a.last < b.last ? a.last : b.last;
@@ -224,24 +220,27 @@ static int compare_turns(const adze_demo *d, const valley *turned, const adze_su
     double *cell = adze_found_row(d->f, "%s", r->name);
     cell[0] = r->o.lr > 0 ? r->o.lr : adze_train_lr(&r->o), cell[1] = a.steps >= 0 ? (double)a.steps : (double)NAN,
     cell[2] = b.steps >= 0 ? (double)b.steps : (double)NAN, cell[3] = apart;
-    if (d->o->retune) {
-        cell[4] = own.o.lr > 0 ? own.o.lr : adze_train_lr(&own.o);
-    }
     adze_demo_key(d, r->name, "steps", cell[1]);
     adze_demo_key(d, r->name, "steps_rotated", cell[2]);
     adze_demo_key(d, r->name, "difference", apart);
+    b.track = NULL, b.log = NULL;
+    TRY(tune(d, b, &own));
+    b.r = &own;
+    TRY(adze_demo_walk(d, &b));
+    cell[4] = b.steps >= 0 ? (double)b.steps : (double)NAN;
+    adze_demo_key(d, r->name, "steps_rotated_tuned", cell[4]);
     return ADZE_OK;
 }
 
 int adze_demo_valley(const adze_demo *d) {
-    static const char *const columns[] = {"rate", "steps", "steps turned", "difference", "rate turned"};
+    static const char *const columns[] = {"rate", "steps", "steps turned", "difference", "at the best rate turned"};
     const double angle = d->o->rotate * acos(-1) / 180;
     const valley straight = {d->o->kappa, 1, 0}, turned = {d->o->kappa, cos(angle), sin(angle)};
     const adze_surface axes = {2, valley_loss, &straight}, other = {2, valley_loss, &turned};
     adze_runner *list = adze_alloc(d->ctx, ADZE_RUNNERS, sizeof *list);
     double *logs = adze_alloc(d->ctx, 4 * (adze_demo_steps(d, 5000) + 1), sizeof *logs);
     int n = 0, st = list && logs ? adze_demo_runners(d, "sgd,momentum,adagrad,rmsprop,adam", list, &n) : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, d->o->retune ? 5 : 4);
+    adze_found_columns(d->f, columns, 5);
     adze_found(d->f, "kappa", d->o->kappa);
     snprintf(d->f->title, sizeof d->f->title, "A valley of condition %g, turned by %g degrees", d->o->kappa, d->o->rotate);
     for (int i = 0; i < n && st == ADZE_OK; i++) {

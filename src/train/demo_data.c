@@ -175,20 +175,23 @@ static int condition(const adze_demo *d, int64_t rows, int64_t cols, int draw, d
 int adze_demo_wishart(const adze_demo *d) {
     static const char *const columns[] = {"condition", "formula", "error"};
     enum { DRAWS = 3 };
-    static const double shares[] = {0.02, 0.05, 0.1, 0.2, 0.3};
-    const int64_t rows = 2000;
+    static const struct {
+        int64_t rows;
+        double share;
+    } tried[] = {{2000, 0.02}, {2000, 0.05}, {2000, 0.1}, {2000, 0.2}, {2000, 0.3}, {400, 0.3}};
     double worst = 0;
     adze_found_columns(d->f, columns, 3);
-    for (size_t i = 0; i < ADZE_COUNT(shares); i++) {
-        const double root = sqrt(shares[i]), formula = pow((1 + root) / (1 - root), 2);
-        double *cell = adze_found_row(d->f, "%g of %lld", shares[i] * (double)rows, (long long)rows), kappa;
+    for (size_t i = 0; i < ADZE_COUNT(tried); i++) {
+        const int64_t rows = tried[i].rows;
+        const double root = sqrt(tried[i].share), formula = pow((1 + root) / (1 - root), 2);
+        double *cell = adze_found_row(d->f, "%g of %lld", tried[i].share * (double)rows, (long long)rows), kappa;
         cell[0] = 0;
         for (int k = 0; k < DRAWS; k++) {
-            TRY(condition(d, rows, (int64_t)(shares[i] * (double)rows + 0.5), k, &kappa));
+            TRY(condition(d, rows, (int64_t)(tried[i].share * (double)rows + 0.5), k, &kappa));
             cell[0] += kappa / DRAWS;
         }
         cell[1] = formula, cell[2] = fabs(cell[0] / formula - 1);
-        worst = fmax(worst, cell[2]);
+        worst = rows == 2000 ? fmax(worst, cell[2]) : worst; /* few rows are farther from the limit */
     }
     adze_found(d->f, "error_most", worst);
     return ADZE_OK;
@@ -199,21 +202,30 @@ int adze_demo_wishart(const adze_demo *d) {
 
 int adze_demo_duplicate(const adze_demo *d) {
     enum { ROWS = 50, COLS = 8 };
-    static const int copies[] = {1, 2, 10, 100};
+    static const struct {
+        const char *name;
+        int rows;
+        bool whole;
+    } sets[] = {{"1 copies", ROWS, true},
+                {"2 copies", 2 * ROWS, true},
+                {"10 copies", 10 * ROWS, true},
+                {"100 copies", 100 * ROWS, true},
+                {"half twice", ROWS + ROWS / 2, false}};
     static const char *const columns[] = {"gradient", "difference"};
     double at[COLS], first[COLS], g[COLS], worst = 0;
     adze_found_columns(d->f, columns, 2);
-    for (size_t k = 0; k < ADZE_COUNT(copies); k++) {
+    for (size_t k = 0; k < ADZE_COUNT(sets); k++) {
+        const int rows = sets[k].rows;
         adze_rng r = adze_rng_make(d->o->seed, adze_hash_str("duplicate"));
         const adze_runner sgd = adze_demo_runner(d, ADZE_DEMO_SGD, 1, 0);
         regression data;
         adze_descent run = {.ctx = NULL};
-        TRY(regression_new(d, ROWS * copies[k], COLS, &data));
-        for (int i = 0; i < ROWS * copies[k] * (COLS + 1); i++) {
-            const int y = i - ROWS * copies[k] * COLS; /* the labels lie behind the rows */
+        TRY(regression_new(d, rows, COLS, &data));
+        for (int i = 0; i < rows * (COLS + 1); i++) {
+            const int y = i - rows * COLS; /* the labels lie behind the rows */
             data.x[i] = y < 0 ? (i < ROWS * COLS ? adze_rng_normal(&r) : data.x[i - ROWS * COLS]) : 0;
         }
-        for (int i = 0; i < ROWS * copies[k]; i++) {
+        for (int i = 0; i < rows; i++) {
             data.y[i] = sin(3 * data.x[i * COLS]);
         }
         for (int i = 0; i < COLS; i++) {
@@ -226,14 +238,14 @@ int adze_demo_duplicate(const adze_demo *d) {
         adze_descent_close(&run);
         adze_free(d->ctx, data.x);
         TRY(st);
-        double *cell = adze_found_row(d->f, "%d copies", copies[k]);
+        double *cell = adze_found_row(d->f, "%s", sets[k].name);
         cell[0] = 0;
         for (int i = 0; i < COLS; i++) {
             first[i] = k == 0 ? g[i] : first[i];
             cell[0] = hypot(cell[0], g[i]), apart = hypot(apart, g[i] - first[i]);
         }
         cell[1] = apart / cell[0];
-        worst = fmax(worst, cell[1]);
+        worst = sets[k].whole ? fmax(worst, cell[1]) : worst;
     }
     adze_found(d->f, "difference_most", worst);
     return ADZE_OK;

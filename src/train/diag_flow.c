@@ -307,9 +307,9 @@ static double zeros(const double *v, int64_t n) {
 }
 
 static int sparse(adze_tap *t, adze_findings *f) {
-    static const char *const columns[] = {"zeros", "numbers"};
+    static const char *const columns[] = {"zeros", "numbers", "mean"};
     double nothing[2] = {0}, all[2] = {0};
-    adze_found_columns(f, columns, 2);
+    adze_found_columns(f, columns, 3);
     TRY(adze_tap_run(t));
     for (int i = 0; i < t->nparams + t->m->nlayers; i++) {
         const int l = i - t->nparams;
@@ -318,28 +318,32 @@ static int sparse(adze_tap *t, adze_findings *f) {
         if (l >= 0 && !adze_tap_has(t, "z", l)) {
             continue;
         }
+        bool matters = true;
         double *cell;
         if (l < 0) {
             adze_tensor w;
             const adze_type type = adze_store_type(t->store, t->slot[i]);
-            if (type.rank < 2) {
-                continue;
-            }
             cell = adze_found_row(f, "%s", adze_store_name(t->store, t->slot[i]));
             TRY(adze_store_tensor(t->store, t->slot[i], &w));
             n = adze_type_count(&type);
-            cell[0] = 0;
+            cell[0] = cell[2] = 0;
             for (int64_t k = 0; k < n; k++) {
-                cell[0] += adze_tensor_get(&w, k) == 0;
+                cell[0] += adze_tensor_get(&w, k) == 0, cell[2] += adze_tensor_get(&w, k);
             }
             cell[0] /= (double)n;
+            matters = type.rank > 1; /* biases are no weights, and start at 0 */
         } else {
             cell = adze_found_row(f, "%s (activations)", t->m->layers[l].path);
             TRY(adze_tap_read(t, "a", l, &v, &n));
-            cell[0] = zeros(v, n);
+            cell[0] = zeros(v, n), cell[2] = 0;
+            for (int64_t k = 0; k < n; k++) {
+                cell[2] += v[k];
+            }
         }
-        cell[1] = (double)n;
-        nothing[l >= 0] += cell[0] * (double)n, all[l >= 0] += (double)n;
+        cell[1] = (double)n, cell[2] /= (double)n;
+        if (matters) {
+            nothing[l >= 0] += cell[0] * (double)n, all[l >= 0] += (double)n;
+        }
     }
     adze_found(f, "weight_zeros", nothing[0] / all[0]);
     adze_found(f, "activation_zeros", nothing[1] / all[1]);

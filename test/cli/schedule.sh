@@ -44,6 +44,19 @@ NET
 grep -q 'the loss falls fastest near .* is least at .* begin with about' "$dir/range.txt" || fail "no verdict: $(cat "$dir/range.txt")"
 "$adze" schedule range "$dir/net.yaml" --data "$dir" --batch 40 --lo 1e-12 --hi 1e-11 --json | grep -q '"steepest":null' || fail "rates that are too small"
 grep -q '<svg' "$dir/range.svg" || fail "no picture of the range test"
+
+# Pictures that are all 1 or all -1 once normalised: the squared error's largest curvature is 16 along all pixels alike, and the verdict turns at a rate of 2 / 16 = 0.125.
+mkdir "$dir/flat"
+head -c 16 "$dir/train-images-idx3-ubyte" > "$dir/flat/train-images-idx3-ubyte"
+for i in $(seq 40); do
+    printf "$(printf '\\%o' $((i % 2 * 255)))%.0s" $(seq 16) >> "$dir/flat/train-images-idx3-ubyte"
+done
+cp "$dir/train-labels-idx1-ubyte" "$dir/flat"
+cp "$dir/flat/train-images-idx3-ubyte" "$dir/flat/t10k-images-idx3-ubyte"
+cp "$dir/train-labels-idx1-ubyte" "$dir/flat/t10k-labels-idx1-ubyte"
+at=("$adze" schedule range "$dir/net.yaml" --data "$dir/flat" --batch 40 --norm zscore --loss mse --optimizer sgd --l2 0)
+"${at[@]}" --lo 0.123 --hi 0.1235 | grep -q 'still falls at the end' || fail "a rate just below 2 / L"
+"${at[@]}" --lo 0.1265 --hi 0.127 | grep -q 'did not fall' || fail "a rate just above 2 / L"
 "$adze" schedule 2> /dev/null
 [ $? -eq 2 ] || fail "a verb is needed"
 exit $bad
