@@ -3,12 +3,12 @@
 #include "adze/io.h"
 #include "base/base.h"
 #include "base/tree.h"
+#include "faulty.h"
 
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -246,25 +246,26 @@ static void what_cannot_be_is_refused(void **state) {
 static void pictures_and_json_are_made(void **state) {
     shown *d = *state;
     static const char *const names[] = {"saddle", "plateau"};
+    char dir[256], path[300], *json;
+    faulty_folder(dir, sizeof dir);
+    snprintf(path, sizeof path, "%s/demo.png", dir);
     for (int i = 0; i < 2; i++) {
-        char path[64], *json;
         adze_tree *tree;
         adze_tensor image;
         adze_arena arena = {.ctx = d->ctx};
         show(d, names[i]);
-        snprintf(path, sizeof path, "/tmp/adze-demo-%d.png", (int)getpid());
         must(d->ctx, adze_findings_plot(d->ctx, path, &d->f));
         must(d->ctx, adze_png_read(d->ctx, path, &image));
         assert_int_equal(image.dims[0], i == 0 ? 1120 : 640); /* surfaces are taller */
         adze_tensor_free(&image);
-        unlink(path);
         must(d->ctx, adze_findings_json(&d->f, &json));
         must(d->ctx, adze_json_parse(&arena, json, strlen(json), "findings", &tree));
         adze_arena_free(&arena);
         adze_text_free(d->ctx, json);
     }
     show(d, "clip");
-    assert_int_equal(adze_findings_plot(d->ctx, "/tmp/none.png", &d->f), ADZE_EARG);
+    assert_int_equal(adze_findings_plot(d->ctx, path, &d->f), ADZE_EARG);
+    faulty_folder_drop(dir);
 }
 
 int main(void) {

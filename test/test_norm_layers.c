@@ -570,7 +570,8 @@ static void passes_average_probabilities(void **state) {
     assert_true(differ > 0.01); /* the passes are not all alike */
     for (int64_t batch = 2; batch <= 4; batch += 2) {
         adze_metrics r;
-        must(ctx, adze_evaluate_passes(ctx, m, s, "", d, NULL, 0, batch, PASSES, &r));
+        const adze_eval_opts how = {.size = sizeof how, .batch = batch, .passes = PASSES};
+        must(ctx, adze_evaluate_with(ctx, m, s, &how, d, NULL, 0, &r));
         double nll = 0;
         for (int64_t i = 0; i < N; i++) {
             nll -= log(want[i][i % CLASSES]) / N;

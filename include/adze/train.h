@@ -168,12 +168,12 @@ enum {
 };
 typedef struct adze_eval_opts {
     size_t size;
-    int64_t batch;           /* 0: 250 */
-    const char *prefix;      /* of the store's slots; NULL: "" */
-    int32_t dropout;         /* of dropout and DropConnect */
-    int64_t passes, samples; /* networks drawn, of weight-scale: by what a layer draws in use; samples: DropConnect by Gaussian moment matching with
-                                so many draws; 0: by mean weights */
-    uint64_t seed;           /* of the draws */
+    int64_t batch;      /* 0: 250 */
+    const char *prefix; /* of the store's slots; NULL: "" */
+    int32_t dropout;    /* of dropout and DropConnect */
+    int64_t passes;     /* networks drawn; with weight-scale by what a layer draws in use (fractional_maxpool; Graham 2014, section 4); 0: one */
+    int64_t samples;    /* DropConnect by Gaussian moment matching with so many draws; 0: by mean weights */
+    uint64_t seed;      /* of the draws */
 } adze_eval_opts;
 /* Reads "weight-scale", "mc:50", "geo" or "geo:50" into dropout and passes, and "mean" or "gauss:100" into samples; either text may be NULL. */
 ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dropconnect, adze_eval_opts *o);
@@ -182,10 +182,6 @@ ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dro
 ADZE_API int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, const adze_dataset *d, const int64_t *ids,
                                 int64_t n, adze_metrics *out);
 ADZE_API int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const adze_eval_opts *o, adze_tensor x, adze_tensor *probs);
-/* The same with the mean of the probabilities of several passes, which differ by what a layer draws in use (fractional_maxpool; Graham 2014, section
- * 4): pass p has the random numbers of (seed 0, step p). The scores are logarithms of those means, or the means where the model ends in a softmax. */
-ADZE_API int adze_evaluate_passes(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids,
-                                  int64_t n, int64_t batch, int64_t passes, adze_metrics *out);
 ADZE_API void adze_metrics_free(adze_ctx *ctx, adze_metrics *m);
 ADZE_API int adze_metrics_report(adze_ctx *ctx, const adze_metrics *m, adze_report *out); /* m with scores */
 ADZE_API void adze_report_free(adze_ctx *ctx, adze_report *r);

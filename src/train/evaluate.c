@@ -339,14 +339,6 @@ int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char 
                      : adze_evaluate_with(ctx, m, s, &o, d, ids, n, out);
 }
 
-int adze_evaluate_passes(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
-                         int64_t batch, int64_t passes, adze_metrics *out) {
-    const adze_eval_opts o = {.size = sizeof o, .prefix = prefix, .batch = batch, .passes = passes == 1 ? 0 : passes};
-    *out = (adze_metrics){0};
-    return passes < 1 ? adze_fail(ctx, ADZE_EARG, "an evaluation needs at least 1 pass, not %lld", (long long)passes)
-                      : adze_evaluate_with(ctx, m, s, &o, d, ids, n, out);
-}
-
 /* "mc:50": whether the text begins with the name; the count behind the colon, or `otherwise` where there is none (0: there must be one). */
 static bool named_count(const char *text, const char *name, int64_t otherwise, int64_t *count) {
     const size_t n = strlen(name);

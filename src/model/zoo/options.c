@@ -134,7 +134,7 @@ void adze_zoo_pass(adze_zoo *z, const char *name) {
     }
 }
 
-/* The options that are fields of the layer type; with_act: those of the activation go where the activation is. */
+/* Gives the last layer the options that are fields of its type; skip_act: but for those of the activation, which has a layer of its own. */
 static void pass(adze_zoo *z, const adze_layer_kind *to, bool skip_act) {
     for (int i = 0; i < z->ngiven; i++) {
         const bool fn = strcmp(z->key[i], "activation") == 0, is_act = fn || adze_field_find(adze_layer_activation.fields, z->key[i]);
