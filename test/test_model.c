@@ -268,6 +268,8 @@ static void every_layer_learns(void **state) {
         {"rmsnorm", NET("  - {type: conv, filters: 3, kernel: 3}\n  - {type: rmsnorm}\n")},
         {"lrn", NET("  - {type: conv, filters: 6, kernel: 3}\n  - {type: lrn, alpha: 1, k: 1}\n")},
         {"fractional_maxpool", NET("  - {type: conv, filters: 6, kernel: 3, pad: same}\n  - {type: fractional_maxpool, alpha: 1.2}\n")},
+        {"omp", NET("  - {type: flatten}\n  - {type: omp, atoms: 40, k: 8}\n")},
+        {"omp", NET("  - {type: conv, filters: 6, kernel: 3, activation: tanh}\n  - {type: omp, atoms: 9, k: 2, learn: false}\n")},
         {"dropout", NET("  - {type: dropout, p: 0.1}\n")},
         {"reshape", NET("  - {type: reshape, dims: [3, 24]}\n")},
         {"add", NET("  - {type: conv, name: a, filters: 2, kernel: 3, pad: same}\n  - {type: add, from: [a, input]}\n")},

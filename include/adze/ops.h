@@ -155,6 +155,20 @@ typedef struct adze_fractional_attrs {
 /* Fractional max pooling (Graham 2014) of x (N, H, W, C) to (N, rows, cols, C): regions that step on by 1 or 2 pixels, drawn in every run, the same
  * for all examples; rows <= H <= 2 rows, with overlap (a region ends where the next begins) rows <= H - 1 <= 2 rows. */
 ADZE_API adze_val adze_fractional_maxpool(adze_graph *g, adze_val x, int64_t rows, int64_t cols, bool pseudo, bool overlap);
+typedef struct adze_omp_attrs {
+    int64_t k;
+    double tol;
+} adze_omp_attrs;
+/* Each row of x (..., n) as a sum of at most k columns (atoms) of d (n, atoms), as adze_la_omp chooses them: the next one is that with the largest
+ * cosine to what is left, until only tol times the row's length is left (0 <= tol < 1) or no independent atom helps. Gives the coefficients c (...,
+ * atoms), 0 of atoms that are not chosen, and in *ids (may be NULL), i32 (..., k), the choice in its order, -1 behind the last. A row of zeros has
+ * the code 0; one with a NaN or an infinity has NaN. Derivatives of any order are those of c_S = (d_S^T d_S)^-1 d_S^T x with the choice S fixed: with
+ * t the cotangent of c, u = (d_S^T d_S)^-1 t and r = x - d_S c that of x is d_S u, that of d_S is r u^T - (d_S u) c^T. Where the choice changes, c is
+ * not continuous. At most 16384 atoms. Pati, Rezaiifar, Krishnaprasad 1993; Tropp, Gilbert 2007. */
+ADZE_API adze_val adze_omp(adze_graph *g, adze_val x, adze_val d, int64_t k, double tol, adze_val *ids);
+/* y_S = (d_S^T d_S)^-1 b_S for S = ids (..., k) of each row, 0 elsewhere; b and y (..., atoms), d (n, atoms). An id out of range, or whose column
+ * depends on those before, is left out. */
+ADZE_API adze_val adze_omp_solve(adze_graph *g, adze_val b, adze_val d, adze_val ids);
 
 /* -- random: depend on the run's (seed, step), the stream and the element; f32 and f64 get the same draws
  * -------------------------------------------------- */

@@ -48,6 +48,24 @@ typedef struct la_reflectors {
 double la_reflector(double *x, int64_t n, int64_t stride, double *beta);
 void la_reflect(adze_ctx *ctx, const la_reflectors *r, bool last_first, adze_la_mat c);
 
+/* Orthogonal matching pursuit (linalg_omp.c) of one signal at a time, of whose products with the atoms and among atoms all follows. */
+typedef struct la_pursuit {
+    adze_la_mat gram; /* (n, n): products of atoms */
+    int64_t k;
+    double tol;
+} la_pursuit;
+typedef struct la_place {     /* its scratch and its results */
+    double *corr, *l, *y, *c; /* (n): products of atoms with the rest; (k, k): rows of the factor; (k): of L y = start; (k): coefficients */
+    int64_t *chosen;          /* (k) */
+} la_place;
+int64_t la_pursuit_doubles(int64_t n, int64_t k); /* of scratch */
+la_place la_pursuit_place(double *at, int64_t n, int64_t k);
+/* Chooses atoms until k are there, tol is reached or no independent one helps; start (n): the signal's products with atoms; square: |signal|^2.
+ * Returns how many: chosen and c then hold them. */
+int64_t la_pursue(const la_pursuit *q, la_place *p, const double *start, double square);
+/* Takes one atom more than the `count` that are there; false, and c as it was, when it depends on them. */
+bool la_pursuit_add(const la_pursuit *q, la_place *p, const double *start, int64_t count, int64_t atom);
+
 static inline double la_dot(const double *x, const double *y, int64_t n) {
     double s[8] = {0}, rest = 0;
     int64_t i = 0;

@@ -2,23 +2,29 @@
  * the chosen ones grows by a row with each (Rubinstein, Zibulevsky, Elad, 2008). */
 #include "base/linalg.h"
 
-typedef struct pursuit {
-    adze_la_mat gram;          /* (n, n): products of atoms */
+typedef struct batch {
+    la_pursuit q;
     adze_la_mat start;         /* (block, n): products of the block's signals with atoms */
     adze_la_mat signals, coef; /* of the block */
     int64_t *atoms;
-    int64_t k, shares; /* signals are dealt out in so many shares, each with its scratch */
-    double tol, *scratch;
-    int64_t per_share; /* doubles */
-} pursuit;
+    int64_t shares; /* signals are dealt out in so many shares, each with its scratch */
+    adze_la_mat scratch;
+} batch;
 
-typedef struct place {        /* one share's scratch */
-    double *corr, *l, *y, *c; /* (n); (k, k) rows of the factor; (k); (k) */
-    int64_t *chosen;
-} place;
+int64_t la_pursuit_doubles(int64_t n, int64_t k) {
+    return n + k * k + 3 * k;
+}
+
+la_place la_pursuit_place(double *at, int64_t n, int64_t k) {
+    la_place p = {.corr = at, .l = at + n};
+    p.y = p.l + k * k;
+    p.c = p.y + k;
+    p.chosen = (int64_t *)(p.c + k);
+    return p;
+}
 
 /* The atom that is most like what is left, by the cosine; -1 when nothing is. */
-static int64_t best_atom(const pursuit *q, const place *p, int64_t count) {
+static int64_t best_atom(const la_pursuit *q, const la_place *p, int64_t count) {
     int64_t best = -1;
     double most = 0;
     for (int64_t j = 0; j < q->gram.rows; j++) {
@@ -36,7 +42,7 @@ static int64_t best_atom(const pursuit *q, const place *p, int64_t count) {
 }
 
 /* The factor's next row; false when the atom depends on those chosen. */
-static bool grow(const pursuit *q, place *p, int64_t count, int64_t atom) {
+static bool grow(const la_pursuit *q, la_place *p, int64_t count, int64_t atom) {
     double *row = p->l + count * q->k;
     const double *gram = la_row(q->gram, atom);
     for (int64_t i = 0; i < count; i++) {
@@ -49,7 +55,7 @@ static bool grow(const pursuit *q, place *p, int64_t count, int64_t atom) {
 }
 
 /* Coefficients of the chosen atoms, and the correlations of what they leave. y, of L y = start, grows with the factor. */
-static void solve(const pursuit *q, place *p, const double *start, int64_t count) {
+static void solve(const la_pursuit *q, la_place *p, const double *start, int64_t count) {
     const int64_t last = count - 1;
     p->y[last] = (start[p->chosen[last]] - la_dot(p->l + last * q->k, p->y, last)) / p->l[last * q->k + last];
     memcpy(p->c, p->y, (size_t)count * sizeof *p->c);
@@ -63,59 +69,62 @@ static void solve(const pursuit *q, place *p, const double *start, int64_t count
     }
 }
 
-static void pursue(const pursuit *q, place *p, int64_t signal) {
-    const double *start = la_row(q->start, signal), *x = la_row(q->signals, signal);
-    const double square = la_dot(x, x, q->signals.cols), enough = q->tol * q->tol * square;
+bool la_pursuit_add(const la_pursuit *q, la_place *p, const double *start, int64_t count, int64_t atom) {
+    if (!grow(q, p, count, atom)) {
+        return false;
+    }
+    solve(q, p, start, count + 1);
+    return true;
+}
+
+int64_t la_pursue(const la_pursuit *q, la_place *p, const double *start, double square) {
+    const double enough = q->tol * q->tol * square;
     int64_t count = 0;
     double left = square; /* |x|^2 less that of its projection, |y|^2 */
     memcpy(p->corr, start, (size_t)q->gram.rows * sizeof *p->corr);
     while (count < q->k && left > enough) {
         const int64_t atom = best_atom(q, p, count);
-        if (atom < 0 || !grow(q, p, count, atom)) {
+        if (atom < 0 || !la_pursuit_add(q, p, start, count, atom)) {
             break;
         }
-        solve(q, p, start, ++count);
-        left -= p->y[count - 1] * p->y[count - 1];
+        left -= p->y[count] * p->y[count];
+        count++;
     }
-    for (int64_t i = 0; i < q->k; i++) {
-        q->atoms[signal * q->k + i] = i < count ? p->chosen[i] : -1;
-        la_row(q->coef, signal)[i] = i < count ? p->c[i] : 0;
-    }
+    return count;
 }
 
 static void pursue_share(void *arg, la_range shares) {
-    const pursuit *q = arg;
+    const batch *b = arg;
+    const int64_t k = b->q.k;
     for (int64_t s = shares.from; s < shares.to; s++) {
-        double *at = q->scratch + s * q->per_share;
-        place p = {.corr = at, .l = at + q->gram.rows};
-        p.y = p.l + q->k * q->k;
-        p.c = p.y + q->k;
-        p.chosen = (int64_t *)(p.c + q->k);
-        for (int64_t i = s; i < q->signals.rows; i += q->shares) {
-            pursue(q, &p, i);
+        la_place p = la_pursuit_place(la_row(b->scratch, s), b->q.gram.rows, k);
+        for (int64_t i = s; i < b->signals.rows; i += b->shares) {
+            const double *x = la_row(b->signals, i);
+            const int64_t count = la_pursue(&b->q, &p, la_row(b->start, i), la_dot(x, x, b->signals.cols));
+            for (int64_t j = 0; j < k; j++) {
+                b->atoms[i * k + j] = j < count ? p.chosen[j] : -1;
+                la_row(b->coef, i)[j] = j < count ? p.c[j] : 0;
+            }
         }
     }
 }
 
-static int pursue_all(adze_ctx *ctx, pursuit *q, adze_la_mat d, adze_la_mat x, int64_t *atoms, adze_la_mat coef) {
+static int pursue_all(adze_ctx *ctx, batch *b, adze_la_mat d, adze_la_mat x, int64_t *atoms, adze_la_mat coef) {
     enum { BLOCK = 512, SHARES = 16 };
-    const int64_t n = d.cols;
-    adze_la_mat scratch = {0};
-    q->shares = SHARES;
-    q->per_share = n + q->k * q->k + 3 * q->k;
-    TRY(la_new(ctx, n, n, &q->gram));
-    TRY(la_new(ctx, la_min(BLOCK, x.rows), n, &q->start));
-    TRY(adze_la_matmul(ctx, d, true, d, false, q->gram));
-    TRY(la_new(ctx, SHARES, q->per_share, &scratch));
-    q->scratch = scratch.at;
+    const int64_t n = d.cols, k = b->q.k;
+    b->shares = SHARES;
+    TRY(la_new(ctx, n, n, &b->q.gram));
+    TRY(la_new(ctx, la_min(BLOCK, x.rows), n, &b->start));
+    TRY(adze_la_matmul(ctx, d, true, d, false, b->q.gram));
+    TRY(la_new(ctx, SHARES, la_pursuit_doubles(n, k), &b->scratch));
     for (int64_t from = 0; from < x.rows; from += BLOCK) {
         const int64_t rows = la_min(BLOCK, x.rows - from);
-        q->signals = (adze_la_mat){la_row(x, from), rows, x.cols, x.ld};
-        q->start.rows = rows;
-        q->coef = (adze_la_mat){la_row(coef, from), rows, q->k, coef.ld};
-        q->atoms = atoms + from * q->k;
-        TRY(adze_la_matmul(ctx, q->signals, false, d, false, q->start));
-        la_run(ctx, pursue_share, q, SHARES, 1, (double)rows * (double)q->k * (double)q->k * (double)n);
+        b->signals = (adze_la_mat){la_row(x, from), rows, x.cols, x.ld};
+        b->start.rows = rows;
+        b->coef = (adze_la_mat){la_row(coef, from), rows, k, coef.ld};
+        b->atoms = atoms + from * k;
+        TRY(adze_la_matmul(ctx, b->signals, false, d, false, b->start));
+        la_run(ctx, pursue_share, b, SHARES, 1, (double)rows * (double)k * (double)k * (double)n);
     }
     return ADZE_OK;
 }
@@ -132,10 +141,10 @@ int adze_la_omp(adze_ctx *ctx, adze_la_mat d, adze_la_mat x, int64_t k, double t
                          (long long)k, tol);
     }
     TRY(la_check_shape(ctx, "coef", coef, x.rows, k));
-    pursuit q = {.k = k, .tol = tol};
-    const int status = pursue_all(ctx, &q, d, x, atoms, coef);
-    adze_free(ctx, q.gram.at);
-    adze_free(ctx, q.start.at);
-    adze_free(ctx, q.scratch);
+    batch b = {.q = {.k = k, .tol = tol}};
+    const int status = pursue_all(ctx, &b, d, x, atoms, coef);
+    adze_free(ctx, b.q.gram.at);
+    adze_free(ctx, b.start.at);
+    adze_free(ctx, b.scratch.at);
     return status;
 }

@@ -1,5 +1,5 @@
-/* adze omp: patches of pictures as sums of few atoms. The dictionary is made by k-means on normalised patches (Coates and Ng 2011), beside one of
- * patches taken as they come; the figure is what is left of patches that no dictionary has seen. */
+/* adze omp: patches of pictures as sums of few atoms. Dictionaries are patches taken as they come, centres of k-means on normalised patches (Coates
+ * and Ng 2011), and what rounds of pursuit and least squares make of these; the figure is what is left of patches that no dictionary has seen. */
 #include "cli/cli.h"
 
 #include "adze/linalg.h"
@@ -8,7 +8,7 @@
 
 typedef struct omp_opts {
     char data[512];
-    int64_t patch, atoms, k, patches;
+    int64_t patch, atoms, k, patches, rounds;
     uint64_t seed;
 } omp_opts;
 
@@ -18,8 +18,11 @@ static const adze_field FIELDS[] = {
     {"atoms", ADZE_F_I64, 0, offsetof(omp_opts, atoms), 0, "100", 2, 4096, NULL, "of the dictionary"},
     {"k", ADZE_F_I64, 0, offsetof(omp_opts, k), 0, "5", 1, 64, NULL, "atoms of one patch, at most"},
     {"patches", ADZE_F_I64, 0, offsetof(omp_opts, patches), 0, "4000", 10, 1e6, NULL, "to learn from, and as many to judge by"},
+    {"rounds", ADZE_F_I64, 0, offsetof(omp_opts, rounds), 0, "10", 0, 1000, NULL, "of pursuit and least squares, for the third dictionary"},
     {"seed", ADZE_F_U64, 0, offsetof(omp_opts, seed), 0, "1", 0, 0, NULL, "of the patches and of k-means"},
     {0}};
+
+enum { DICTIONARIES = 3 };
 
 static int tables(cli_table *t) {
     t[0] = (cli_table){FIELDS, NULL, NULL};
@@ -91,6 +94,55 @@ static int make_atoms(cli *c, const omp_opts *o, adze_la_mat x, bool learn, adze
     return status;
 }
 
+/* Sums over the codes: gram (atoms, atoms) of code by code, right (atoms, m) of code by patch. */
+static void add_codes(const omp_opts *o, const int64_t *atoms, const double *coef, adze_la_mat x, adze_la_mat gram, adze_la_mat right) {
+    memset(gram.at, 0, (size_t)(gram.rows * gram.cols) * sizeof(double));
+    memset(right.at, 0, (size_t)(right.rows * right.cols) * sizeof(double));
+    for (int64_t i = 0; i < x.rows * o->k; i++) {
+        const int64_t first = i / o->k * o->k;
+        for (int64_t q = first; atoms[i] >= 0 && q < first + o->k && atoms[q] >= 0; q++) {
+            gram.at[atoms[i] * gram.ld + atoms[q]] += coef[i] * coef[q];
+        }
+        for (int64_t p = 0; atoms[i] >= 0 && p < x.cols; p++) {
+            right.at[atoms[i] * right.ld + p] += coef[i] * x.at[i / o->k * x.ld + p];
+        }
+    }
+    for (int64_t j = 0; j < gram.rows; j++) { /* an atom that nothing needs becomes a patch; what hardly differs stays apart */
+        double *at = gram.at + j * gram.ld + j;
+        for (int64_t p = 0; p < x.cols && *at == 0; p++) {
+            right.at[j * right.ld + p] = x.at[j * x.ld + p];
+        }
+        *at = *at > 0 ? *at * (1 + 1e-6) : 1;
+    }
+}
+
+/* Codes for the dictionary, then the dictionary that leaves least with these codes (Engan, Aase, Husoy 1999), in turns. */
+static int refine(cli *c, const omp_opts *o, adze_la_mat x, adze_la_mat d) {
+    const int64_t n = o->atoms, m = x.cols;
+    int64_t *atoms = adze_alloc(c->ctx, x.rows * o->k, sizeof(*atoms));
+    double *room = adze_alloc(c->ctx, x.rows * o->k + n * n + n * m, sizeof(*room));
+    int status = atoms && room ? ADZE_OK : ADZE_ENOMEM;
+    for (int64_t round = 0; round < o->rounds && status == ADZE_OK; round++) {
+        const adze_la_mat coef = adze_la_dense(room, x.rows, o->k), gram = adze_la_dense(room + x.rows * o->k, n, n),
+                          right = adze_la_dense(gram.at + n * n, n, m);
+        status = adze_la_omp(c->ctx, d, x, o->k, 0, atoms, coef);
+        if (status == ADZE_OK) {
+            add_codes(o, atoms, coef.at, x, gram, right);
+            status = adze_la_cholesky(c->ctx, gram);
+        }
+        status = status == ADZE_OK ? adze_la_cholesky_solve(c->ctx, gram, right) : status;
+        for (int64_t j = 0; j < n && status == ADZE_OK; j++) {
+            normalise(right.at + j * m, m);
+            for (int64_t i = 0; i < m; i++) {
+                d.at[i * d.ld + j] = right.at[j * m + i];
+            }
+        }
+    }
+    adze_free(c->ctx, atoms);
+    adze_free(c->ctx, room);
+    return status;
+}
+
 /* What is left of v, and of the atoms chosen later, once atom j has been taken out of them. */
 static void take_out(double *q, int64_t m, int64_t j, int64_t n, double *v) {
     const double *a = q + j * m;
@@ -141,15 +193,15 @@ static int judge(cli *c, const omp_opts *o, adze_la_mat d, adze_la_mat x, double
     return status;
 }
 
-static int print(cli *c, const omp_opts *o, const adze_dataset *d, int64_t numbers, double *const left[2]) {
-    static const char *const names[2] = {"random_patches", "k_means"};
+static int print(cli *c, const omp_opts *o, const adze_dataset *d, int64_t numbers, double *const left[DICTIONARIES]) {
+    static const char *const names[DICTIONARIES] = {"random_patches", "k_means", "pursuit"};
     adze_text t = {.ctx = c->ctx};
     adze_text_add(&t, c->global.json ? "{\"schema\":1,\"data\":" : "%s: ", d->name);
     if (c->global.json) {
         adze_json_string(&t, d->name);
-        adze_text_add(&t, ",\"patch_numbers\":%lld,\"atoms\":%lld,\"patches\":%lld,\"left\":{", (long long)numbers, (long long)o->atoms,
-                      (long long)o->patches);
-        for (int k = 0; k < 2; k++) {
+        adze_text_add(&t, ",\"patch_numbers\":%lld,\"atoms\":%lld,\"patches\":%lld,\"rounds\":%lld,\"left\":{", (long long)numbers, (long long)o->atoms,
+                      (long long)o->patches, (long long)o->rounds);
+        for (int k = 0; k < DICTIONARIES; k++) {
             adze_text_add(&t, "%s\"%s\":[", k ? "," : "", names[k]);
             for (int64_t j = 0; j < o->k; j++) {
                 adze_text_add(&t, "%s%.17g", j ? "," : "", left[k][j]);
@@ -159,10 +211,10 @@ static int print(cli *c, const omp_opts *o, const adze_dataset *d, int64_t numbe
         adze_text_add(&t, "}}\n");
         return cli_print_text(c, &t);
     }
-    adze_text_add(&t, "patches of %lld numbers, %lld atoms; mean share of a patch that is left\n  atoms  random patches  k-means\n",
+    adze_text_add(&t, "patches of %lld numbers, %lld atoms; mean share of a patch that is left\n  atoms  random patches  k-means  pursuit\n",
                   (long long)numbers, (long long)o->atoms);
     for (int64_t j = 0; j < o->k; j++) {
-        adze_text_add(&t, "  %5lld  %12.2f %%  %5.2f %%\n", (long long)j + 1, 100 * left[0][j], 100 * left[1][j]);
+        adze_text_add(&t, "  %5lld  %12.2f %%  %5.2f %%  %5.2f %%\n", (long long)j + 1, 100 * left[0][j], 100 * left[1][j], 100 * left[2][j]);
     }
     return cli_print_text(c, &t);
 }
@@ -176,17 +228,17 @@ static int pursue(cli *c, const omp_opts *o, const adze_dataset *d) {
         return cli_usage_error(c, "--k cannot exceed --atoms, nor --atoms exceed --patches");
     }
     const int64_t m = o->patch * o->patch * (e->rank > 2 ? e->dims[2] : 1);
-    double *room = adze_alloc(c->ctx, 2 * o->patches * m + m * o->atoms + 2 * o->k, sizeof(*room));
+    double *room = adze_alloc(c->ctx, 2 * o->patches * m + m * o->atoms + DICTIONARIES * o->k, sizeof(*room));
     if (!room) {
         return ADZE_ENOMEM;
     }
     const adze_la_mat x = adze_la_dense(room, o->patches, m), unseen = adze_la_dense(room + o->patches * m, o->patches, m);
     const adze_la_mat atoms = adze_la_dense(room + 2 * o->patches * m, m, o->atoms);
-    double *const left[2] = {atoms.at + m * o->atoms, atoms.at + m * o->atoms + o->k};
+    double *const end = atoms.at + m * o->atoms, *const left[DICTIONARIES] = {end, end + o->k, end + 2 * o->k};
     int status = draw_patches(c, d, o, "omp/learn", x);
     status = status == ADZE_OK ? draw_patches(c, d, o, "omp/judge", unseen) : status;
-    for (int k = 0; k < 2 && status == ADZE_OK; k++) {
-        status = make_atoms(c, o, x, k == 1, atoms);
+    for (int k = 0; k < DICTIONARIES && status == ADZE_OK; k++) {
+        status = k < 2 ? make_atoms(c, o, x, k == 1, atoms) : refine(c, o, x, atoms);
         status = status == ADZE_OK ? judge(c, o, atoms, unseen, left[k]) : status;
     }
     status = status == ADZE_OK ? print(c, o, d, m, left) : status;

@@ -30,6 +30,7 @@ static const adze_layer_kind *const KINDS[] = {
     &adze_layer_rmsnorm,
     &adze_layer_lrn,
     &adze_layer_fractional_maxpool,
+    &adze_layer_omp,
 };
 
 const adze_layer_kind *adze_layer_kind_at(int i) {

@@ -129,7 +129,8 @@ const adze_layer_kind *adze_layer_kind_find(const char *name);
 extern const adze_layer_kind adze_layer_dense, adze_layer_rbf, adze_layer_conv, adze_layer_maxpool, adze_layer_avgpool, adze_layer_global_avgpool,
     adze_layer_global_maxpool, adze_layer_subsample, adze_layer_activation, adze_layer_softmax, adze_layer_batchnorm, adze_layer_layernorm,
     adze_layer_dropout, adze_layer_flatten, adze_layer_reshape, adze_layer_add, adze_layer_concat, adze_layer_shortcut, adze_layer_rnn,
-    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn, adze_layer_fractional_maxpool;
+    adze_layer_lstm, adze_layer_gru, adze_layer_groupnorm, adze_layer_instancenorm, adze_layer_rmsnorm, adze_layer_lrn, adze_layer_fractional_maxpool,
+    adze_layer_omp;
 
 /* A layer as the file says it: a type with its fields, or a repeated list (kind NULL). Kept to print the file again. */
 typedef struct adze_spec adze_spec;
@@ -249,6 +250,10 @@ adze_init adze_layer_init(adze_init given, const adze_act *a);             /* AU
 int32_t adze_activation_init(const adze_act *a);                           /* what AUTO stands for before it */
 int64_t adze_activation_sums(const adze_act *a, int64_t outputs);          /* how many sums dense and conv compute for so many outputs */
 const char *adze_activation_check(const adze_act *a, char *buf, size_t n); /* like adze_layer_kind.check */
+
+/* -- omp.c: where the first atoms come from; those of the data are the trainer's (train/dictionary.c) -- */
+enum { ADZE_OMP_INIT, ADZE_OMP_EXAMPLES, ADZE_OMP_KMEANS };
+int32_t adze_omp_start(const adze_layer *l); /* ADZE_OMP_INIT of layers of other types too */
 
 /* looks_linear: what the weights find in their input and prepare for the activation; width: outputs of a group. */
 void adze_layer_mirror(adze_builder *b, adze_param_desc *d, const adze_act *a, int64_t width);

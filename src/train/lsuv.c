@@ -86,15 +86,13 @@ static int make_plan(lsuv *l, adze_graph *g, int64_t batch) {
     return adze_session_new(t->ctx, l->plan, t->store, "", &l->session);
 }
 
-static int read_batch(const lsuv *l, int64_t batch) {
-    adze_trainer *t = l->t;
-    adze_loader_opts lo = {.size = sizeof lo, .batch = batch, .seed = t->o.seed, .dtype = adze_train_dtype(&t->o)};
+int adze_trainer_first_batch(const adze_trainer *t, adze_tensor x) {
+    adze_loader_opts lo = {.size = sizeof lo, .batch = x.dims[0], .seed = t->o.seed, .dtype = x.dtype};
     adze_loader *loader = NULL;
-    adze_tensor x, label = {0};
+    adze_tensor label = {0};
     int64_t n = 0;
-    TRY(adze_session_input(l->session, "x", &x));
-    TRY(adze_tensor_new(t->ctx, adze_type_make(ADZE_I64, 1, &batch), &label));
-    int st = adze_loader_new(t->ctx, t->data, t->ids, batch, adze_model_preprocess(t->model), &lo, &loader);
+    TRY(adze_tensor_new(t->ctx, adze_type_make(ADZE_I64, 1, x.dims), &label));
+    int st = adze_loader_new(t->ctx, t->data, t->ids, x.dims[0], adze_model_preprocess(t->model), &lo, &loader);
     if (st == ADZE_OK) {
         st = adze_loader_next(loader, x, label, &n);
     }
@@ -105,8 +103,10 @@ static int read_batch(const lsuv *l, int64_t batch) {
 
 static int scale_all(lsuv *l, adze_graph *g) {
     const int64_t batch = l->t->ntrain < BATCH ? l->t->ntrain : BATCH;
+    adze_tensor x;
     TRY(make_plan(l, g, batch));
-    TRY(read_batch(l, batch));
+    TRY(adze_session_input(l->session, "x", &x));
+    TRY(adze_trainer_first_batch(l->t, x));
     for (int i = 0; i < l->t->model->nlayers; i++) {
         const adze_param *p = weights_of(l->t->model, i);
         if (p != NULL && l->sums[i].id != 0) {

@@ -207,6 +207,7 @@ static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(adze_store_new(t->ctx, &t->store));
     TRY(adze_model_init(t->model, t->store, adze_train_dtype(&t->o), t->o.seed));
     TRY(keep_features(t));
+    TRY(adze_trainer_dictionaries(t));
     if (t->o.lsuv) {
         TRY(adze_trainer_lsuv(t));
     }

@@ -54,6 +54,10 @@ int adze_options_print(adze_ctx *ctx, const adze_train_opts *o, char **json);
 
 /* -- lsuv.c -- */
 int adze_trainer_lsuv(adze_trainer *t);
+int adze_trainer_first_batch(const adze_trainer *t, adze_tensor x); /* fills x, an input of no more examples than are trained on */
+
+/* -- dictionary.c -- */
+int adze_trainer_dictionaries(adze_trainer *t); /* of layers omp that start from the data */
 
 /* -- average.c -- */
 int adze_average_plan(adze_trainer *t, int64_t *arena); /* of recal; raises *arena to what it wants */

@@ -52,7 +52,7 @@ grep -q '"ks_features_below":16,.*"shift":true,"verdict":"the distributions diff
 grep -q '^no difference was found' "$dir/out" || fail "a part differs from itself: $(cat "$dir/out")"
 
 "$adze" omp --data "$dir" --patch 3 --atoms 9 --patches 50 --k 3 --json > "$dir/out" || fail "omp"
-grep -q '"left":{"random_patches":\[[0-9.e-]*,[0-9.e-]*,[0-9.e-]*\],"k_means":' "$dir/out" || fail "figures of omp: $(cat "$dir/out")"
+grep -q '"left":{"random_patches":\[[0-9.e-]*,[0-9.e-]*,[0-9.e-]*\],"k_means":\[[0-9.e-]*,[0-9.e-]*,[0-9.e-]*\],"pursuit":' "$dir/out" || fail "figures of omp: $(cat "$dir/out")"
 "$adze" omp --data "$dir" --patch 5 > /dev/null 2>&1
 [ $? -eq 2 ] || fail "patches larger than pictures"
 exit $bad

@@ -1,0 +1,402 @@
+/* Orthogonal matching pursuit as an op (Pati, Rezaiifar, Krishnaprasad 1993), and the equations of its derivatives. Both compute in double whatever
+ * the dtype, in the order of adze_la_omp: a choice that hung on the last bits would differ between devices.
+ *
+ * With the atoms D_S chosen, the code is c = (D_S^T D_S)^-1 D_S^T x. Let t be its cotangent, u = (D_S^T D_S)^-1 t and r = x - D_S c: then x has the
+ * cotangent D_S u, and D_S has r u^T - (D_S u) c^T. The equations are an op of their own (omp_solve), the rest are products. */
+#include "op/omp.h"
+
+#include "base/linalg.h"
+#include "op/rules.h"
+
+enum { MOST = 1 << 14 }; /* atoms: their products take 2 GB */
+
+static int64_t rows_of(const int64_t *dims, int rank) {
+    return adze_dims_count(dims, 0, rank - 1);
+}
+
+/* x as a matrix of rows, and back. */
+static adze_val flat(adze_graph *g, adze_val x) {
+    const adze_type t = adze_val_type(g, x);
+    return adze_reshape(g, x, (int64_t[]){rows_of(t.dims, t.rank), t.dims[t.rank - 1]}, 2);
+}
+
+static adze_val shaped(adze_graph *g, adze_val x, adze_val like) {
+    const adze_type t = adze_val_type(g, like);
+    return adze_reshape(g, x, t.dims, t.rank);
+}
+
+static int check_dictionary(adze_sig *s, const char *what, int64_t size, int axis) {
+    const adze_type *x = &s->in[0], *d = &s->in[1];
+    TRY(adze_check_dtype(s, 0, what, ADZE_SET_F));
+    TRY(adze_check_same_dtype(s, 0, 1));
+    TRY(adze_check_rank(s, 0, what, 2, ADZE_MAX_RANK));
+    TRY(adze_check_rank(s, 1, "the dictionary", 2, 2));
+    if (d->dims[axis] != x->dims[x->rank - 1]) {
+        return adze_op_fail(s, ADZE_ESHAPE, "%s has %lld numbers a row, the dictionary (%lld, %lld) needs %lld", what,
+                            (long long)x->dims[x->rank - 1], (long long)d->dims[0], (long long)d->dims[1], (long long)d->dims[axis]);
+    }
+    if (d->dims[1] > MOST || size < 1 || size > MOST) {
+        return adze_op_fail(s, ADZE_EARG, "%lld atoms, of which %lld are chosen: 1 to %d are possible", (long long)d->dims[1], (long long)size, MOST);
+    }
+    return ADZE_OK;
+}
+
+/* c = y (R, atoms) and its u, both flat; rest (R, n): x - c d^T, or where x does not enter, - c d^T. The cotangent of d (n, atoms); p = u d^T. */
+static adze_val dictionary_cotangent(adze_graph *g, adze_val c, adze_val u, adze_val rest, adze_val p) {
+    return adze_sub(g, adze_matmul(g, rest, u, true, false), adze_matmul(g, p, c, true, false));
+}
+
+/* The right side of the tangent's equations: (tx - c td^T) d + rest td. tx, td: {0} for zero. */
+static adze_val tangent_side(adze_graph *g, adze_val d, adze_val c, adze_val rest, adze_val tx, adze_val td) {
+    adze_val inner = tx, side = {0};
+    if (td.id) {
+        const adze_val moved = adze_matmul(g, c, td, false, true);
+        inner = tx.id ? adze_sub(g, tx, moved) : adze_neg(g, moved);
+        side = adze_matmul(g, rest, td, false, false);
+    }
+    const adze_val first = adze_matmul(g, inner, d, false, false);
+    return side.id ? adze_add(g, first, side) : first;
+}
+
+/* -- omp ---------------------------------------------------------------------------------------------------------------------------------------- */
+
+static const adze_field OMP_ATTRS[] = {ADZE_ATTR_DEF(adze_omp_attrs, k, ADZE_F_I64, "1", "atoms of a row, at most"),
+                                       ADZE_ATTR(adze_omp_attrs, tol, ADZE_F_F64, "a row ends early when this share of its length is left"),
+                                       ADZE_ATTR_END};
+
+static int infer_omp(adze_sig *s) {
+    const adze_omp_attrs *a = s->attrs;
+    int64_t dims[ADZE_MAX_RANK];
+    TRY(check_dictionary(s, "the input", a->k, 0));
+    if (a->k > s->in[1].dims[1] || !(a->tol >= 0 && a->tol < 1)) {
+        return adze_op_fail(s, ADZE_EARG, "k %lld of %lld atoms, or the tolerance %g, is not possible", (long long)a->k, (long long)s->in[1].dims[1],
+                            a->tol);
+    }
+    const int last = s->in[0].rank - 1;
+    memcpy(dims, s->in[0].dims, sizeof dims);
+    dims[last] = s->in[1].dims[1];
+    TRY(adze_set_out(s, 0, s->in[0].dtype, last + 1, dims));
+    dims[last] = a->k;
+    return adze_set_out(s, 1, ADZE_I32, last + 1, dims);
+}
+
+static void vjp_omp(adze_adj *a) {
+    adze_graph *g = a->g;
+    const adze_val d = a->x[1];
+    if (!a->t[0].id) {
+        return;
+    }
+    const adze_val u = flat(g, adze_omp_solve(g, a->t[0], d, a->y[1])), p = adze_matmul(g, u, d, false, true);
+    a->r[0] = shaped(g, p, a->x[0]);
+    if (a->need[1]) {
+        const adze_val c = flat(g, a->y[0]);
+        a->r[1] = dictionary_cotangent(g, c, u, adze_sub(g, flat(g, a->x[0]), adze_matmul(g, c, d, false, true)), p);
+    }
+}
+
+static void jvp_omp(adze_adj *a) {
+    adze_graph *g = a->g;
+    const adze_val d = a->x[1], tx = a->t[0].id ? flat(g, a->t[0]) : a->t[0];
+    if (!tx.id && !a->t[1].id) {
+        return;
+    }
+    const adze_val c = flat(g, a->y[0]), rest = adze_sub(g, flat(g, a->x[0]), adze_matmul(g, c, d, false, true));
+    a->r[0] = adze_omp_solve(g, shaped(g, tangent_side(g, d, c, rest, tx, a->t[1]), a->y[0]), d, a->y[1]);
+}
+
+size_t adze_omp_scratch(const adze_sig *s) {
+    const int64_t *d = s->in[1].dims;
+    return (size_t)((d[0] + d[1]) * d[1]) * sizeof(double);
+}
+
+size_t adze_omp_local(const adze_sig *s) {
+    const int64_t *d = s->in[1].dims;
+    return (size_t)(la_pursuit_doubles(d[1], ((const adze_omp_attrs *)s->attrs)->k) + d[0] + d[1]) * sizeof(double);
+}
+
+void adze_omp_widen(const adze_step *s, int ith, int nth) {
+    const adze_view *d = &s->in[1];
+    int64_t from, to;
+    adze_share(d->dims[0] * d->dims[1], 64, ith, nth, &from, &to);
+    for (double *wide = s->scratch; from < to; from++) {
+        wide[from] = adze_load_f(d->data, d->dtype, from);
+    }
+}
+
+void adze_omp_gram(const adze_step *s, int ith, int nth) {
+    const int64_t n = s->in[1].dims[0], atoms = s->in[1].dims[1];
+    const double *d = s->scratch;
+    int64_t from, to;
+    adze_share(atoms, 1, ith, nth, &from, &to);
+    for (int64_t i = from; i < to; i++) {
+        double *row = (double *)s->scratch + (n + i) * atoms;
+        memset(row, 0, (size_t)atoms * sizeof *row);
+        for (int64_t t = 0; t < n; t++) {
+            la_axpy(row, d[t * atoms + i], d + t * atoms, atoms);
+        }
+    }
+}
+
+/* Products of a row with all atoms; false when one of them is no number. */
+static bool correlate(const double *x, int64_t n, const double *d, int64_t atoms, double *start) {
+    bool finite = true;
+    memset(start, 0, (size_t)atoms * sizeof *start);
+    for (int64_t t = 0; t < n; t++) {
+        la_axpy(start, x[t], d + t * atoms, atoms);
+    }
+    for (int64_t j = 0; j < atoms; j++) {
+        finite = finite && isfinite(start[j]);
+    }
+    return finite;
+}
+
+void adze_omp_pursue(const adze_step *s, int ith, int nth) {
+    const adze_omp_attrs *a = s->attrs;
+    const adze_view *x = &s->in[0], *y = &s->out[0];
+    const int64_t n = s->in[1].dims[0], atoms = s->in[1].dims[1];
+    double *const d = s->scratch, *const wide = (double *)(s->local + (size_t)ith * s->local_stride), *const start = wide + n;
+    const la_pursuit q = {.gram = adze_la_dense(d + n * atoms, atoms, atoms), .k = a->k, .tol = a->tol};
+    la_place p = la_pursuit_place(start + atoms, atoms, a->k);
+    int64_t from, to;
+    adze_share(rows_of(x->dims, x->rank), 1, ith, nth, &from, &to);
+    for (int64_t row = from; row < to; row++) {
+        for (int64_t i = 0; i < n; i++) {
+            wide[i] = adze_load_f(x->data, x->dtype, row * n + i);
+        }
+        const bool finite = correlate(wide, n, d, atoms, start);
+        const int64_t count = finite ? la_pursue(&q, &p, start, la_dot(wide, wide, n)) : 0;
+        for (int64_t j = 0; j < atoms; j++) { /* a NaN must not look like a code of zeros */
+            adze_store_f(y->data, y->dtype, row * atoms + j, finite ? 0 : (double)NAN);
+        }
+        for (int64_t j = 0; j < a->k; j++) {
+            ((int32_t *)s->out[1].data)[row * a->k + j] = j < count ? (int32_t)p.chosen[j] : -1;
+            if (j < count) {
+                adze_store_f(y->data, y->dtype, row * atoms + p.chosen[j], p.c[j]);
+            }
+        }
+    }
+}
+
+static void ref_omp(const adze_step *s, int ith, int nth) {
+    const int64_t *d = s->in[1].dims;
+    adze_step one = *s;
+    one.local = (char *)((double *)s->scratch + (d[0] + d[1]) * d[1]);
+    one.local_stride = 0;
+    adze_omp_widen(&one, ith, nth);
+    adze_omp_gram(&one, ith, nth);
+    adze_omp_pursue(&one, ith, nth);
+}
+
+static size_t scratch_ref(const adze_sig *s) {
+    return adze_omp_scratch(s) + adze_omp_local(s);
+}
+
+static adze_cost cost_omp(const adze_sig *s) {
+    const double rows = (double)rows_of(s->in[0].dims, s->in[0].rank), n = (double)s->in[1].dims[0], atoms = (double)s->in[1].dims[1],
+                 k = (double)((const adze_omp_attrs *)s->attrs)->k;
+    return adze_cost_of(s, 2 * (rows + atoms) * n * atoms + rows * k * k * atoms);
+}
+
+static int sample_rows(adze_rng *r, const adze_case *c, int64_t *dims) {
+    const int rank = (int)adze_rng_range(r, 2, 3);
+    for (int i = 0; i < rank - 1; i++) {
+        dims[i] = adze_rng_range(r, c->awkward && adze_sample_coin(r, 6) ? 0 : 1, 4);
+    }
+    return rank;
+}
+
+/* Where derivatives are looked at, all atoms are chosen, so that the choice cannot change; and there are few of many numbers each, so that they point
+ * in ways that are far apart. */
+static void sample_omp(adze_rng *r, adze_case *c) {
+    adze_omp_attrs *a = c->attrs;
+    int64_t dims[ADZE_MAX_RANK];
+    const int rank = sample_rows(r, c, dims);
+    int64_t atoms = adze_rng_range(r, 1, 3), n = atoms + 8 + adze_rng_range(r, 0, 4);
+    a->k = atoms;
+    if (c->any_dtype) {
+        static const double TOLS[] = {0, 1e-6, 0.5};
+        atoms = adze_rng_range(r, 1, 40);
+        n = adze_sample_size(r, c, 0);
+        a->k = adze_rng_range(r, 1, atoms < 6 ? atoms : 6);
+        a->tol = TOLS[adze_rng_below(r, 3)];
+    }
+    dims[rank - 1] = n;
+    c->nin = 2;
+    c->in[0] = adze_type_make(c->dtype, rank, dims);
+    c->in[1] = adze_type_make(c->dtype, 2, (int64_t[]){n, atoms});
+}
+
+const adze_op adze_op_omp = {
+    .name = "omp",
+    .nin_min = 2,
+    .nin_max = 2,
+    .nout = 2,
+    .attrs = OMP_ATTRS,
+    .attrs_size = sizeof(adze_omp_attrs),
+    .doc =
+        "c, ids = each row of x (..., n) as a sum of at most k columns S of d (n, atoms), by orthogonal matching pursuit: c (..., atoms), 0 but for\n"
+        "c_S = (d_S^T d_S)^-1 d_S^T x; ids i32 (..., k) in order of choice, -1 behind the last. Derivatives hold the choice fixed",
+    .infer = infer_omp,
+    .vjp = vjp_omp,
+    .jvp = jvp_omp,
+    .cost = cost_omp,
+    .ref = ref_omp,
+    .ref_scratch = scratch_ref,
+    .sample = sample_omp,
+};
+
+adze_val adze_omp(adze_graph *g, adze_val x, adze_val d, int64_t k, double tol, adze_val *ids) {
+    adze_omp_attrs a;
+    adze_val outs[2] = {{0}, {0}};
+    memset(&a, 0, sizeof a);
+    a.k = k;
+    a.tol = tol;
+    adze_apply(g, &adze_op_omp, (adze_val[]){x, d}, 2, &a, outs);
+    if (ids) {
+        *ids = outs[1];
+    }
+    return outs[0];
+}
+
+/* -- omp_solve ----------------------------------------------------------------------------------------------------------------------------------- */
+
+static int infer_solve(adze_sig *s) {
+    const adze_type *b = &s->in[0], *ids = &s->in[2];
+    TRY(adze_check_dtype(s, 2, "ids", ADZE_SET_ID));
+    TRY(adze_check_rank(s, 2, "ids", b->rank, b->rank));
+    TRY(check_dictionary(s, "the right side", b->rank > 0 ? ids->dims[ids->rank - 1] : 1, 1));
+    for (int i = 0; i < b->rank - 1; i++) {
+        if (b->dims[i] != ids->dims[i]) {
+            return adze_op_fail(s, ADZE_ESHAPE, "axis %d of the right side has size %lld, that of ids %lld", i, (long long)b->dims[i],
+                                (long long)ids->dims[i]);
+        }
+    }
+    return adze_set_out(s, 0, b->dtype, b->rank, b->dims);
+}
+
+static void vjp_solve(adze_adj *a) {
+    adze_graph *g = a->g;
+    const adze_val d = a->x[1];
+    a->r[0] = adze_omp_solve(g, a->t[0], d, a->x[2]);
+    if (a->need[1]) {
+        const adze_val u = flat(g, a->r[0]), c = flat(g, a->y[0]);
+        a->r[1] = dictionary_cotangent(g, c, u, adze_neg(g, adze_matmul(g, c, d, false, true)), adze_matmul(g, u, d, false, true));
+    }
+}
+
+static void jvp_solve(adze_adj *a) {
+    adze_graph *g = a->g;
+    const adze_val d = a->x[1], c = flat(g, a->y[0]);
+    adze_val side = a->t[0];
+    if (a->t[1].id) {
+        const adze_val rest = adze_neg(g, adze_matmul(g, c, d, false, true));
+        const adze_val moved = shaped(g, tangent_side(g, d, c, rest, (adze_val){0}, a->t[1]), a->y[0]);
+        side = side.id ? adze_add(g, side, moved) : moved;
+    }
+    if (side.id) {
+        a->r[0] = adze_omp_solve(g, side, d, a->x[2]);
+    }
+}
+
+size_t adze_omp_solve_local(const adze_sig *s) {
+    const int64_t n = s->in[1].dims[0], k = s->in[2].dims[s->in[2].rank - 1];
+    return (size_t)(la_pursuit_doubles(k, k) + (n + k + 2) * k) * sizeof(double);
+}
+
+typedef struct equations {
+    la_pursuit q;
+    la_place p;
+    double *atoms, *side; /* (n, k); (k) */
+    int64_t *of;          /* (k): which atom of the dictionary */
+    int64_t n, count;
+} equations;
+
+/* One more atom and its products with those before; left out when it depends on them. */
+static void enter(equations *e, const adze_view *d, int64_t id, double side) {
+    const int64_t k = e->q.k;
+    double *gram = la_row(e->q.gram, e->count);
+    memset(gram, 0, (size_t)k * sizeof *gram);
+    for (int64_t t = 0; t < e->n; t++) {
+        double *row = e->atoms + t * k;
+        row[e->count] = adze_load_f(d->data, d->dtype, t * d->dims[1] + id);
+        la_axpy(gram, row[e->count], row, e->count + 1);
+    }
+    for (int64_t i = 0; i < e->count; i++) {
+        la_row(e->q.gram, i)[e->count] = gram[i];
+    }
+    e->side[e->count] = side;
+    e->of[e->count] = id;
+    e->q.gram.rows = e->count + 1;
+    e->count += la_pursuit_add(&e->q, &e->p, e->side, e->count, e->count);
+}
+
+void adze_omp_solve_rows(const adze_step *s, int ith, int nth) {
+    const adze_view *b = &s->in[0], *d = &s->in[1], *ids = &s->in[2], *y = &s->out[0];
+    const int64_t n = d->dims[0], atoms = d->dims[1], k = ids->dims[ids->rank - 1];
+    double *const room = (double *)(s->local + (size_t)ith * s->local_stride);
+    int64_t from, to;
+    adze_share(rows_of(b->dims, b->rank), 1, ith, nth, &from, &to);
+    for (int64_t row = from; row < to; row++) {
+        equations e = {.q = {.gram = adze_la_dense(room, 0, k), .k = k}, .atoms = room + k * k, .n = n};
+        e.side = e.atoms + n * k;
+        e.of = (int64_t *)(e.side + k);
+        e.p = la_pursuit_place(e.side + 2 * k, k, k);
+        for (int64_t j = 0; j < k; j++) {
+            const int64_t id = adze_load_i(ids->data, ids->dtype, row * k + j);
+            if (id >= 0 && id < atoms) {
+                enter(&e, d, id, adze_load_f(b->data, b->dtype, row * atoms + id));
+            }
+        }
+        for (int64_t j = 0; j < atoms; j++) {
+            adze_store_f(y->data, y->dtype, row * atoms + j, 0);
+        }
+        for (int64_t j = 0; j < e.count; j++) {
+            adze_store_f(y->data, y->dtype, row * atoms + e.of[j], e.p.c[j]);
+        }
+    }
+}
+
+static void ref_solve(const adze_step *s, int ith, int nth) {
+    adze_step one = *s;
+    one.local = s->scratch;
+    one.local_stride = 0;
+    adze_omp_solve_rows(&one, ith, nth);
+}
+
+static adze_cost cost_solve(const adze_sig *s) {
+    const double rows = (double)rows_of(s->in[0].dims, s->in[0].rank), n = (double)s->in[1].dims[0], k = (double)s->in[2].dims[s->in[2].rank - 1];
+    return adze_cost_of(s, rows * k * k * (n + k));
+}
+
+static void sample_solve(adze_rng *r, adze_case *c) {
+    int64_t dims[ADZE_MAX_RANK];
+    const int rank = sample_rows(r, c, dims);
+    const int64_t atoms = adze_rng_range(r, 1, 4), n = c->any_dtype ? adze_sample_size(r, c, 0) : atoms + 8 + adze_rng_range(r, 0, 4);
+    c->nin = 3;
+    dims[rank - 1] = atoms;
+    c->in[0] = adze_type_make(c->dtype, rank, dims);
+    c->in[1] = adze_type_make(c->dtype, 2, (int64_t[]){n, atoms});
+    dims[rank - 1] = adze_rng_range(r, 1, 5);
+    c->in[2] = adze_type_make(adze_sample_any(r, ADZE_SET_ID), rank, dims);
+    c->dom[2] = adze_dom_ids(-1, atoms + 1); /* now and then out of range, often twice */
+}
+
+const adze_op adze_op_omp_solve = {
+    .name = "omp_solve",
+    .nin_min = 3,
+    .nin_max = 3,
+    .nout = 1,
+    .doc = "y (..., atoms), 0 but for y_S = (d_S^T d_S)^-1 b_S: b (..., atoms), d (n, atoms), S = ids (..., k) of each row, without those out of\n"
+           "range and those whose columns depend on the ones before; what the derivatives of omp are made of",
+    .infer = infer_solve,
+    .vjp = vjp_solve,
+    .jvp = jvp_solve,
+    .cost = cost_solve,
+    .ref = ref_solve,
+    .ref_scratch = adze_omp_solve_local,
+    .sample = sample_solve,
+};
+
+adze_val adze_omp_solve(adze_graph *g, adze_val b, adze_val d, adze_val ids) {
+    return adze_apply(g, &adze_op_omp_solve, (adze_val[]){b, d, ids}, 3, NULL, NULL);
+}
