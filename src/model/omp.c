@@ -55,8 +55,8 @@ static adze_val build(adze_builder *b, const void *fields) {
 
 const adze_layer_kind adze_layer_omp = {
     .name = "omp",
-    .doc = "x (N, ..., C) as a sum of at most k of the unit columns of v (C, atoms), by orthogonal matching pursuit: y (N, ..., atoms), else 0",
-    .cost = "C + k^2 multiply-adds an output in double, beside C atoms^2 a batch; C atoms parameters",
+    .doc = "x (N, ..., C) as a sum of at most k of the unit columns of v (C, atoms), by orthogonal matching pursuit: their factors y (N, ..., atoms)",
+    .cost = "C + k^2 / 2 multiply-adds an output in double, beside C atoms^2 a batch; C atoms parameters",
     .fields = FIELDS,
     .size = sizeof(omp),
     .from_min = 1,
