@@ -31,27 +31,44 @@ static inline void adze_omp_widen(const adze_step *s, int ith, int nth) {
     }
 }
 
+/* out[j] = the sum of x[t * step] d[t][j], t ascending; strips stay in registers. */
+static inline void adze_omp_products(const double *x, int64_t step, int64_t n, const double *d, int64_t atoms, double *out) {
+    typedef double lanes __attribute__((vector_size(64)));
+    enum { LANES = 8, VECS = 4 };
+    int64_t j = 0;
+    for (; j + VECS * LANES <= atoms; j += VECS * LANES) {
+        lanes sum[VECS] = {{0}};
+        for (int64_t t = 0; t < n; t++) {
+            for (int k = 0; k < VECS; k++) {
+                lanes row;
+                memcpy(&row, d + t * atoms + j + k * LANES, sizeof row);
+                sum[k] += x[t * step] * row;
+            }
+        }
+        for (int k = 0; k < VECS; k++) {
+            memcpy(out + j + k * LANES, &sum[k], sizeof sum[k]);
+        }
+    }
+    memset(out + j, 0, (size_t)(atoms - j) * sizeof *out);
+    for (int64_t t = 0; t < n; t++) {
+        la_axpy(out + j, x[t * step], d + t * atoms + j, atoms - j);
+    }
+}
+
 static inline void adze_omp_gram(const adze_step *s, int ith, int nth) {
     const int64_t n = s->in[1].dims[0], atoms = s->in[1].dims[1];
     const double *d = s->scratch;
     int64_t from, to;
     adze_share(atoms, 1, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
-        double *row = (double *)s->scratch + (n + i) * atoms;
-        memset(row, 0, (size_t)atoms * sizeof *row);
-        for (int64_t t = 0; t < n; t++) {
-            la_axpy(row, d[t * atoms + i], d + t * atoms, atoms);
-        }
+        adze_omp_products(d + i, atoms, n, d, atoms, (double *)s->scratch + (n + i) * atoms);
     }
 }
 
 /* Products of a row with all atoms; false when one of them is no number. */
 static inline bool adze_omp_correlate(const double *x, int64_t n, const double *d, int64_t atoms, double *start) {
     bool finite = true;
-    memset(start, 0, (size_t)atoms * sizeof *start);
-    for (int64_t t = 0; t < n; t++) {
-        la_axpy(start, x[t], d + t * atoms, atoms);
-    }
+    adze_omp_products(x, 1, n, d, atoms, start);
     for (int64_t j = 0; j < atoms; j++) {
         finite = finite && isfinite(start[j]);
     }
