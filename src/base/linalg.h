@@ -50,7 +50,8 @@ void la_reflect(adze_ctx *ctx, const la_reflectors *r, bool last_first, adze_la_
 
 /* Orthogonal matching pursuit (linalg_omp.c) of one signal at a time, of whose products with the atoms and among atoms all follows. */
 typedef struct la_pursuit {
-    adze_la_mat gram; /* (n, n): products of atoms */
+    adze_la_mat gram;   /* (n, n): products of atoms */
+    const double *size; /* (n): its diagonal; of la_pursue alone */
     int64_t k;
     double tol;
 } la_pursuit;

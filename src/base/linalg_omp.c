@@ -8,7 +8,7 @@ typedef struct batch {
     adze_la_mat signals, coef; /* of the block */
     int64_t *atoms;
     int64_t shares; /* signals are dealt out in so many shares, each with its scratch */
-    adze_la_mat scratch;
+    adze_la_mat scratch, size;
 } batch;
 
 int64_t la_pursuit_doubles(int64_t n, int64_t k) {
@@ -28,7 +28,7 @@ static int64_t best_atom(const la_pursuit *q, const la_place *p, int64_t count) 
     int64_t best = -1;
     double most = 0;
     for (int64_t j = 0; j < q->gram.rows; j++) {
-        const double size = la_row(q->gram, j)[j], like = size > 0 ? p->corr[j] * p->corr[j] / size : 0;
+        const double like = q->size[j] > 0 ? p->corr[j] * p->corr[j] / q->size[j] : 0;
         bool taken = false;
         for (int64_t i = 0; i < count && like > most; i++) {
             taken = taken || p->chosen[i] == j;
@@ -115,7 +115,12 @@ static int pursue_all(adze_ctx *ctx, batch *b, adze_la_mat d, adze_la_mat x, int
     b->shares = SHARES;
     TRY(la_new(ctx, n, n, &b->q.gram));
     TRY(la_new(ctx, la_min(BLOCK, x.rows), n, &b->start));
+    TRY(la_new(ctx, 1, n, &b->size));
     TRY(adze_la_matmul(ctx, d, true, d, false, b->q.gram));
+    for (int64_t j = 0; j < n; j++) {
+        b->size.at[j] = la_row(b->q.gram, j)[j];
+    }
+    b->q.size = b->size.at;
     TRY(la_new(ctx, SHARES, la_pursuit_doubles(n, k), &b->scratch));
     for (int64_t from = 0; from < x.rows; from += BLOCK) {
         const int64_t rows = la_min(BLOCK, x.rows - from);
@@ -146,5 +151,6 @@ int adze_la_omp(adze_ctx *ctx, adze_la_mat d, adze_la_mat x, int64_t k, double t
     adze_free(ctx, b.q.gram.at);
     adze_free(ctx, b.start.at);
     adze_free(ctx, b.scratch.at);
+    adze_free(ctx, b.size.at);
     return status;
 }

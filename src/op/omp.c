@@ -100,7 +100,7 @@ static void jvp_omp(adze_adj *a) {
 static void ref_omp(const adze_step *s, int ith, int nth) {
     const int64_t *d = s->in[1].dims;
     adze_step one = *s;
-    one.local = (char *)((double *)s->scratch + (d[0] + d[1]) * d[1]);
+    one.local = (char *)((double *)s->scratch + (d[0] + 1 + d[1]) * d[1]);
     one.local_stride = 0;
     adze_omp_widen(&one, ith, nth);
     adze_omp_gram(&one, ith, nth);

@@ -14,7 +14,7 @@ static inline int64_t adze_omp_rows(const int64_t *dims, int rank) {
 
 static inline size_t adze_omp_scratch(const adze_sig *s) {
     const int64_t *d = s->in[1].dims;
-    return (size_t)((d[0] + d[1]) * d[1]) * sizeof(double);
+    return (size_t)((d[0] + 1 + d[1]) * d[1]) * sizeof(double);
 }
 
 static inline size_t adze_omp_local(const adze_sig *s) {
@@ -61,7 +61,9 @@ static inline void adze_omp_gram(const adze_step *s, int ith, int nth) {
     int64_t from, to;
     adze_share(atoms, 1, ith, nth, &from, &to);
     for (int64_t i = from; i < to; i++) {
-        adze_omp_products(d + i, atoms, n, d, atoms, (double *)s->scratch + (n + i) * atoms);
+        double *row = (double *)s->scratch + (n + 1 + i) * atoms;
+        adze_omp_products(d + i, atoms, n, d, atoms, row);
+        ((double *)s->scratch)[n * atoms + i] = row[i];
     }
 }
 
@@ -80,7 +82,7 @@ static inline void adze_omp_pursue(const adze_step *s, int ith, int nth) {
     const adze_view *x = &s->in[0], *y = &s->out[0];
     const int64_t n = s->in[1].dims[0], atoms = s->in[1].dims[1];
     double *const d = s->scratch, *const wide = (double *)(s->local + (size_t)ith * s->local_stride), *const start = wide + n;
-    const la_pursuit q = {.gram = adze_la_dense(d + n * atoms, atoms, atoms), .k = a->k, .tol = a->tol};
+    const la_pursuit q = {adze_la_dense(d + (n + 1) * atoms, atoms, atoms), d + n * atoms, a->k, a->tol};
     la_place p = la_pursuit_place(start + atoms, atoms, a->k);
     int64_t from, to;
     adze_share(adze_omp_rows(x->dims, x->rank), 1, ith, nth, &from, &to);
