@@ -199,8 +199,8 @@ static int print(cli *c, const omp_opts *o, const adze_dataset *d, int64_t numbe
     adze_text_add(&t, c->global.json ? "{\"schema\":1,\"data\":" : "%s: ", d->name);
     if (c->global.json) {
         adze_json_string(&t, d->name);
-        adze_text_add(&t, ",\"patch_numbers\":%lld,\"atoms\":%lld,\"patches\":%lld,\"rounds\":%lld,\"left\":{", (long long)numbers, (long long)o->atoms,
-                      (long long)o->patches, (long long)o->rounds);
+        adze_text_add(&t, ",\"patch_numbers\":%lld,\"atoms\":%lld,\"patches\":%lld,\"rounds\":%lld,\"left\":{", (long long)numbers,
+                      (long long)o->atoms, (long long)o->patches, (long long)o->rounds);
         for (int k = 0; k < DICTIONARIES; k++) {
             adze_text_add(&t, "%s\"%s\":[", k ? "," : "", names[k]);
             for (int64_t j = 0; j < o->k; j++) {

@@ -117,6 +117,9 @@ static int scale_all(lsuv *l, adze_graph *g) {
 }
 
 int adze_trainer_lsuv(adze_trainer *t) {
+    if (!t->o.lsuv) {
+        return ADZE_OK;
+    }
     lsuv l = {.t = t, .sums = adze_alloc(t->ctx, t->model->nlayers, sizeof(adze_val))};
     adze_graph *g = NULL;
     int st = l.sums != NULL ? adze_graph_new(t->ctx, &g) : ADZE_ENOMEM;

@@ -208,9 +208,7 @@ static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(adze_model_init(t->model, t->store, adze_train_dtype(&t->o), t->o.seed));
     TRY(keep_features(t));
     TRY(adze_trainer_dictionaries(t));
-    if (t->o.lsuv) {
-        TRY(adze_trainer_lsuv(t));
-    }
+    TRY(adze_trainer_lsuv(t));
     TRY(open_loader(t));
     TRY(open_plans(t));
     if (dir == NULL) {

@@ -53,7 +53,7 @@ int adze_options_match(adze_ctx *ctx, const char *json, const char *file, const 
 int adze_options_print(adze_ctx *ctx, const adze_train_opts *o, char **json);
 
 /* -- lsuv.c -- */
-int adze_trainer_lsuv(adze_trainer *t);
+int adze_trainer_lsuv(adze_trainer *t);                             /* when option lsuv is on */
 int adze_trainer_first_batch(const adze_trainer *t, adze_tensor x); /* fills x, an input of no more examples than are trained on */
 
 /* -- dictionary.c -- */
