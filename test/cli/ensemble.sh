@@ -1,16 +1,6 @@
 #!/bin/bash
 # From averages and snapshots to an ensemble on the command line: files, figures as JSON, the data a model was trained on. Usage: ensemble.sh ADZE TEST_DIR
-set -u
-adze=$1
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-bad=0
-
-fail() {
-    echo "FAIL: $1"
-    bad=1
-}
+. "$(dirname "$0")/common.sh"
 
 # A data set of 40 pictures of 4x4 pixels, once under a name that is known and once under one that is not.
 mkdir mnist
