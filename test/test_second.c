@@ -286,7 +286,7 @@ static void every_refused_allocation_is_survived(void **state) {
     for (size_t i = 0; i < ADZE_COUNT(tried); i++) {
         faulty_mem_init(&mem);
         assert_int_equal(whole_life(&rules[tried[i]], 0), ADZE_OK);
-        const long calls = atomic_load(&mem.calls), stride = calls / 60 + 1;
+        const long calls = atomic_load(&mem.calls), stride = calls / (getenv("ADZE_QUICK") ? 15 : 60) + 1;
         for (long n = 1; n <= calls; n += stride) {
             const int st = whole_life(&rules[tried[i]], n);
             if ((st != ADZE_ENOMEM && st != ADZE_OK) || !faulty_mem_clean(&mem)) {
@@ -367,7 +367,7 @@ static void a_step_that_fails_leaves_the_model_as_it_was(void **state) {
             const int st = fail_at(&s, n);
             assert_true(st == ADZE_OK || st == ADZE_ENOMEM);
             failed += st != ADZE_OK;
-            n += n / 20;
+            n += n / (getenv("ADZE_QUICK") ? 4 : 20);
         }
         assert_true(failed > 0);
         assert_true(faulty_mem_clean(&mem));
