@@ -435,7 +435,7 @@ static double listed(const frame *f, int op, double s, int y, int x, int k) {
     for (int i = 0; i < f->h * f->w; i++) {
         mean += grey(f, i / f->w, i % f->w) / (f->h * f->w);
     }
-    const int kept = 8 - (int)lround(4 * s), unit = 1 << (8 - kept);
+    const int kept = 8 - (int)lround(4 * fabs(s)), unit = 1 << (8 - kept);
     switch (op) {
     case 1:
         return stretched(f, y, x, k);

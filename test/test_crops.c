@@ -199,9 +199,9 @@ static void crops_go_with_passes_and_any_examples(void **state) {
     }
     assert_memory_equal(plain.scores + CLASSES, plain.scores + 2 * CLASSES, CLASSES * sizeof(double)); /* the same picture */
     assert_memory_equal(whole.scores, few.scores, SOME * CLASSES * sizeof(double));
+    adze_metrics_free(n.ctx, &few);
     assert_int_equal(adze_evaluate_with(n.ctx, n.model, n.store, &o, n.data, (int64_t[]){COUNT}, 1, &few), ADZE_EARG);
     adze_metrics_free(n.ctx, &whole);
-    adze_metrics_free(n.ctx, &few);
     adze_metrics_free(n.ctx, &plain);
     down(&n);
 }
