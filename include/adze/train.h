@@ -174,6 +174,8 @@ typedef struct adze_eval_opts {
     int64_t passes;     /* networks drawn; with weight-scale by what a layer draws in use (fractional_maxpool; Graham 2014, section 4); 0: one */
     int64_t samples;    /* DropConnect by Gaussian moment matching with so many draws; 0: by mean weights */
     uint64_t seed;      /* of the draws */
+    int64_t crops; /* adze_evaluate_with: mean of the probabilities of so many crops, as adze_dataset_crops cuts them; 0: the pictures as they are */
+    int64_t crop_pad; /* black pixels around the pictures before they are cut */
 } adze_eval_opts;
 /* Reads "weight-scale", "mc:50", "geo" or "geo:50" into dropout and passes, and "mean" or "gauss:100" into samples; either text may be NULL. */
 ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dropconnect, adze_eval_opts *o);

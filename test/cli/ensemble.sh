@@ -22,6 +22,9 @@ train --data mine --out plain
 "$adze" eval swa/model.safetensors --json > eval.json || fail "eval without --data"
 "$adze" eval swa/model.safetensors --data mnist --json | cmp -s - eval.json || fail "eval without --data judged on something else"
 "$adze" eval swa/model.safetensors --bn-recal 2 > out.txt 2>&1 || fail "eval --bn-recal: $(cat out.txt)"
+"$adze" eval swa/model.safetensors --crops 10 --crop-pad 1 --json > out.txt 2>&1 && grep -q '"crops":10,"crop_pad":1' out.txt || fail "eval --crops: $(cat out.txt)"
+"$adze" eval swa/model.safetensors --crops 10 > out.txt 2>&1 && fail "ten crops that are all the whole picture were taken"
+grep -q "all of them alike" out.txt || fail "eval --crops 10 said: $(cat out.txt)"
 "$adze" eval plain/model.safetensors > out.txt 2>&1 && fail "the folder 'mine' was found by its name"
 grep -q "was trained on 'mine'" out.txt || fail "eval said: $(cat out.txt)"
 
