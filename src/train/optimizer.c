@@ -306,7 +306,7 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
         .formula = "L += G G', R += G' G of a weight as a matrix G; m = rho m + (L + eps I)^(-1/4) G (R + eps I)^(-1/4); w -= lr m; vectors: L = g^2, power -1/2",
         .paper = "Gupta, Koren, Singer, Shampoo: preconditioned stochastic tensor optimization, 2018, algorithm 1",
         .cost = "of r x c: 2 r^2 + 2 c^2 numbers, 4 r c (r + c) operations a step, 11 (r^3 + c^3) every precond_every",
-        .usual = {0.1, 0, NO, NO, 1e-4, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
+        .usual = {0.1, 0, NO, NO, 0.01, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
         .slots = {{.role = "m", .when = WHEN(momentum)}, {.role = NULL}, {.role = "l", .of = ADZE_OF_SIDE}, {.role = "r", .of = ADZE_OF_SIDE},
                   {.role = "lroot", .of = ADZE_OF_SIDE_FULL}, {.role = "rroot", .of = ADZE_OF_SIDE_FULL}},
         .observe = adze_matrix_observe, .build = adze_shampoo_build},
