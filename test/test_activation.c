@@ -1,50 +1,17 @@
 /* Activations: value, both derivatives and ends against formulas written down a second time, in f64 and f32; what each layer makes of them; refusals.
  */
+#include "context.h"
+
 #include "adze/io.h"
 #include "adze/ops.h"
 #include "base/base.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 enum { POINTS = 41 };
-
-static int setup(void **state) {
-    adze_ctx *ctx;
-    adze_ctx_opts o = {.size = sizeof o, .threads = 1};
-    assert_int_equal(adze_ctx_new(&o, &ctx), ADZE_OK);
-    *state = ctx;
-    return 0;
-}
-
-static int teardown(void **state) {
-    adze_ctx *ctx = *state;
-    adze_err_clear(ctx);
-    assert_int_equal(adze_ctx_mem_used(ctx), 0);
-    adze_ctx_free(ctx);
-    return 0;
-}
-
-static void must(adze_ctx *ctx, int status) {
-    if (status != ADZE_OK) {
-        fail_msg("%d: %s", status, adze_errmsg(ctx));
-    }
-}
-
-static int parse(adze_ctx *ctx, const char *text, adze_model **m) {
-    adze_doc *d;
-    must(ctx, adze_yaml_parse(ctx, text, strlen(text), "n.yaml", &d));
-    int status = adze_model_from_tree(ctx, adze_doc_root(d), "n.yaml", m);
-    adze_doc_free(d);
-    return status;
-}
 
 /* -- one number at a time ------------------------------------------------------------------------------------------------------------------------ */
 

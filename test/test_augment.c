@@ -152,6 +152,11 @@ static void parameters_at_nothing_leave_every_bit(void **state) {
                                         "noise:sigma=0",
                                         "erase:area_min=0:area_max=0:p=1",
                                         "cutout:size=0",
+                                        "solarize:amount=0:p=1",
+                                        "posterize:bits=8:p=1",
+                                        "sharpness:amount=0",
+                                        "randaugment:n=0",
+                                        "randaugment:p=0",
                                         "hflip:p=0",
                                         "vflip:p=0",
                                         "affine:p=0",
@@ -357,6 +362,221 @@ static void colour_noise_has_the_covariance_of_the_formula(void **state) {
     adze_dataset_close(d);
 }
 
+/* -- RandAugment and its operations ---------------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct frame { /* a picture of the references, whose pixels may be asked for anywhere */
+    int h, w, c;
+    double white;
+    const float *x;
+} frame;
+
+static double pixel(const frame *f, int y, int x, int k) {
+    return y < 0 || x < 0 || y >= f->h || x >= f->w ? 0 : f->x[(y * f->w + x) * f->c + k];
+}
+
+static int level(const frame *f, int y, int x, int k) {
+    return (int)lround(pixel(f, y, x, k) * 255 / f->white);
+}
+
+static double between(const frame *f, double y, double x, int k) {
+    const int iy = (int)floor(y), ix = (int)floor(x);
+    const double fy = y - iy, fx = x - ix;
+    return (1 - fy) * ((1 - fx) * pixel(f, iy, ix, k) + fx * pixel(f, iy, ix + 1, k)) +
+           fy * ((1 - fx) * pixel(f, iy + 1, ix, k) + fx * pixel(f, iy + 1, ix + 1, k));
+}
+
+static double cut(const frame *f, double v) {
+    return fmin(fmax(v, 0), f->white);
+}
+
+static double stretched(const frame *f, int y, int x, int k) {
+    double lo = f->white, hi = 0;
+    for (int i = 0; i < f->h * f->w; i++) {
+        lo = fmin(lo, f->x[i * f->c + k]);
+        hi = fmax(hi, f->x[i * f->c + k]);
+    }
+    return hi > lo ? (pixel(f, y, x, k) - lo) / (hi - lo) * f->white : pixel(f, y, x, k);
+}
+
+static double equalized(const frame *f, int y, int x, int k) {
+    int darker = 0, brightest = 0, top = 0;
+    for (int i = 0; i < f->h * f->w; i++) {
+        const int v = level(f, i / f->w, i % f->w, k);
+        darker += v < level(f, y, x, k);
+        brightest = v > top ? 1 : brightest + (v == top);
+        top = v > top ? v : top;
+    }
+    return brightest < f->h * f->w ? f->white * darker / (f->h * f->w - brightest) : pixel(f, y, x, k);
+}
+
+static double sharpened(const frame *f, int y, int x, int k, double factor) {
+    double soft = 4 * pixel(f, y, x, k);
+    for (int i = 0; i < 9; i++) {
+        soft += pixel(f, y + i / 3 - 1, x + i % 3 - 1, k);
+    }
+    const bool edge = y == 0 || x == 0 || y == f->h - 1 || x == f->w - 1;
+    return edge ? pixel(f, y, x, k) : cut(f, soft / 13 + factor * (pixel(f, y, x, k) - soft / 13));
+}
+
+static double grey(const frame *f, int y, int x) {
+    return f->c < 3 ? 0.5 * (pixel(f, y, x, 0) + pixel(f, y, x, f->c - 1))
+                    : 0.299 * pixel(f, y, x, 0) + 0.587 * pixel(f, y, x, 1) + 0.114 * pixel(f, y, x, 2);
+}
+
+static double towards(const frame *f, int y, int x, int k, double to, double s) {
+    return cut(f, to + (1 + 0.9 * s) * (pixel(f, y, x, k) - to));
+}
+
+/* What operation op of RandAugment makes of a pixel. */
+static double listed(const frame *f, int op, double s, int y, int x, int k) {
+    const double v = pixel(f, y, x, k), my = 0.5 * (f->h - 1), mx = 0.5 * (f->w - 1), dy = y - my, dx = x - mx, turn = s * acos(-1) / 6;
+    double mean = 0;
+    for (int i = 0; i < f->h * f->w; i++) {
+        mean += grey(f, i / f->w, i % f->w) / (f->h * f->w);
+    }
+    const int kept = 8 - (int)lround(4 * fabs(s)), unit = 1 << (8 - kept);
+    switch (op) {
+    case 1:
+        return stretched(f, y, x, k);
+    case 2:
+        return equalized(f, y, x, k);
+    case 3: /* what turns to (dx, dy) came from where it was turned back */
+        return between(f, my + cos(turn) * dy - sin(turn) * dx, mx + cos(turn) * dx + sin(turn) * dy, k);
+    case 4:
+        return level(f, y, x, k) >= 256 * (1 - s) ? f->white - v : v;
+    case 5:
+        return f->c == 3 ? towards(f, y, x, k, grey(f, y, x), s) : v;
+    case 6:
+        return level(f, y, x, k) / unit * unit * f->white / 255;
+    case 7:
+        return towards(f, y, x, k, mean, s);
+    case 8:
+        return towards(f, y, x, k, 0, s);
+    case 9:
+        return sharpened(f, y, x, k, 1 + 0.9 * s);
+    case 10:
+        return between(f, y, x - 0.3 * s * dy, k);
+    case 11:
+        return between(f, y - 0.3 * s * dx, x, k);
+    case 12:
+        return between(f, y, x - s * 150 / 331 * f->w, k);
+    case 13:
+        return between(f, y - s * 150 / 331 * f->h, x, k);
+    default:
+        return v;
+    }
+}
+
+static void one_op(const frame *f, int op, double s, float *out) {
+    float x[SIZE], room[SIZE], map[2 * SIZE];
+    const adze_aug_params v = {.border = ADZE_BORDER_ZERO};
+    const size_t bytes = (size_t)(f->h * f->w * f->c) * sizeof *x;
+    adze_aug_job j = {.v = &v, .h = f->h, .w = f->w, .c = f->c, .white = f->white, .x = x, .out = room, .spare = map};
+    memcpy(x, f->x, bytes);
+    adze_aug_rand_apply(&j, op, s);
+    memcpy(out, j.x, bytes);
+}
+
+static const frame frames[] = {{7, 5, 1, 255, NULL}, {9, 12, 3, 255, NULL}, {13, 6, 3, 1, NULL},
+                               {1, 1, 1, 255, NULL}, {3, 2, 3, 1, NULL},    {17, 4, 2, 255, NULL}};
+
+/* Whole levels between 30 and 220, several of them many times. */
+static frame framed(size_t i, float *x) {
+    frame f = frames[i];
+    adze_rng r = adze_rng_make(i, 5);
+    for (int k = 0; k < f.h * f.w * f.c; k++) {
+        x[k] = (float)((double)adze_rng_range(&r, 6, 44) * 5 * f.white / 255);
+    }
+    f.x = x;
+    return f;
+}
+
+static void levels_are_those_of_a_plain_reference(void **state) {
+    (void)state;
+    static const char *const texts[] = {"autocontrast:p=1", "equalize:p=1", "solarize:p=1:amount=0.4", "posterize:p=1:bits=3",
+                                        "sharpness:amount=0.8"};
+    float x[SIZE], out[SIZE];
+    for (size_t i = 0; i < ADZE_COUNT(frames); i++) {
+        const frame f = framed(i, x);
+        for (size_t k = 0; k < ADZE_COUNT(texts); k++) {
+            adze_augment a = parse(texts[k]);
+            change(&a, picture_type(f.h, f.w, f.c), f.white, 3, x, out);
+            const int middle = (f.w + 1) * f.c;
+            double soft = sharpened(&f, 1, 1, 0, 0), factor = f.h > 2 && f.w > 2 ? (out[middle] - soft) / (x[middle] - soft) : 1;
+            assert_true(k != 4 || (factor >= 0.2 - 1e-4 && factor <= 1.8 + 1e-4));
+            for (int n = 0; n < f.h * f.w * f.c; n++) {
+                const int y = n / f.c / f.w, c = n / f.c % f.w, q = n % f.c;
+                const double want[] = {stretched(&f, y, c, q), equalized(&f, y, c, q), level(&f, y, c, q) >= 153.6 ? f.white - x[n] : x[n],
+                                       (level(&f, y, c, q) & 0xE0) * f.white / 255, sharpened(&f, y, c, q, factor)};
+                if (fabs(out[n] - want[k]) > 2e-4 * f.white) {
+                    fail_msg("%s, picture %zu: %g became %g, not %g", texts[k], i, x[n], out[n], want[k]);
+                }
+            }
+        }
+    }
+}
+
+static void every_operation_of_randaugment_is_a_plain_reference(void **state) {
+    (void)state;
+    static const double strengths[] = {1, -1, 0.3, -0.5};
+    float x[SIZE], out[SIZE];
+    for (size_t i = 0; i < ADZE_COUNT(frames); i++) {
+        const frame f = framed(i, x);
+        for (int op = 0; op < ADZE_AUG_RAND_OPS; op++) {
+            const bool two_ways = op == 3 || op == 5 || (op >= 7 && op <= 13);
+            for (size_t k = 0; k < ADZE_COUNT(strengths); k++) {
+                const double s = two_ways ? strengths[k] : fabs(strengths[k]);
+                one_op(&f, op, strengths[k], out);
+                for (int n = 0; n < f.h * f.w * f.c; n++) {
+                    const double want = listed(&f, op, s, n / f.c / f.w, n / f.c % f.w, n % f.c);
+                    if (fabs(out[n] - want) > 2e-4 * f.white) {
+                        fail_msg("operation %d at %g, picture %zu, number %d: %g, not %g", op, s, i, n, out[n], want);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* Which operation made a picture is seen by what it made: all 23 results differ. */
+static void randaugment_draws_evenly_and_at_strength_zero_nothing_moves(void **state) {
+    (void)state;
+    enum { DRAWS = 7000, RESULTS = 2 * ADZE_AUG_RAND_OPS };
+    static float result[RESULTS][SIZE];
+    float x[SIZE], out[SIZE];
+    const frame f = framed(1, x);
+    const size_t bytes = (size_t)(f.h * f.w * f.c) * sizeof *x;
+    int64_t hits[ADZE_AUG_RAND_OPS] = {0}, up = 0, down = 0;
+    adze_augment a = parse("randaugment:n=1:m=30");
+    for (int op = 0; op < ADZE_AUG_RAND_OPS; op++) {
+        one_op(&f, op, 1, result[op]);
+        one_op(&f, op, -1, result[op + ADZE_AUG_RAND_OPS]);
+        one_op(&f, op, 0, out);
+        assert_int_equal(memcmp(out, x, bytes) == 0, op != 1 && op != 2);
+    }
+    for (int64_t id = 0; id < DRAWS; id++) {
+        int found = 0;
+        change(&a, picture_type(f.h, f.w, f.c), f.white, id, x, out);
+        while (found < RESULTS && memcmp(out, result[found], bytes) != 0) {
+            found++;
+        }
+        assert_true(found < RESULTS);
+        const int op = found % ADZE_AUG_RAND_OPS;
+        const bool two_ways = memcmp(result[op], result[op + ADZE_AUG_RAND_OPS], bytes) != 0;
+        hits[op]++;
+        up += two_ways && found < ADZE_AUG_RAND_OPS;
+        down += two_ways && found >= ADZE_AUG_RAND_OPS;
+    }
+    double chi = 0;
+    for (int op = 0; op < ADZE_AUG_RAND_OPS; op++) {
+        const double want = (double)DRAWS / ADZE_AUG_RAND_OPS, off = (double)hits[op] - want;
+        chi += off * off / want;
+    }
+    assert_true(chi > 2.6 && chi < 34.5);                                                  /* 13 degrees of freedom: outside twice in a thousand */
+    assert_true(fabs((double)(up - down)) < 3.3 * sqrt((double)(up + down)) && up > 2000); /* to both sides alike */
+}
+
 /* -- the loader -------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { COUNT = 50, LOT = 16, SIDES = 8, ROOM = SIDES * SIDES * 3, LOTS = 4, ROUNDS = 2 };
@@ -407,7 +627,7 @@ static void collect(const adze_dataset *d, const char *text, int workers, int64_
 static void pictures_depend_on_neither_workers_nor_where_one_begins(void **state) {
     (void)state;
     static const char text[] = "hflip,vflip,crop:pad=2:border=reflect,affine:shear=5,elastic:sigma=1:alpha=2,lens,jitter:saturation=0.2:hue=0.1,pca,"
-                               "noise,erase,cutout:size=3,resized_crop:p=0.5,scale:p=0.5,mixup:p=0.7,cutmix:p=0.7";
+                               "noise,erase,cutout:size=3,resized_crop:p=0.5,scale:p=0.5,randaugment:n=3,mixup:p=0.7,cutmix:p=0.7";
     static mixed want, got;
     adze_dataset *d = shots_set(false);
     memset(&want, 0, sizeof want);
@@ -604,6 +824,9 @@ int main(void) {
         T(noise_has_its_deviation),
         T(boxes_have_the_areas_asked_for),
         T(colour_noise_has_the_covariance_of_the_formula),
+        T(levels_are_those_of_a_plain_reference),
+        T(every_operation_of_randaugment_is_a_plain_reference),
+        T(randaugment_draws_evenly_and_at_strength_zero_nothing_moves),
         T(pictures_depend_on_neither_workers_nor_where_one_begins),
         T(mixed_examples_carry_the_labels_and_shares_of_their_pixels),
         T(float64_batches_are_mixed_alike),

@@ -71,6 +71,19 @@ static void descent_does_not_see_the_axes_and_adam_does(void **state) {
     assert_true(key(d, "adam_steps_rotated_tuned") <= key(d, "adam_steps_rotated") && key(d, "adam_steps_rotated_tuned") > key(d, "adam_steps"));
 }
 
+/* Rules of matrices see a vector as one column; adagrad is the diagonal of shampoo. */
+static void shampoo_and_soap_do_not_see_the_axes(void **state) {
+    shown *d = *state;
+    d->o.kappa = 1e3;
+    snprintf(d->o.optimizers, sizeof d->o.optimizers, "shampoo,soap:beta1=0.9:beta2=0.99,shampoo:precond_most=1:eps=0,adagrad:eps=0");
+    show(d, "valley");
+    assert_true(key(d, "shampoo_difference") < 1e-6 && key(d, "soap_beta1_0_9_beta2_0_99_difference") < 1e-6);
+    near(key(d, "shampoo_steps_rotated"), key(d, "shampoo_steps"), 0.02);
+    near(key(d, "soap_beta1_0_9_beta2_0_99_steps_rotated"), key(d, "soap_beta1_0_9_beta2_0_99_steps"), 0.02);
+    assert_true(key(d, "adagrad_eps_0_difference") > 0.1);
+    near(key(d, "shampoo_precond_most_1_eps_0_difference"), key(d, "adagrad_eps_0_difference"), 1e-6);
+}
+
 /* Where one way does not arrive, the two are compared as far as both go: not with what another optimiser has left in memory. */
 static void ways_are_compared_as_far_as_both_go(void **state) {
     shown *d = *state;
@@ -271,6 +284,7 @@ static void pictures_and_json_are_made(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(descent_does_not_see_the_axes_and_adam_does, begin, end),
+        cmocka_unit_test_setup_teardown(shampoo_and_soap_do_not_see_the_axes, begin, end),
         cmocka_unit_test_setup_teardown(ways_are_compared_as_far_as_both_go, begin, end),
         cmocka_unit_test_setup_teardown(rates_are_tuned_where_none_is_given, begin, end),
         cmocka_unit_test_setup_teardown(adagrad_does_not_see_the_condition, begin, end),

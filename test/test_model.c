@@ -1,65 +1,14 @@
 /* Layers, initialisers, the zoo's networks and their losses: sizes as published, every layer learns a toy task, statistics of first weights. */
+#include "context.h"
+
 #include "adze/io.h"
 #include "adze/ops.h"
 #include "base/base.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-static int setup(void **state) {
-    adze_ctx *ctx;
-    adze_ctx_opts o = {.size = sizeof o, .threads = 1};
-    assert_int_equal(adze_ctx_new(&o, &ctx), ADZE_OK);
-    *state = ctx;
-    return 0;
-}
-
-static int teardown(void **state) {
-    adze_ctx *ctx = *state;
-    adze_err_clear(ctx);
-    assert_int_equal(adze_ctx_mem_used(ctx), 0);
-    adze_ctx_free(ctx);
-    return 0;
-}
-
-static void must(adze_ctx *ctx, int status) {
-    if (status != ADZE_OK) {
-        fail_msg("%d: %s", status, adze_errmsg(ctx));
-    }
-}
-
-static adze_model *from_yaml(adze_ctx *ctx, const char *text) {
-    adze_doc *d;
-    adze_model *m;
-    must(ctx, adze_yaml_parse(ctx, text, strlen(text), "n.yaml", &d));
-    must(ctx, adze_model_from_tree(ctx, adze_doc_root(d), "n.yaml", &m));
-    adze_doc_free(d);
-    return m;
-}
-
-static adze_store *fresh_store(adze_ctx *ctx, const adze_model *m, adze_dtype d, uint64_t seed) {
-    adze_store *s;
-    must(ctx, adze_store_new(ctx, &s));
-    must(ctx, adze_model_init(m, s, d, seed));
-    return s;
-}
-
-static adze_tensor slot_of(adze_ctx *ctx, adze_store *s, const char *name) {
-    adze_tensor t;
-    int slot = adze_store_find(s, name);
-    if (slot < 0) {
-        fail_msg("no slot '%s'", name);
-    }
-    must(ctx, adze_store_tensor(s, slot, &t));
-    return t;
-}
 
 /* -- sizes -- */
 

@@ -1,15 +1,12 @@
 /* Models as files: JSON, YAML and safetensors say the same, and every fault of a file is told, with its place and all at once. */
+#include "context.h"
+
 #include "adze/io.h"
 #include "base/base.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "faulty.h"
 
@@ -31,37 +28,6 @@ static const char *file(const char *name) {
     static char path[400];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
-}
-
-static int setup(void **state) {
-    adze_ctx *ctx;
-    adze_ctx_opts o = {.size = sizeof o, .threads = 1};
-    assert_int_equal(adze_ctx_new(&o, &ctx), ADZE_OK);
-    *state = ctx;
-    return 0;
-}
-
-static int teardown(void **state) {
-    adze_ctx *ctx = *state;
-    adze_err_clear(ctx);
-    assert_int_equal(adze_ctx_mem_used(ctx), 0);
-    adze_ctx_free(ctx);
-    return 0;
-}
-
-static int from_yaml(adze_ctx *ctx, const char *text, adze_model **m) {
-    adze_doc *d;
-    *m = NULL;
-    TRY(adze_yaml_parse(ctx, text, strlen(text), "n.yaml", &d));
-    int status = adze_model_from_tree(ctx, adze_doc_root(d), "n.yaml", m);
-    adze_doc_free(d);
-    return status;
-}
-
-static void must(adze_ctx *ctx, int status) {
-    if (status != ADZE_OK) {
-        fail_msg("%d: %s", status, adze_errmsg(ctx));
-    }
 }
 
 /* Of the first weights; they are a function of the file, so that for large models the equal texts must do. */
@@ -92,7 +58,7 @@ static void round_trip(adze_ctx *ctx, adze_model *m) {
     assert_memory_equal(want, got, sizeof want);
     adze_free(ctx, again);
     adze_model_free(second);
-    must(ctx, from_yaml(ctx, yaml, &second));
+    must(ctx, parse(ctx, yaml, &second));
     must(ctx, adze_model_to_json(second, &again));
     assert_string_equal(json, again);
     hash_of(ctx, second, got);
@@ -153,11 +119,10 @@ static void preprocess_and_names_come_back(void **state) {
     adze_ctx *ctx = *state;
     adze_model *m;
     must(ctx,
-         from_yaml(
-             ctx,
-             "name: \"a: b #c \\\"q\\\" \xc3\xa9\"\ninput: [2, 2, 1]\nclass_names: [no, '1', \"x y\", \"tab\\t\"]\n"
-             "preprocess: {scale: 0.1, pad: 3, mean: [1.5], sd: [1e-7], fixed: yes}\nlayers:\n  - {type: flatten}\n  - {type: dense, units: 4}\n",
-             &m));
+         parse(ctx,
+               "name: \"a: b #c \\\"q\\\" \xc3\xa9\"\ninput: [2, 2, 1]\nclass_names: [no, '1', \"x y\", \"tab\\t\"]\n"
+               "preprocess: {scale: 0.1, pad: 3, mean: [1.5], sd: [1e-7], fixed: yes}\nlayers:\n  - {type: flatten}\n  - {type: dense, units: 4}\n",
+               &m));
     round_trip(ctx, m);
     char *json;
     must(ctx, adze_model_to_json(m, &json));
@@ -316,7 +281,7 @@ static void every_fault_has_its_sentence(void **state) {
     int wrong = 0;
     for (size_t i = 0; i < ADZE_COUNT(FAULTS); i++) {
         adze_model *m;
-        int status = from_yaml(*state, FAULTS[i][0], &m);
+        int status = parse(*state, FAULTS[i][0], &m);
         if (status != ADZE_EARG || m || strcmp(adze_errmsg(*state), FAULTS[i][1]) != 0) {
             print_message("-- %s   gives %d: %s\n   not: %s\n", FAULTS[i][0], status, status ? adze_errmsg(*state) : "a model", FAULTS[i][1]);
             wrong++;
@@ -350,7 +315,7 @@ static void canonical_form_keeps_to_the_limit(void **state) {
     adze_text_add(&t, "- {type: dense, units: 2}\n");
     must(*state, adze_text_finish(&t, &text));
     assert_true(strlen(text) < 1 << 20);
-    assert_int_equal(from_yaml(*state, text, &m), ADZE_EARG);
+    assert_int_equal(parse(*state, text, &m), ADZE_EARG);
     assert_non_null(strstr(adze_errmsg(*state), "written out with all names the model has"));
     adze_free(*state, text);
 }
@@ -412,7 +377,7 @@ static void prefix_is_left_out(void **state) {
     adze_model *m, *again;
     adze_store *s, *back;
     const char *text = "name: n\ninput: [3]\nlayers:\n  - {type: dense, name: fc, units: 2, bias: false}\n";
-    must(ctx, from_yaml(ctx, text, &m));
+    must(ctx, parse(ctx, text, &m));
     must(ctx, adze_store_new(ctx, &s));
     must(ctx, adze_model_init(m, s, ADZE_F32, 3));
     int slot;
@@ -487,7 +452,7 @@ static void every_refused_request_is_survived(void **state) {
         adze_store *s = NULL, *back = NULL;
         char *json = NULL;
         faulty_mem_arm(&mem, k, k % 2);
-        status = from_yaml(ctx, text, &m);
+        status = parse(ctx, text, &m);
         status = status ? status : adze_model_to_yaml(m, &json);
         status = status ? status : adze_store_new(ctx, &s);
         status = status ? status : adze_model_init(m, s, ADZE_F32, 1);

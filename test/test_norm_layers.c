@@ -1,5 +1,8 @@
 /* Layers that normalise: against PyTorch's recorded values with their derivatives of first and second order, and the laws that batch normalisation,
  * maxout and fractional max pooling keep. */
+#define CONTEXT_THREADS 2
+#include "context.h"
+
 #include "adze/data.h"
 #include "adze/io.h"
 #include "adze/ops.h"
@@ -7,46 +10,11 @@
 #include "base/base.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "reference/norms.inc"
-
-static int setup(void **state) {
-    adze_ctx *ctx;
-    adze_ctx_opts o = {.size = sizeof o, .threads = 2};
-    assert_int_equal(adze_ctx_new(&o, &ctx), ADZE_OK);
-    *state = ctx;
-    return 0;
-}
-
-static int teardown(void **state) {
-    adze_ctx *ctx = *state;
-    adze_err_clear(ctx);
-    assert_int_equal(adze_ctx_mem_used(ctx), 0);
-    adze_ctx_free(ctx);
-    return 0;
-}
-
-static void must(adze_ctx *ctx, int status) {
-    if (status != ADZE_OK) {
-        fail_msg("%d: %s", status, adze_errmsg(ctx));
-    }
-}
-
-static int parse(adze_ctx *ctx, const char *text, adze_model **m) {
-    adze_doc *d;
-    must(ctx, adze_yaml_parse(ctx, text, strlen(text), "n.yaml", &d));
-    const int status = adze_model_from_tree(ctx, adze_doc_root(d), "n.yaml", m);
-    adze_doc_free(d);
-    return status;
-}
 
 static double formula(int seed, int64_t i) {
     return 1.5 * sin(12.9898 * (double)(i + 1) + 78.233 * seed) + 0.1;

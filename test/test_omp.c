@@ -1,39 +1,12 @@
 /* Orthogonal matching pursuit as an op and as the layer omp: the codes of adze_la_omp to the bit, sparse codes found again, derivatives where the
  * choice stays, and inputs and dictionaries that could make it stumble. */
-#include "adze/data.h"
-#include "adze/io.h"
 #include "adze/linalg.h"
 #include "adze/ops.h"
-#include "base/base.h"
+#include "context.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static int setup(void **state) {
-    adze_ctx *ctx;
-    adze_ctx_opts o = {.size = sizeof o, .threads = 2};
-    assert_int_equal(adze_ctx_new(&o, &ctx), ADZE_OK);
-    *state = ctx;
-    return 0;
-}
-
-static int teardown(void **state) {
-    adze_ctx_free(*state);
-    return 0;
-}
-
-static void must(adze_ctx *ctx, int status) {
-    if (status != ADZE_OK) {
-        fail_msg("%d: %s", status, adze_errmsg(ctx));
-    }
-}
 
 static void normals(double *x, int64_t n, uint64_t seed, bool narrow) {
     adze_rng r = adze_rng_make(seed, 17);
@@ -189,33 +162,22 @@ typedef struct net {
     adze_val x, y, v;
 } net;
 
-static int parse(adze_ctx *ctx, const char *layers, int64_t in, adze_model **m) {
+static int parse_layers(adze_ctx *ctx, const char *layers, int64_t in, adze_model **m) {
     char text[512];
-    adze_doc *d;
     snprintf(text, sizeof text, "name: n\ntask: regress\ninput: [%lld]\nlayers:\n%s", (long long)in, layers);
-    must(ctx, adze_yaml_parse(ctx, text, strlen(text), "n.yaml", &d));
-    const int status = adze_model_from_tree(ctx, adze_doc_root(d), "n.yaml", m);
-    adze_doc_free(d);
-    return status;
+    return parse(ctx, text, m);
 }
 
 /* x: a constant, so that values can be asked for at once. */
 static net net_new(adze_ctx *ctx, const char *layers, const double *x, int64_t rows, int64_t in) {
     net n = {.ctx = ctx};
-    must(ctx, parse(ctx, layers, in, &n.m));
-    must(ctx, adze_store_new(ctx, &n.store));
-    must(ctx, adze_model_init(n.m, n.store, ADZE_F64, 1));
+    must(ctx, parse_layers(ctx, layers, in, &n.m));
+    n.store = fresh_store(ctx, n.m, ADZE_F64, 1);
     must(ctx, adze_graph_new(ctx, &n.g));
     n.x = numbers(n.g, ADZE_F64, x, rows, in);
     must(ctx, adze_model_build(n.m, n.g, n.x, &(adze_build_opts){.size = sizeof(adze_build_opts), .train = true}, &n.y));
     n.v = adze_slot(n.g, "o:v", adze_store_type(n.store, adze_store_find(n.store, "o:v")));
     return n;
-}
-
-static adze_tensor dictionary(const net *n) {
-    adze_tensor t;
-    must(n->ctx, adze_store_tensor(n->store, adze_store_find(n->store, "o:v"), &t));
-    return t;
 }
 
 static void net_value(const net *n, adze_val v, double *out) {
@@ -240,7 +202,7 @@ static void sparse_codes_are_found_again(void **state) {
     static double x[COUNT * IN], code[COUNT * UNITS], found[COUNT * UNITS];
     const char *layer = "  - {type: omp, name: o, atoms: 128, k: 4}\n";
     net n = net_new(*state, layer, x, COUNT, IN);
-    adze_tensor v = dictionary(&n);
+    adze_tensor v = slot_of(*state, n.store, "o:v");
     adze_rng r = adze_rng_make(5, 6);
     double length[UNITS] = {0};
     for (int64_t i = 0; i < IN * UNITS; i++) {
@@ -289,9 +251,8 @@ static bool same_choice(const double *a, const double *b, int n) {
 static int agree(const net *n, const char *slot, int codes) {
     static const double AT[4] = {-2, -1, 1, 2}, WEIGHT[4] = {1, -8, 8, -1}, STEP = 1e-4;
     double g[256], before[128], after[128];
-    adze_tensor v;
+    const adze_tensor v = slot_of(n->ctx, n->store, slot);
     adze_val grad;
-    must(n->ctx, adze_store_tensor(n->store, adze_store_find(n->store, slot), &v));
     const adze_type type = adze_tensor_type(&v);
     const adze_val at = adze_slot(n->g, slot, type), loss = adze_sum(n->g, adze_sin(n->g, n->y), NULL, 0, false);
     must(n->ctx, adze_grad(n->g, loss, &at, 1, &grad, 0));
@@ -333,7 +294,7 @@ static void lengths_of_atoms_do_not_matter(void **state) {
     double x[COUNT * IN], one[COUNT * UNITS], other[COUNT * UNITS], grad[IN * UNITS];
     normals(x, COUNT * IN, 8, false);
     net n = net_new(*state, "  - {type: omp, name: o, atoms: 14, k: 4}\n", x, COUNT, IN);
-    adze_tensor v = dictionary(&n);
+    adze_tensor v = slot_of(*state, n.store, "o:v");
     adze_val g;
     net_value(&n, n.y, one);
     for (int64_t i = 0; i < IN * UNITS; i++) {
@@ -396,7 +357,7 @@ static void wrong_fields_of_the_layer_are_refused(void **state) {
     };
     for (size_t i = 0; i < ADZE_COUNT(ROWS_OF); i++) {
         adze_model *m;
-        assert_true(parse(*state, ROWS_OF[i][0], 9, &m) != ADZE_OK);
+        assert_true(parse_layers(*state, ROWS_OF[i][0], 9, &m) != ADZE_OK);
         if (!strstr(adze_errmsg(*state), ROWS_OF[i][1])) {
             fail_msg("expected '%s' in: %s", ROWS_OF[i][1], adze_errmsg(*state));
         }

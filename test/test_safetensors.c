@@ -1,15 +1,12 @@
 /* The safetensors reader and writer: every dtype comes back, every rule of the format is enforced, and damage is found. */
+#include "context.h"
+
 #include "adze/model.h"
 #include "base/base.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "faulty.h"
 
@@ -24,22 +21,6 @@ static int make_folder(void **state) {
 static int drop_folder(void **state) {
     (void)state;
     faulty_folder_drop(folder);
-    return 0;
-}
-
-static int setup(void **state) {
-    adze_ctx *ctx;
-    adze_ctx_opts o = {.size = sizeof o, .threads = 1};
-    assert_int_equal(adze_ctx_new(&o, &ctx), ADZE_OK);
-    *state = ctx;
-    return 0;
-}
-
-static int teardown(void **state) {
-    adze_ctx *ctx = *state;
-    adze_err_clear(ctx);
-    assert_int_equal(adze_ctx_mem_used(ctx), 0);
-    adze_ctx_free(ctx);
     return 0;
 }
 
@@ -64,7 +45,7 @@ static uint8_t *make(const char *header, size_t data, size_t *n) {
     return b;
 }
 
-static int parse(adze_ctx *ctx, const char *header, size_t data, adze_safetensors **f) {
+static int open_bytes(adze_ctx *ctx, const char *header, size_t data, adze_safetensors **f) {
     size_t n;
     uint8_t *b = make(header, data, &n);
     int status = adze_safetensors_parse(ctx, b, n, "x", f);
@@ -174,16 +155,16 @@ static void foreign_files_open(void **state) {
     adze_tensor t;
     const char *h =
         "{ \"b\" :{\"data_offsets\":[1,9],\"shape\":[ 2 ],\n\"dtype\":\"F32\"},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}  ";
-    assert_int_equal(parse(*state, h, 9, &f), ADZE_OK);
+    assert_int_equal(open_bytes(*state, h, 9, &f), ADZE_OK);
     assert_int_equal(adze_safetensors_tensor(f, adze_safetensors_find(f, "b"), &t), ADZE_OK);
     assert_int_equal((uintptr_t)adze_tensor_data(&t) % 4, 0);
     static const uint8_t want[8] = {2, 3, 4, 5, 6, 7, 8, 9};
     assert_memory_equal(adze_tensor_data(&t), want, 8);
     adze_safetensors_close(f);
-    assert_int_equal(parse(*state, "{}", 0, &f), ADZE_OK);
+    assert_int_equal(open_bytes(*state, "{}", 0, &f), ADZE_OK);
     assert_int_equal(adze_safetensors_count(f), 0);
     adze_safetensors_close(f);
-    assert_int_equal(parse(*state, "{\"__metadata__\":{\"k\":\"\\u00e9\\ud83d\\ude00\\n\"}}", 0, &f), ADZE_OK);
+    assert_int_equal(open_bytes(*state, "{\"__metadata__\":{\"k\":\"\\u00e9\\ud83d\\ude00\\n\"}}", 0, &f), ADZE_OK);
     assert_string_equal(adze_safetensors_meta(f, "k"), "\xc3\xa9\xf0\x9f\x98\x80\n");
     adze_safetensors_close(f);
 }
@@ -258,7 +239,7 @@ static void every_broken_rule_is_named(void **state) {
     };
     for (size_t i = 0; i < ADZE_COUNT(rows); i++) {
         adze_safetensors *f = NULL;
-        int status = parse(*state, rows[i].header, rows[i].data, &f);
+        int status = open_bytes(*state, rows[i].header, rows[i].data, &f);
         if (status != ADZE_EFORMAT || f || !strstr(adze_errmsg(*state), rows[i].says) || strncmp(adze_errmsg(*state), "'x' ", 4) != 0) {
             fail_msg("%s: %d, %s; expected '%s'", rows[i].header, status, adze_errmsg(*state), rows[i].says);
         }
@@ -448,7 +429,7 @@ static void random_headers_never_crash(void **state) {
             strcat(h, words[adze_rng_below(&r, ADZE_COUNT(words))]);
         }
         adze_safetensors *f;
-        int status = parse(*state, h, adze_rng_below(&r, 3), &f);
+        int status = open_bytes(*state, h, adze_rng_below(&r, 3), &f);
         if (status == ADZE_OK) {
             adze_safetensors_close(f);
         } else {

@@ -1,32 +1,13 @@
 /* The YAML reader: what becomes of scalars, where things lie, and that every forbidden or broken text is refused with its place. */
+#include "context.h"
+
 #include "adze/io.h"
 #include "base/base.h"
 #include "base/tree.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-static int setup(void **state) {
-    adze_ctx *ctx;
-    adze_ctx_opts o = {.size = sizeof o, .threads = 1};
-    assert_int_equal(adze_ctx_new(&o, &ctx), ADZE_OK);
-    *state = ctx;
-    return 0;
-}
-
-static int teardown(void **state) {
-    adze_ctx *ctx = *state;
-    adze_err_clear(ctx);
-    assert_int_equal(adze_ctx_mem_used(ctx), 0); /* nothing leaks, on any path */
-    adze_ctx_free(ctx);
-    return 0;
-}
 
 static char *as_json(adze_ctx *ctx, const char *yaml) {
     adze_doc *d;

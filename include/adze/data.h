@@ -30,6 +30,11 @@ struct adze_dataset {
 ADZE_API int adze_dataset_open(adze_ctx *ctx, const char *name_or_path, const char *part, adze_dataset **out);
 ADZE_API int adze_dataset_from_memory(adze_ctx *ctx, adze_type example, const void *x, const int64_t *labels, int64_t count, int classes,
                                       adze_dataset **out); /* borrows */
+/* Crops (h, w, C) of the pictures of d, which lie in memory and outlive the view: example i crops + k is crop k of picture i, with its label. crops:
+ * 1 the centre, 2 and its mirror image, 5 the corners (top left, top right, bottom left, bottom right) and the centre, 10 those and then those of the
+ * mirrored picture: the order and the places of torchvision's TenCrop. pad: black pixels around the picture before the crop. Krizhevsky et al. 2012,
+ * section 4.1. ADZE_EARG also where every crop would be the whole picture. */
+ADZE_API int adze_dataset_crops(adze_ctx *ctx, const adze_dataset *d, int64_t h, int64_t w, int64_t crops, int64_t pad, adze_dataset **out);
 ADZE_API void adze_dataset_close(adze_dataset *d);
 ADZE_API int adze_dataset_known(int i, const char **name, const char **doc); /* i from 0; ADZE_EARG past the end */
 

@@ -56,9 +56,11 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double damping, overlap, cg_decay, kfac_stats, kfac_products, kfac_keep; /* of second-order optimisers: the fields' table says which */
     int64_t lbfgs_m, inner, cg_steps, kfac_invert_every, kfac_gamma_every, kfac_lambda_every;
     bool kfac_momentum;
+    int32_t muon_scale;                              /* rms, original */
+    int64_t precond_every, precond_most, muon_steps; /* shampoo, soap; muon */
 } adze_train_opts;
 ADZE_API const adze_field *adze_train_fields(void);
-/* Row i of the table of optimisers: name, formula, and settings with the paper (at most 400 bytes into out); ADZE_EARG when there is none. */
+/* Row i of the table of optimisers: name, formula, and settings with cost and paper (500 bytes of out are enough); ADZE_EARG when there is none. */
 ADZE_API int adze_optimizer_known(int i, const char **name, const char **formula, char *out, size_t n);
 /* Checks every option against its table row: API structs are no more trusted than command lines. */
 ADZE_API int adze_train_check(adze_ctx *ctx, const adze_train_opts *o);
@@ -174,6 +176,8 @@ typedef struct adze_eval_opts {
     int64_t passes;     /* networks drawn; with weight-scale by what a layer draws in use (fractional_maxpool; Graham 2014, section 4); 0: one */
     int64_t samples;    /* DropConnect by Gaussian moment matching with so many draws; 0: by mean weights */
     uint64_t seed;      /* of the draws */
+    int64_t crops; /* adze_evaluate_with: mean of the probabilities of so many crops, as adze_dataset_crops cuts them; 0: the pictures as they are */
+    int64_t crop_pad; /* black pixels around the pictures before they are cut */
 } adze_eval_opts;
 /* Reads "weight-scale", "mc:50", "geo" or "geo:50" into dropout and passes, and "mean" or "gauss:100" into samples; either text may be NULL. */
 ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dropconnect, adze_eval_opts *o);

@@ -5,7 +5,7 @@
 
 typedef struct eval_opts {
     char data[512], part[16], reliability[512];
-    int64_t batch, top, bn_recal, passes;
+    int64_t batch, top, bn_recal, passes, crops, crop_pad;
 } eval_opts;
 static const adze_field FIELDS[] = {
     {"data", ADZE_F_STR, 0, offsetof(eval_opts, data), sizeof(((eval_opts *)0)->data), "", 0, 0, NULL,
@@ -17,6 +17,9 @@ static const adze_field FIELDS[] = {
      "first estimate batchnorm's statistics anew on so many batches of 128 of the training part; 0: as they are in the file"},
     {"passes", ADZE_F_I64, 0, offsetof(eval_opts, passes), 0, "1", 1, 10000, NULL,
      "mean of the probabilities of so many passes; they differ by what is drawn in use: fractional_maxpool's regions"},
+    {"crops", ADZE_F_I64, 0, offsetof(eval_opts, crops), 0, "0", 0, 10, NULL,
+     "mean of the probabilities of so many crops of the size the model reads: 1 the centre, 2 and mirrored, 5 and the corners, 10 and mirrored; 0: none"},
+    {"crop_pad", ADZE_F_I64, 0, offsetof(eval_opts, crop_pad), 0, "0", 0, 1024, NULL, "black pixels around the pictures before the crops"},
     {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
      "draw how often the network is right against how sure it is, to this .svg or .png"},
     {0}};
@@ -129,6 +132,7 @@ static int print_json(cli *c, const judged *j) {
     adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g",
                   j->o->part, (long long)m->count, m->acc, 100 * (1 - m->acc), m->top5, m->nll, m->loss);
     adze_text_add(&t, ",\"dropout\":\"%s\",\"dropconnect\":\"%s\"", j->drop->dropout, j->drop->dropconnect);
+    adze_text_add(&t, ",\"crops\":%lld,\"crop_pad\":%lld", (long long)j->o->crops, (long long)j->o->crop_pad);
     adze_text_add(&t, ",\"top\":{\"k\":%lld", (long long)j->o->top);
     number(&t, "accuracy", adze_metrics_top(m, j->o->top));
     adze_text_add(&t, "}");
@@ -205,6 +209,8 @@ static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *d
             status = cli_usage_error(c, "--passes and --dropout mc or geo both say how many passes: give one of them");
         }
         how.passes = o->passes > 1 ? o->passes : how.passes;
+        how.crops = o->crops;
+        how.crop_pad = o->crop_pad;
         status = status == ADZE_OK ? adze_evaluate_with(c->ctx, model, store, &how, d, NULL, d->count, &m) : status;
     }
     if (status == ADZE_OK) {
@@ -245,6 +251,6 @@ const cli_cmd CLI_EVAL = {"eval",
                           "eval MODEL.safetensors [options]",
                           "  adze eval runs/mlp-001/model.safetensors\n  adze eval m.safetensors --data mnist --json\n"
                           "  adze eval m.safetensors --data mnist --reliability sure.png\n"
-                          "  adze eval m.safetensors --dropout mc:50\n",
+                          "  adze eval m.safetensors --dropout mc:50\n  adze eval m.safetensors --crops 10 --crop-pad 4\n",
                           tables,
                           run};

@@ -74,6 +74,15 @@ static const adze_field cutout_fields[] = {
     {0}};
 static const adze_field mixup_fields[] = {REAL(alpha, "0.2", 0, 100, "the shares are drawn from Beta(alpha, alpha)"), HOW_OFTEN("1"), {0}};
 static const adze_field cutmix_fields[] = {REAL(alpha, "1", 0, 100, "the shares are drawn from Beta(alpha, alpha)"), HOW_OFTEN("1"), {0}};
+static const adze_field solarize_fields[] = {REAL(amount, "0.5", 0, 1, "part of the levels, from white down"), HOW_OFTEN("0.5"), {0}};
+static const adze_field posterize_fields[] = {
+    {"bits", ADZE_F_I64, 0, AT(bits), 0, "4", 1, 8, NULL, "bits that are kept, of 8"}, HOW_OFTEN("0.5"), {0}};
+static const adze_field rand_fields[] = {
+    {"n", ADZE_F_I64, 0, AT(n), 0, "2", 0, 16, NULL, "operations drawn for each picture, one may be drawn again"},
+    REAL(m, "9", 0, ADZE_AUG_RAND_MOST, "their strength; 30 is the largest, 10 in the paper's count"),
+    BORDER,
+    HOW_OFTEN("1"),
+    {0}};
 #undef AT
 #undef HOW_OFTEN
 #undef BORDER
@@ -103,6 +112,7 @@ static const char *jitter_fault(const adze_aug_params *v, int64_t channels) {
 }
 
 #define KRIZHEVSKY "Krizhevsky, Sutskever, Hinton 2012"
+#define AUTOAUGMENT "Cubuk et al. 2018"
 static const adze_aug_kind kinds[] = {
     {"hflip", "left and right exchanged", KRIZHEVSKY, half_fields, adze_aug_hflip, NULL, NULL, NULL},
     {"vflip", "top and bottom exchanged", KRIZHEVSKY, half_fields, adze_aug_vflip, NULL, NULL, NULL},
@@ -127,6 +137,15 @@ static const adze_aug_kind kinds[] = {
     {"noise", "Gaussian noise added to every value", "Bishop 1995", noise_fields, adze_aug_noise, NULL, NULL, NULL},
     {"erase", "a box of random area and shape is overwritten", "Zhong et al. 2017", erase_fields, adze_aug_erase, NULL, NULL, range_fault},
     {"cutout", "a square is overwritten, also across the edge", "DeVries, Taylor 2017", cutout_fields, adze_aug_cutout, NULL, NULL, NULL},
+    {"autocontrast", "each channel stretched until it reaches from black to white", AUTOAUGMENT, half_fields, adze_aug_autocontrast, NULL, NULL,
+     NULL},
+    {"equalize", "each channel's levels spread so that equal steps hold equally many pixels", AUTOAUGMENT, half_fields, adze_aug_equalize, NULL, NULL,
+     NULL},
+    {"solarize", "the brightest values become their negative", AUTOAUGMENT, solarize_fields, adze_aug_solarize, NULL, NULL, NULL},
+    {"posterize", "values cut off to a few bits", AUTOAUGMENT, posterize_fields, adze_aug_posterize, NULL, NULL, NULL},
+    {"sharpness", "distances from the blurred picture times a factor", AUTOAUGMENT, amount_fields, adze_aug_sharpness, NULL, NULL, NULL},
+    {"randaugment", "a few operations drawn from 14 that turn, move, shear, recolour or sharpen, all of one strength", "Cubuk, Zoph, Shlens, Le 2019",
+     rand_fields, adze_aug_randaugment, NULL, adze_aug_map_room, NULL},
     {"mixup", "averaged with another example of the batch, and the losses of both labels likewise", "Zhang et al. 2018", mixup_fields, NULL,
      adze_aug_mixup, NULL, NULL},
     {"cutmix", "a box comes from another example of the batch; the losses of both labels are weighted by area", "Yun et al. 2019", cutmix_fields,
@@ -134,6 +153,7 @@ static const adze_aug_kind kinds[] = {
 };
 
 #undef KRIZHEVSKY
+#undef AUTOAUGMENT
 
 int adze_augmentation_at(int i, adze_augmentation *out) {
     if (i < 0 || i >= (int)ADZE_COUNT(kinds)) {

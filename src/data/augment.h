@@ -16,7 +16,8 @@ typedef struct adze_aug_params { /* of all entries; each entry's table of fields
     double p;                    /* how likely the entry acts on an example */
     double amount, brightness, contrast, saturation, hue, sigma, alpha, k1, k2;
     double degrees, translate, shear, stretch, zoom_min, zoom_max, area_min, area_max, ratio_min, ratio_max;
-    int64_t pad, size;
+    int64_t pad, size, bits, n;
+    double m;
     int32_t border, fill;
 } adze_aug_params;
 
@@ -72,6 +73,8 @@ double adze_aug_between(adze_rng *r, double lo, double hi);     /* uniform */
 double adze_aug_log_between(adze_rng *r, double lo, double hi); /* uniform in the logarithm; 0 < lo <= hi */
 /* out (H, W, C) = x at (map[2 i], map[2 i + 1]) = (y, x), bilinear; beyond the picture lies what border says. */
 void adze_aug_sample(const adze_aug_job *j, const float *map, int32_t border);
+/* What lies at d from the picture's middle comes from to (d - move), likewise from the middle; to: yy, yx, xy, xx; move: y, x, in pixels. */
+void adze_aug_linear(adze_aug_job *j, const double to[4], const double move[2]);
 
 bool adze_aug_hflip(adze_aug_job *j);
 bool adze_aug_vflip(adze_aug_job *j);
@@ -83,6 +86,9 @@ bool adze_aug_lens(adze_aug_job *j);
 int64_t adze_aug_map_room(const adze_aug_params *v, int64_t h, int64_t w);
 int64_t adze_aug_elastic_room(const adze_aug_params *v, int64_t h, int64_t w);
 
+bool adze_aug_set_brightness(adze_aug_job *j, double factor); /* 1 leaves every bit */
+bool adze_aug_set_contrast(adze_aug_job *j, double factor);
+bool adze_aug_set_saturation(adze_aug_job *j, double factor);
 bool adze_aug_brightness(adze_aug_job *j);
 bool adze_aug_contrast(adze_aug_job *j);
 bool adze_aug_saturation(adze_aug_job *j);
@@ -92,6 +98,17 @@ bool adze_aug_pca(adze_aug_job *j);
 bool adze_aug_noise(adze_aug_job *j);
 bool adze_aug_erase(adze_aug_job *j);
 bool adze_aug_cutout(adze_aug_job *j);
+
+enum { ADZE_AUG_RAND_OPS = 14, ADZE_AUG_RAND_MOST = 30 /* the largest strength */ };
+/* One operation of RandAugment's list, 0 to 13, on j->x; strength -1 to 1, negative only where an operation has two directions. */
+void adze_aug_rand_apply(adze_aug_job *j, int op, double strength);
+bool adze_aug_autocontrast(adze_aug_job *j);
+bool adze_aug_equalize(adze_aug_job *j);
+bool adze_aug_solarize(adze_aug_job *j);
+bool adze_aug_posterize(adze_aug_job *j);
+bool adze_aug_sharpness(adze_aug_job *j);
+bool adze_aug_randaugment(adze_aug_job *j);
+
 adze_mix adze_aug_mixup(const adze_aug_params *v, adze_rng *r, int64_t h, int64_t w);
 adze_mix adze_aug_cutmix(const adze_aug_params *v, adze_rng *r, int64_t h, int64_t w);
 

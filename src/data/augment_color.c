@@ -35,21 +35,31 @@ static float grey_of(const float *px, int64_t c) {
     return sum / (float)c;
 }
 
-static void change_brightness(adze_aug_job *j, double amount) {
-    stretch_from(j, unit(&j->rng, amount), 0);
+bool adze_aug_set_brightness(adze_aug_job *j, double factor) {
+    stretch_from(j, factor, 0);
+    return false;
 }
 
-static void change_contrast(adze_aug_job *j, double amount) {
+static void change_brightness(adze_aug_job *j, double amount) {
+    adze_aug_set_brightness(j, unit(&j->rng, amount));
+}
+
+bool adze_aug_set_contrast(adze_aug_job *j, double factor) {
     const int64_t n = j->h * j->w;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
         sum += grey_of(j->x + i * j->c, j->c);
     }
-    stretch_from(j, unit(&j->rng, amount), sum / (double)n);
+    stretch_from(j, factor, sum / (double)n);
+    return false;
 }
 
-static void change_saturation(adze_aug_job *j, double amount) {
-    const float f = (float)unit(&j->rng, amount), rest = 1 - f;
+static void change_contrast(adze_aug_job *j, double amount) {
+    adze_aug_set_contrast(j, unit(&j->rng, amount));
+}
+
+bool adze_aug_set_saturation(adze_aug_job *j, double factor) {
+    const float f = (float)factor, rest = 1 - f;
     for (int64_t i = 0; i < j->h * j->w; i++) {
         float *px = j->x + i * j->c;
         const float grey = rest * grey_of(px, j->c);
@@ -57,6 +67,11 @@ static void change_saturation(adze_aug_job *j, double amount) {
             px[k] = clip(j, px[k] * f + grey);
         }
     }
+    return false;
+}
+
+static void change_saturation(adze_aug_job *j, double amount) {
+    adze_aug_set_saturation(j, unit(&j->rng, amount));
 }
 
 /* Colours turn about the axis of greys; a third of a turn makes red green, green blue and blue red. Greys stay as they are. */

@@ -137,26 +137,31 @@ bool adze_aug_resized_crop(adze_aug_job *j) {
     return true;
 }
 
+void adze_aug_linear(adze_aug_job *j, const double to[4], const double move[2]) {
+    const double cy = 0.5 * (double)(j->h - 1), cx = 0.5 * (double)(j->w - 1);
+    float *at = j->spare;
+    for (int64_t y = 0; y < j->h; y++) {
+        for (int64_t x = 0; x < j->w; x++) {
+            const double dy = (double)y - cy - move[0], dx = (double)x - cx - move[1];
+            *at++ = (float)(to[1] * dx + to[0] * dy + cy);
+            *at++ = (float)(to[3] * dx + to[2] * dy + cx);
+        }
+    }
+    adze_aug_sample(j, j->spare, j->v->border);
+}
+
 /* Forwards: stretched, zoomed, sheared, rotated about the middle, then moved. The map is the inverse. `scale` is the same with a zoom alone. */
 bool adze_aug_affine(adze_aug_job *j) {
     const adze_aug_params *v = j->v;
-    const double radian = 0.017453292519943295, cy = 0.5 * (double)(j->h - 1), cx = 0.5 * (double)(j->w - 1);
+    const double radian = 0.017453292519943295;
     const double turn = radian * adze_aug_between(&j->rng, -v->degrees, v->degrees),
                  lean = tan(radian * adze_aug_between(&j->rng, -v->shear, v->shear));
     const double zoom = adze_aug_log_between(&j->rng, v->zoom_min, v->zoom_max);
     const double wide = adze_aug_log_between(&j->rng, 1 / (1 + v->stretch), 1 + v->stretch), zx = zoom * wide, zy = zoom / wide;
     const double ty = adze_aug_between(&j->rng, -v->translate, v->translate) * (double)j->h;
     const double tx = adze_aug_between(&j->rng, -v->translate, v->translate) * (double)j->w;
-    const double co = cos(turn), si = sin(turn), xx = (co + lean * si) / zx, xy = (si - lean * co) / zx, yx = -si / zy, yy = co / zy;
-    float *at = j->spare;
-    for (int64_t y = 0; y < j->h; y++) {
-        for (int64_t x = 0; x < j->w; x++) {
-            const double dy = (double)y - cy - ty, dx = (double)x - cx - tx;
-            *at++ = (float)(yx * dx + yy * dy + cy);
-            *at++ = (float)(xx * dx + xy * dy + cx);
-        }
-    }
-    adze_aug_sample(j, j->spare, v->border);
+    const double co = cos(turn), si = sin(turn);
+    adze_aug_linear(j, (double[]){co / zy, -si / zy, (si - lean * co) / zx, (co + lean * si) / zx}, (double[]){ty, tx});
     return true;
 }
 

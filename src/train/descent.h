@@ -13,13 +13,19 @@ typedef struct adze_surface {
     const void *user;
 } adze_surface;
 
+typedef struct adze_descent_plan {
+    adze_graph *g;
+    adze_plan *plan;
+    adze_session *session;
+} adze_descent_plan;
+
 typedef struct adze_descent {
     adze_ctx *ctx;
     adze_train_opts o; /* settled */
     adze_store *store;
-    adze_graph *g;
-    adze_plan *plan;
-    adze_session *session;
+    adze_descent_plan step, observe; /* observe: of rules that gather */
+    adze_session *last;              /* the one of the two that ran last: loss and gradient are its outputs */
+    int slot[ADZE_OPT_SLOTS];        /* -1: not there */
     adze_tensor w, lr, factor[ADZE_OPT_FACTORS], loss, grad;
     int64_t n, t; /* t: steps done */
 } adze_descent;

@@ -338,7 +338,7 @@ static int recall_dead(adze_diag_watch *w, const adze_tree *line) {
     }
     for (x = x != NULL ? x->child : NULL, y = y != NULL ? y->child : NULL; x != NULL && y != NULL; x = x->next, y = y->next) {
         const double unit = number_of(x), since = number_of(y);
-        if (unit >= 0 && unit < INT32_MAX && since >= 0 && since < INT64_MAX) {
+        if (unit >= 0 && unit < INT32_MAX && since >= 0 && since < 0x1p63) {
             TRY(know_units(w, (int64_t)unit + 1));
             w->died[(int64_t)unit] = (int64_t)since;
         }

@@ -171,7 +171,7 @@ int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model 
         TRY(check_gauss(ctx, m, how));
     }
     TRY(evaluator_plan(e, ctx, m, s, prefix, batch, NULL, how));
-    if (how->passes > 0) {
+    if (how->passes > 0 || how->crops > 1) {
         e->mixed = adze_alloc(ctx, batch, sizeof *e->mixed * (size_t)(e->classes + 1));
         TRY(e->mixed ? ADZE_OK : ADZE_ENOMEM);
     }
@@ -190,10 +190,14 @@ void adze_evaluator_close(adze_evaluator *e) {
 /* -- passes ----------------------------------------------------------------------------------------------------------------------------------------
  */
 
-/* Adds the losses and the probabilities, or what softmax makes probabilities of, of the first n examples of the batch. */
+static int64_t rows_of_example(const adze_evaluator *e) {
+    return e->how.crops > 1 ? e->how.crops : 1;
+}
+
+/* Adds the losses and the probabilities, or what softmax makes probabilities of, of the first n rows of the batch. */
 static void mix_pass(adze_evaluator *e, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        double *sum = e->mixed + i * (e->classes + 1), top = -INFINITY, all = 0;
+        double *sum = e->mixed + i / rows_of_example(e) * (e->classes + 1), top = -INFINITY, all = 0;
         for (int64_t c = 0; c < e->classes; c++) {
             top = fmax(top, adze_tensor_get(&e->y, i * e->classes + c));
         }
@@ -209,9 +213,9 @@ static void mix_pass(adze_evaluator *e, int64_t n) {
     }
 }
 
-/* The batch that the plan holds, whose first example has this number. */
+/* The n rows that the plan holds, the first of which has this number. */
 static int run_batch(adze_evaluator *e, int64_t first, int64_t n) {
-    const int64_t passes = e->mixed ? e->how.passes : 1, numbers = n * (e->classes + 1);
+    const int64_t passes = e->how.passes > 0 ? e->how.passes : 1, rows = rows_of_example(e), numbers = n / rows * (e->classes + 1);
     for (int64_t i = 0; e->mixed && i < numbers; i++) {
         e->mixed[i] = 0;
     }
@@ -223,7 +227,7 @@ static int run_batch(adze_evaluator *e, int64_t first, int64_t n) {
         }
     }
     for (int64_t i = 0; e->mixed && i < numbers; i++) {
-        e->mixed[i] /= (double)passes;
+        e->mixed[i] /= (double)(passes * rows);
     }
     return ADZE_OK;
 }
@@ -249,14 +253,14 @@ typedef struct tally { /* sums over examples, in their order */
     int64_t right, top, n;
 } tally;
 
-static void tally_row(const adze_evaluator *e, int64_t row, double *scores, tally *t, adze_metrics *out) {
+static void tally_example(const adze_evaluator *e, int64_t row, double *scores, tally *t, adze_metrics *out) {
     if (e->rebuilds) {
         t->loss += adze_tensor_get(&e->loss, row);
         t->error += adze_tensor_get(&e->error, row);
         t->n++;
         return;
     }
-    int64_t label = ((const int64_t *)adze_tensor_data(&e->label))[row];
+    int64_t label = ((const int64_t *)adze_tensor_data(&e->label))[row * rows_of_example(e)];
     read_row(e, row, scores);
     int64_t rank = adze_scores_rank(scores, e->classes, label);
     t->loss += e->mixed ? e->mixed[row * (e->classes + 1)] : adze_tensor_get(&e->loss, row);
@@ -281,8 +285,8 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
             label[i] = -1; /* padding: no loss; x keeps what the batch before left there */
         }
         TRY(run_batch(e, b * e->batch, n));
-        for (int64_t i = 0; i < n; i++) {
-            tally_row(e, i, scores, &t, out);
+        for (int64_t i = 0; i < n / rows_of_example(e); i++) {
+            tally_example(e, i, scores, &t, out);
         }
     }
     double count = (double)t.n;
@@ -303,7 +307,9 @@ static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
     return ADZE_OK;
 }
 
-int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
+/* n: rows, which come in the order of their examples. */
+static int run_rows(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
+    const int64_t examples = n / rows_of_example(e);
     *out = (adze_metrics){.classes = e->rebuilds ? 0 : e->classes, .probabilities = gives_probabilities(e)};
     TRY(evaluator_check(e, d));
     int64_t cells;
@@ -317,8 +323,8 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
     out->confusion = adze_alloc(e->ctx, cells, sizeof *out->confusion);
     int st = scores != NULL && out->confusion != NULL ? ADZE_OK : ADZE_ENOMEM;
     if (st == ADZE_OK && e->keep) {
-        out->scores = adze_alloc(e->ctx, n, sizeof *scores * (size_t)e->classes);
-        out->labels = adze_alloc(e->ctx, n, sizeof *out->labels);
+        out->scores = adze_alloc(e->ctx, examples, sizeof *scores * (size_t)e->classes);
+        out->labels = adze_alloc(e->ctx, examples, sizeof *out->labels);
         st = out->scores != NULL && out->labels != NULL ? ADZE_OK : ADZE_ENOMEM;
     }
     if (st == ADZE_OK) {
@@ -330,6 +336,31 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
         adze_metrics_free(e->ctx, out);
     }
     return st;
+}
+
+/* The crops of an example are rows of the batch one after the other. */
+static int run_crops(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
+    const adze_type t = adze_model_input_type(e->model, 1, e->dtype);
+    const int64_t border = 2 * adze_model_preprocess(e->model)->pad, crops = e->how.crops;
+    adze_dataset *view;
+    int64_t *rows;
+    if (t.rank != 4) {
+        return adze_fail(e->ctx, ADZE_EARG, "crops are cut for a model that reads pictures (H, W, C), and '%s' reads none", e->model->name);
+    }
+    TRY(adze_dataset_crops(e->ctx, d, t.dims[1] - border, t.dims[2] - border, crops, e->how.crop_pad, &view));
+    rows = adze_alloc(e->ctx, n, sizeof *rows * (size_t)crops);
+    for (int64_t i = 0; rows && i < n * crops; i++) {
+        const int64_t id = ids ? ids[i / crops] : i / crops;
+        rows[i] = id >= 0 && id < d->count ? id * crops + i % crops : -1;
+    }
+    const int st = rows ? run_rows(e, view, rows, n * crops, out) : ADZE_ENOMEM;
+    adze_free(e->ctx, rows);
+    adze_dataset_close(view);
+    return st;
+}
+
+int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
+    return e->how.crops > 0 ? run_crops(e, d, ids, n, out) : run_rows(e, d, ids, n, out);
 }
 
 int adze_evaluate(adze_ctx *ctx, const adze_model *m, adze_store *s, const char *prefix, const adze_dataset *d, const int64_t *ids, int64_t n,
@@ -379,11 +410,15 @@ int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const 
                        int64_t n, adze_metrics *out) {
     enum { BATCH = 250 };
     const adze_eval_opts how = eval_opts(o);
-
+    const int64_t rows = how.crops > 1 ? how.crops : 1, most = how.batch != 0 ? how.batch : BATCH;
     adze_evaluator e = {0};
     *out = (adze_metrics){0};
     int64_t count = ids == NULL && n == 0 ? d->count : n;
-    int st = adze_evaluator_open_with(&e, ctx, m, s, how.batch != 0 ? how.batch : BATCH, &how);
+    if (how.crops < (how.crop_pad != 0)) {
+        return adze_fail(ctx, ADZE_EARG, "%lld crops with a border of %lld pixels: a border is for 1, 2, 5 or 10 of them", (long long)how.crops,
+                         (long long)how.crop_pad);
+    }
+    int st = adze_evaluator_open_with(&e, ctx, m, s, most > 0 && most < rows ? rows : most / rows * rows, &how);
     e.keep = true;
     if (st == ADZE_OK) {
         st = adze_evaluator_run(&e, d, ids, count, out);
@@ -451,6 +486,9 @@ int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const a
     const int64_t most = how.batch != 0 ? how.batch : PREDICT_BATCH;
     adze_evaluator e = {0};
     *probs = (adze_tensor){0};
+    if (how.crops != 0) {
+        return adze_fail(ctx, ADZE_EARG, "crops are cut from the pictures of a data set, not from prepared examples");
+    }
     adze_type have = adze_tensor_type(&x), want = adze_model_input_type(m, x.rank > 0 ? x.dims[0] : 0, have.dtype);
     if (!adze_type_equal(&have, &want) || have.dims[0] < 1) {
         char a[96], b[96];

@@ -17,7 +17,7 @@ typedef struct adze_evaluator {
     adze_session *session;
     adze_tensor x, label, loss, error, y;
     adze_eval_opts how; /* with what is dropped at random */
-    double *mixed;      /* several passes: for each example its loss and `classes` sums; NULL: one pass */
+    double *mixed;      /* several passes or crops: for each example its loss and `classes` sums; NULL: one pass */
 } adze_evaluator;
 
 /* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. `open` is `plan` and `bind` with an arena of its

@@ -1,4 +1,5 @@
 /* The table of optimisers. Those of the ops sgd, momentum and adam are one pass by themselves; the others are maps, which the compiler fuses. */
+#include "train/pieces.h"
 #include "train/second.h"
 
 #include <math.h>
@@ -6,41 +7,6 @@
 
 #define NO (-1.0)
 #define WHEN(member) offsetof(adze_train_opts, member)
-
-/* -- pieces -------------------------------------------------------------------------------------------------------------------------------------- */
-
-/* A number of the step in the parameter's type. */
-static adze_val number(const adze_opt_param *p, adze_val v) {
-    const adze_dtype d = adze_val_type(p->g, p->w).dtype;
-    return d == ADZE_F64 ? v : adze_cast(p->g, v, d);
-}
-static adze_val constant(const adze_opt_param *p, double v) {
-    return adze_scalar(p->g, adze_val_type(p->g, p->w).dtype, v);
-}
-static adze_val mix(const adze_opt_param *p, double share, adze_val old, adze_val now) { /* share old + (1 - share) now */
-    return adze_add(p->g, adze_scale(p->g, old, share, 0), adze_scale(p->g, now, 1 - share, 0));
-}
-static adze_val penalised(const adze_opt_param *p) { /* the gradient with that of the L2 penalty */
-    return p->l2 > 0 ? adze_add(p->g, p->grad, adze_scale(p->g, p->w, p->l2, 0)) : p->grad;
-}
-static void keep(const adze_opt_param *p, int slot, adze_val v) {
-    adze_assign(p->g, p->slot[slot], v);
-}
-/* w -= lr (step + decay w) */
-static void descend(const adze_opt_param *p, adze_val step) {
-    if (p->decay > 0) {
-        step = adze_add(p->g, step, adze_scale(p->g, p->w, p->decay, 0));
-    }
-    adze_assign(p->g, p->w, adze_sub(p->g, p->w, adze_mul(p->g, number(p, p->lr), step)));
-}
-static adze_val norm(const adze_opt_param *p, adze_val x) {
-    return adze_sqrt(p->g, adze_sum(p->g, adze_square(p->g, x), NULL, 0, false));
-}
-/* a / b where both are positive, else `otherwise` */
-static adze_val ratio(const adze_opt_param *p, adze_val a, adze_val b, double otherwise) {
-    const adze_val zero = constant(p, 0);
-    return adze_where(p->g, adze_gt(p->g, adze_mul(p->g, a, b), zero), adze_div(p->g, a, b), constant(p, otherwise));
-}
 
 /* -- descent and momentum ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -156,26 +122,8 @@ static void factors_corrections(const adze_train_opts *o, double t, double *c) {
     c[1] = o->bias_correction ? 1 / (1 - pow(o->beta2, t)) : 1;
 }
 
-typedef struct moments {
-    adze_val g, m, v;
-} moments;
-
-static moments moments_of(const adze_opt_param *p) {
-    moments a = {.g = penalised(p)};
-    a.m = mix(p, p->o->beta1, p->slot[0], a.g);
-    a.v = mix(p, p->o->beta2, p->slot[1], adze_square(p->g, a.g));
-    keep(p, 0, a.m);
-    keep(p, 1, a.v);
-    return a;
-}
-
-static adze_val times(const adze_opt_param *p, adze_val x, int factor) {
-    return adze_mul(p->g, x, number(p, p->factor[factor]));
-}
-
-/* sqrt(v c) + eps, where c is the factor */
-static adze_val divisor(const adze_opt_param *p, adze_val v, int factor) {
-    return adze_scale(p->g, adze_sqrt(p->g, times(p, v, factor)), 1, p->o->eps);
+static void factors_soap(const adze_train_opts *o, double t, double *c) { /* the first step of which only gathers */
+    factors_corrections(o, fmax(t - 1, 1), c);
 }
 
 static void build_amsgrad(const adze_opt_param *p) {
@@ -354,6 +302,28 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
         .paper = "Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993, eq. 4 and 5; without backtracking: Igel and Huesken, 2003",
         .usual = {0.01, NO, NO, NO, NO, 1.2, 0.5, NO}, .reads = ADZE_OPT_ADAPTIVE,
         .slots = {{.role = "f", .init = 1}, {.role = "last"}}, .build = build_rprop},
+    [ADZE_SHAMPOO] = {
+        .formula = "L += G G', R += G' G of a weight as a matrix G; m = rho m + (L + eps I)^(-1/4) G (R + eps I)^(-1/4); w -= lr m; vectors: L = g^2, power -1/2",
+        .paper = "Gupta, Koren, Singer, Shampoo: preconditioned stochastic tensor optimization, 2018, algorithm 1",
+        .cost = "of r x c: 2 r^2 + 2 c^2 numbers, 4 r c (r + c) operations a step, 11 (r^3 + c^3) every precond_every",
+        .usual = {0.1, 0, NO, NO, 0.01, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
+        .slots = {{.role = "m", .when = WHEN(momentum)}, {.role = NULL}, {.role = "l", .of = ADZE_OF_SIDE}, {.role = "r", .of = ADZE_OF_SIDE},
+                  {.role = "lroot", .of = ADZE_OF_SIDE_FULL}, {.role = "rroot", .of = ADZE_OF_SIDE_FULL}},
+        .observe = adze_matrix_observe, .build = adze_shampoo_build},
+    [ADZE_SOAP] = {
+        .formula = "adam in the eigenvectors U, V of L = b2 L + (1 - b2) G G', R likewise: w -= lr U N V', N = adam of U' G V, its mean taken of G; U = QR(L U) every precond_every",
+        .paper = "Vyas, Morwani, Zhao et al., SOAP: improving and stabilizing Shampoo using Adam, 2024, algorithms 3 and 4",
+        .cost = "of r x c: 2 r c + 2 r^2 + 2 c^2 numbers, 8 r c (r + c) operations a step, 5 (r^3 + c^3) every precond_every",
+        .usual = {0.003, NO, 0.95, 0.95, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
+        .slots = {{.role = "m"}, {.role = "v"}, {.role = "l", .of = ADZE_OF_SIDE_FULL}, {.role = "r", .of = ADZE_OF_SIDE_FULL},
+                  {.role = "lbasis", .of = ADZE_OF_SIDE_FULL}, {.role = "rbasis", .of = ADZE_OF_SIDE_FULL}},
+        .nfactors = 2, .factors = factors_soap, .observe = adze_matrix_observe, .build = adze_soap_build},
+    [ADZE_MUON] = {
+        .formula = "m = rho m + (1 - rho) G; w -= lr s O(rho m + (1 - rho) G), O: singular values made about 1; s: muon_scale; vectors and the last layer: adamw",
+        .paper = "Jordan, Jin, Boza et al., Muon: an optimizer for hidden layers in neural networks, 2024; rms: Liu, Su et al. 2025",
+        .cost = "of r x c, r <= c: r c numbers, 2 muon_steps r (2 r c + r^2) operations a step",
+        .usual = {0.001, 0.95, 0.9, 0.95, 1e-07, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
+        .slots = {{.role = "m"}, {.role = "v", .of = ADZE_OF_PLAIN}}, .nfactors = 2, .factors = factors_corrections, .build = adze_muon_build},
     [ADZE_NEWTON] = {
         .formula = "w -= a (H + t I)^-1 g; t: as much as makes it positive definite, a: strong Wolfe search",
         .paper = "Nocedal and Wright, Numerical Optimization, 2006, algorithm 3.3",
@@ -412,9 +382,18 @@ double adze_train_l2(const adze_train_opts *o) {
     return adze_optimizer_settle(o).l2;
 }
 
-bool adze_optimizer_has(const adze_train_opts *o, int slot) {
+bool adze_optimizer_slot(const adze_train_opts *o, int slot, const adze_opt_view *v, adze_type *type) {
     const adze_opt_slot *s = &adze_optimizer_of(o)->slots[slot];
-    return s->role != NULL && (s->when == 0 || (s->when == WHEN(centered) ? o->centered : o->momentum > 0));
+    if (s->role == NULL || (s->when != 0 && !(s->when == WHEN(centered) ? o->centered : o->momentum > 0))) {
+        return false;
+    }
+    if (s->of == ADZE_OF_PARAM || s->of == ADZE_OF_PLAIN) {
+        return s->of == ADZE_OF_PARAM || !v->matrix;
+    }
+    const int side = slot % 2;
+    const int64_t n = v->n[side];
+    *type = adze_type_make(type->dtype, v->full[side] ? 2 : 1, (int64_t[]){n, n});
+    return v->full[side] || (s->of == ADZE_OF_SIDE && n > 0);
 }
 
 void adze_optimizer_factors(const adze_train_opts *o, int64_t t, double *c) {
@@ -447,7 +426,6 @@ int adze_optimizer_known(int i, const char **name, const char **formula, char *o
                  {"bias_correction", row->reads & ADZE_OPT_CORRECTS ? 1 : NO},
                  {"centered", row->reads & ADZE_OPT_CENTERS ? 0 : NO},
                  {"damping", row->reads & ADZE_OPT_DAMPS ? i == ADZE_KFAC ? 0.1 : 1 : NO}};
-    adze_train_opts all = {.optimizer = i, .centered = true, .momentum = 1};
     size_t at = 0;
     for (size_t k = 0; k < ADZE_COUNT(reads); k++) {
         if (reads[k].usual >= 0 && at < n) {
@@ -455,12 +433,12 @@ int adze_optimizer_known(int i, const char **name, const char **formula, char *o
         }
     }
     for (int k = 0; k < ADZE_OPT_SLOTS; k++) {
-        if (adze_optimizer_has(&all, k) && at < n) {
+        if (row->slots[k].role != NULL && at < n) {
             at += (size_t)snprintf(out + at, n - at, "%s %s", k > 0 ? "," : "; slots", row->slots[k].role);
         }
     }
     if (at < n) {
-        snprintf(out + at, n - at, " (%s)", row->paper);
+        snprintf(out + at, n - at, "%s%s (%s)", row->cost != NULL ? "; costs " : "", row->cost != NULL ? row->cost : "", row->paper);
     }
     *name = adze_field_find(adze_train_fields(), "optimizer")->names[i];
     *formula = row->formula;

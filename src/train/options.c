@@ -4,19 +4,42 @@
 
 #include <stdio.h>
 
-static const char *const optimizers[] = {"sgd",     "momentum",   "nesterov",       "adam",
-                                         "adamw",   "heavy_ball", "nesterov_ahead", "nesterov_shifted",
-                                         "adagrad", "adadelta",   "rmsprop",        "amsgrad",
-                                         "adamax",  "nadam",      "radam",          "lion",
-                                         "lars",    "lamb",       "rprop",          "delta_bar_delta",
-                                         "newton",  "bfgs",       "lbfgs",          "hf",
-                                         "kfac",    NULL};
+static const char *const optimizers[] = {"sgd",
+                                         "momentum",
+                                         "nesterov",
+                                         "adam",
+                                         "adamw",
+                                         "heavy_ball",
+                                         "nesterov_ahead",
+                                         "nesterov_shifted",
+                                         "adagrad",
+                                         "adadelta",
+                                         "rmsprop",
+                                         "amsgrad",
+                                         "adamax",
+                                         "nadam",
+                                         "radam",
+                                         "lion",
+                                         "lars",
+                                         "lamb",
+                                         "rprop",
+                                         "delta_bar_delta",
+                                         "shampoo",
+                                         "soap",
+                                         "muon",
+                                         "newton",
+                                         "bfgs",
+                                         "lbfgs",
+                                         "hf",
+                                         "kfac",
+                                         NULL};
 static const char *const schedules[] = {"constant",   "step",     "exponential", "inverse", "cosine", "milestones",
                                         "polynomial", "restarts", "one_cycle",   "plateau", "range",  NULL};
 static const char *const dtypes[] = {"f32", "f64", NULL};
 static const char *const precisions[] = {"full", "bf16", NULL};
 static const char *const norms[] = {"auto",           "zscore",         "none", "center", "minmax", "zscore_feature",
                                     "center_feature", "minmax_feature", "gcn",  "zca",    NULL};
+static const char *const muon_scales[] = {"rms", "original", NULL};
 static const char *const l1_modes[] = {"prox", "subgrad", NULL};
 static const char *const averages[] = {"none", "polyak", "ema", "swa", NULL};
 static const char *const targets[] = {"label", "input", NULL};
@@ -57,6 +80,13 @@ static const adze_field train_fields[] = {
     {"grow", ADZE_F_F64, 0, AT(grow), 0, "-1", -1, 1e6, NULL, "rprop, delta_bar_delta: of rates whose gradient keeps its sign; -1: usual"},
     {"shrink", ADZE_F_F64, 0, AT(shrink), 0, "-1", -1, 1, NULL, "rprop, delta_bar_delta: of rates whose gradient turns; -1: usual"},
     {"trust", ADZE_F_F64, 0, AT(trust), 0, "-1", -1, 1e6, NULL, "lars: step over weights, as norms; -1: usual"},
+    {"precond_every", ADZE_F_I64, 0, AT(precond_every), 0, "10", 1, 1e9, NULL,
+     "shampoo, soap: steps between two roots or bases of what was gathered (shampoo: also after steps 1, 2, 4, 8 .. before)"},
+    {"precond_most", ADZE_F_I64, 0, AT(precond_most), 0, "1024", 1, 65536, NULL,
+     "shampoo, soap: longest side of a weight that has a square; longer ones have a diagonal (shampoo) or nothing (soap)"},
+    {"muon_steps", ADZE_F_I64, 0, AT(muon_steps), 0, "5", 1, 100, NULL, "muon: Newton-Schulz steps that make singular values about 1"},
+    {"muon_scale", ADZE_F_ENUM, 0, AT(muon_scale), 0, "rms", 0, 0, muon_scales,
+     "muon: factor of a step: rms: 0.2 sqrt of the longer side, so that adamw's rate fits; original: sqrt(outputs / inputs), at least 1"},
     {"damping", ADZE_F_F64, 0, AT(damping), 0, "0", 0, 1e300, NULL,
      "hf, kfac: first multiple of the identity in the curvature; 0: usual (kfac: 1 / outputs where the loss is their mean)"},
     {"lbfgs_m", ADZE_F_I64, 0, AT(lbfgs_m), 0, "10", 1, 256, NULL, "lbfgs: pairs of steps and changes of the gradient that are kept"},

@@ -16,9 +16,18 @@ typedef struct adze_grad_plan {
     adze_tensor other, share;              /* the label mixed in, and the share of the first: when the augmentation mixes examples */
 } adze_grad_plan;
 
-/* The update, and what wraps it: thresholds and bounds of weights; moving the slow weights of lookahead; climbing to where sam takes its gradients,
- * and coming back; the average. */
-enum { ADZE_UPDATE_STEP, ADZE_UPDATE_LIMIT, ADZE_UPDATE_SLOW, ADZE_UPDATE_CLIMB, ADZE_UPDATE_RETURN, ADZE_UPDATE_AVERAGE, ADZE_UPDATES };
+/* What is gathered before the update, the update, and what wraps it: thresholds and bounds of weights; moving the slow weights of lookahead; climbing
+ * to where sam takes its gradients, and coming back; the average. */
+enum {
+    ADZE_UPDATE_OBSERVE,
+    ADZE_UPDATE_STEP,
+    ADZE_UPDATE_LIMIT,
+    ADZE_UPDATE_SLOW,
+    ADZE_UPDATE_CLIMB,
+    ADZE_UPDATE_RETURN,
+    ADZE_UPDATE_AVERAGE,
+    ADZE_UPDATES
+};
 
 typedef struct adze_update_plan {
     adze_plan *plan; /* NULL: not asked for */
@@ -38,10 +47,11 @@ typedef struct adze_steps {
     int ngrad;
     adze_train_opts rule; /* the options with the optimiser's usual settings filled in */
     adze_update_plan update[ADZE_UPDATES];
-    adze_tensor arena;                                                      /* of all sessions: they run in turn */
-    adze_tensor lr, limit_lr, clip, factor[ADZE_OPT_FACTORS], climb, share; /* inputs of updates; zeroed when there is none of that name */
-    adze_val *outs;                                                         /* what each layer gives, while a graph is built */
-    double *partial;                                                        /* of the gradient norm: one sum for each chunk */
+    adze_tensor arena; /* of all sessions: they run in turn */
+    adze_tensor lr, limit_lr, clip, observe_clip, factor[ADZE_OPT_FACTORS], climb,
+        share;       /* inputs of updates; zeroed when there is none of that name */
+    adze_val *outs;  /* what each layer gives, while a graph is built */
+    double *partial; /* of the gradient norm: one sum for each chunk */
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;

@@ -15,21 +15,36 @@ static int slot_name(const adze_steps *s, int param, const char *role, char *out
     return len > 0 && (size_t)len < n ? ADZE_OK : adze_fail(s->ctx, ADZE_EARG, "the parameter name '%s' is too long", name);
 }
 
-static int add_role(adze_steps *s, int param, const char *role, uint32_t flags, int *slot) {
+static int add_typed(adze_steps *s, int param, const char *role, adze_type type, uint32_t flags, int *slot) {
     char name[SLOT_NAME];
     TRY(slot_name(s, param, role, name, sizeof name));
-    return adze_store_add(s->store, name, adze_store_type(s->store, param), flags, slot);
+    return adze_store_add(s->store, name, type, flags, slot);
 }
 
-static int add_filled(adze_steps *s, int param, const adze_opt_slot *row) {
+static int add_role(adze_steps *s, int param, const char *role, uint32_t flags, int *slot) {
+    return add_typed(s, param, role, adze_store_type(s->store, param), flags, slot);
+}
+
+/* What a rule of matrices makes of a parameter: Muon leaves the last layer to AdamW, as its author does. */
+static adze_opt_view view_of(const adze_steps *s, int param) {
+    const adze_type type = adze_store_type(s->store, param);
+    return adze_optimizer_view(&s->rule, &type, type.rank > 1 && !(s->rule.optimizer == ADZE_MUON && adze_in_last_layer(s, param)));
+}
+
+static int add_filled(adze_steps *s, int param, int k) {
     int slot;
     adze_tensor t;
-    TRY(add_role(s, param, row->role, ADZE_SLOT_STATE, &slot));
+    adze_type type = adze_store_type(s->store, param);
+    const adze_opt_view view = view_of(s, param);
+    const adze_opt_slot *row = &adze_optimizer_of(&s->rule)->slots[k];
+    if (!adze_optimizer_slot(&s->rule, k, &view, &type)) {
+        return ADZE_OK;
+    }
+    TRY(add_typed(s, param, row->role, type, ADZE_SLOT_STATE, &slot));
     if (row->init == 0) {
         return ADZE_OK;
     }
     TRY(adze_store_tensor(s->store, slot, &t));
-    const adze_type type = adze_tensor_type(&t);
     for (int64_t i = 0; i < adze_type_count(&type); i++) {
         adze_tensor_set(&t, i, row->init);
     }
@@ -52,8 +67,8 @@ int adze_update_slots(adze_steps *s) {
     int slot;
     s->rule = adze_optimizer_settle(s->o);
     for (int k = 0; k < ADZE_OPT_SLOTS; k++) {
-        for (int i = 0; i < s->nparams && adze_optimizer_has(&s->rule, k); i++) {
-            TRY(add_filled(s, s->params[i], &adze_optimizer_of(&s->rule)->slots[k]));
+        for (int i = 0; i < s->nparams; i++) {
+            TRY(add_filled(s, s->params[i], k));
         }
     }
     for (int i = 0; i < s->nparams && s->o->lookahead_k > 0; i++) {
@@ -77,7 +92,7 @@ static adze_val role_val(adze_steps *s, adze_graph *g, int param, const char *ro
     if (slot_name(s, param, role, name, sizeof name) != ADZE_OK) {
         return (adze_val){0};
     }
-    return adze_slot(g, name, adze_store_type(s->store, param));
+    return slot_val(s, g, adze_store_find(s->store, name));
 }
 
 /* -- clipping ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -120,7 +135,7 @@ static adze_val clipped(const adze_steps *s, adze_graph *g, int param, adze_val 
 
 static const char *const factor_names[ADZE_OPT_FACTORS] = {"c0", "c1", "c2"};
 
-static void build_param(adze_steps *s, adze_graph *g, int i, adze_opt_param p, adze_val clip) {
+static void build_param(adze_steps *s, adze_graph *g, int i, adze_opt_param p, adze_val clip, void (*write)(const adze_opt_param *p)) {
     const int param = s->params[i];
     const char *name = adze_store_name(s->store, param);
     p.scaled = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
@@ -130,13 +145,22 @@ static void build_param(adze_steps *s, adze_graph *g, int i, adze_opt_param p, a
     p.grad = adze_penalty_subgrad(s, g, p.w, clipped(s, g, param, p.w, slot_val(s, g, s->grads[i]), clip), decay);
     p.l2 = s->rule.l2 * decay;
     p.decay = s->rule.weight_decay * decay;
-    p.lr = rate != 1 ? adze_scale(g, p.lr, rate, 0) : p.lr;
+    p.lr = rate != 1 && p.lr.id != 0 ? adze_scale(g, p.lr, rate, 0) : p.lr;
+    p.view = view_of(s, param);
     for (int k = 0; k < ADZE_OPT_SLOTS; k++) {
-        if (adze_optimizer_has(&s->rule, k)) {
+        adze_type type = adze_store_type(s->store, param);
+        if (adze_optimizer_slot(&s->rule, k, &p.view, &type)) {
             p.slot[k] = role_val(s, g, param, adze_optimizer_of(&s->rule)->slots[k].role);
         }
     }
-    adze_optimizer_of(&s->rule)->build(&p);
+    write(&p);
+}
+
+static void build_params(adze_steps *s, adze_graph *g, adze_opt_param p, void (*write)(const adze_opt_param *p)) {
+    const adze_val clip = s->o->clip_norm > 0 ? adze_input(g, "clip", adze_scalar_type(s->dtype)) : (adze_val){0};
+    for (int i = 0; i < s->nparams; i++) {
+        build_param(s, g, i, p, clip, write);
+    }
 }
 
 static void build_step(adze_steps *s, adze_graph *g) {
@@ -145,10 +169,11 @@ static void build_step(adze_steps *s, adze_graph *g) {
     for (int k = 0; k < adze_optimizer_of(&s->rule)->nfactors; k++) {
         p.factor[k] = adze_input(g, factor_names[k], number);
     }
-    const adze_val clip = s->o->clip_norm > 0 ? adze_input(g, "clip", adze_scalar_type(s->dtype)) : (adze_val){0};
-    for (int i = 0; i < s->nparams; i++) {
-        build_param(s, g, i, p, clip);
-    }
+    build_params(s, g, p, adze_optimizer_of(&s->rule)->build);
+}
+
+static void build_observe(adze_steps *s, adze_graph *g) {
+    build_params(s, g, (adze_opt_param){.g = g, .o = &s->rule}, adze_optimizer_of(&s->rule)->observe);
 }
 
 static void build_slow(adze_steps *s, adze_graph *g) { /* slow += alpha (w - slow); w = slow */
@@ -203,6 +228,9 @@ static int check_groups(adze_steps *s) {
 
 static int compile_first_order(adze_steps *s) {
     TRY(compile(s, ADZE_UPDATE_STEP, build_step));
+    if (adze_optimizer_of(&s->rule)->observe != NULL) {
+        TRY(compile(s, ADZE_UPDATE_OBSERVE, build_observe));
+    }
     bool limits;
     TRY(adze_penalty_limits(s, &limits));
     if (limits) {
@@ -247,6 +275,9 @@ int adze_update_bind(adze_steps *s) {
     if (s->o->sam > 0) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_CLIMB].session, "climb", &s->climb));
     }
+    if (s->o->clip_norm > 0 && s->update[ADZE_UPDATE_OBSERVE].plan != NULL) {
+        TRY(adze_session_input(s->update[ADZE_UPDATE_OBSERVE].session, "clip", &s->observe_clip));
+    }
     return s->o->clip_norm > 0 ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;
 }
 
@@ -257,15 +288,34 @@ void adze_update_close(adze_steps *s) {
     }
 }
 
+/* What comes before the step of a rule that gathers. */
+static int gather(const adze_steps *s, int64_t t, double clip, bool *moves) {
+    const adze_matrix m = {s->ctx, s->store, &s->rule, s->update[ADZE_UPDATE_OBSERVE].session, s->params, s->nparams};
+    *moves = true;
+    if (m.observe == NULL) {
+        return ADZE_OK;
+    }
+    if (s->o->clip_norm > 0) {
+        adze_tensor_set(&s->observe_clip, 0, clip);
+    }
+    return adze_matrix_gather(&m, t, moves);
+}
+
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm) {
+    const double clip = s->o->clip_norm > 0 && norm > s->o->clip_norm ? s->o->clip_norm / norm : 1;
     double c[ADZE_OPT_FACTORS] = {0};
+    bool moves;
+    TRY(gather(s, t, clip, &moves));
+    if (!moves) {
+        return ADZE_OK;
+    }
     adze_optimizer_factors(&s->rule, t, c);
     adze_tensor_set(&s->lr, 0, lr);
     for (int k = 0; k < adze_optimizer_of(&s->rule)->nfactors; k++) {
         adze_tensor_set(&s->factor[k], 0, c[k]);
     }
     if (s->o->clip_norm > 0) {
-        adze_tensor_set(&s->clip, 0, norm > s->o->clip_norm ? s->o->clip_norm / norm : 1);
+        adze_tensor_set(&s->clip, 0, clip);
     }
     TRY(adze_session_run(s->update[ADZE_UPDATE_STEP].session));
     if (s->update[ADZE_UPDATE_LIMIT].plan != NULL) {

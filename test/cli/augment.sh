@@ -1,16 +1,7 @@
 #!/bin/bash
 # The page on augmentation holds what the table says, and the command reads, draws and times augmentations. Usage: augment.sh ADZE TEST_DIR
-set -u
-adze=$1
+. "$(dirname "$0")/common.sh"
 page=$2/../docs/augmentation.md
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-bad=0
-
-fail() {
-    echo "FAIL: $1"
-    bad=1
-}
 
 "$adze" list augmentations > "$tmp/list" || fail "list augmentations"
 [ -s "$tmp/list" ] || fail "list augmentations is empty"
@@ -28,7 +19,6 @@ for part in train t10k; do
     { printf '\0\0\10\3\0\0\0\10\0\0\0\4\0\0\0\4'; head -c 128 /dev/zero | tr '\0' 'x'; } > "$tmp/data/$part-images-idx3-ubyte"
     printf '\0\0\10\1\0\0\0\10\0\1\0\1\0\1\0\1' > "$tmp/data/$part-labels-idx1-ubyte"
 done
-cd "$tmp" || exit 1
 "$adze" data augment data --augment 'hflip,crop:pad=1:border=edge' --rows 2 --columns 3 --out s.png > out.txt 2>&1 || fail "no sheet: $(cat out.txt)"
 [ -s s.png ] || fail "the sheet is missing"
 "$adze" data augment data --augment crop:pda=1 --rows 2 > out.txt 2>&1

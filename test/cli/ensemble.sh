@@ -1,16 +1,6 @@
 #!/bin/bash
 # From averages and snapshots to an ensemble on the command line: files, figures as JSON, the data a model was trained on. Usage: ensemble.sh ADZE TEST_DIR
-set -u
-adze=$1
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-bad=0
-
-fail() {
-    echo "FAIL: $1"
-    bad=1
-}
+. "$(dirname "$0")/common.sh"
 
 # A data set of 40 pictures of 4x4 pixels, once under a name that is known and once under one that is not.
 mkdir mnist
@@ -32,6 +22,9 @@ train --data mine --out plain
 "$adze" eval swa/model.safetensors --json > eval.json || fail "eval without --data"
 "$adze" eval swa/model.safetensors --data mnist --json | cmp -s - eval.json || fail "eval without --data judged on something else"
 "$adze" eval swa/model.safetensors --bn-recal 2 > out.txt 2>&1 || fail "eval --bn-recal: $(cat out.txt)"
+"$adze" eval swa/model.safetensors --crops 10 --crop-pad 1 --json > out.txt 2>&1 && grep -q '"crops":10,"crop_pad":1' out.txt || fail "eval --crops: $(cat out.txt)"
+"$adze" eval swa/model.safetensors --crops 10 > out.txt 2>&1 && fail "ten crops that are all the whole picture were taken"
+grep -q "all of them alike" out.txt || fail "eval --crops 10 said: $(cat out.txt)"
 "$adze" eval plain/model.safetensors > out.txt 2>&1 && fail "the folder 'mine' was found by its name"
 grep -q "was trained on 'mine'" out.txt || fail "eval said: $(cat out.txt)"
 

@@ -1,41 +1,11 @@
 #!/bin/bash
 # adze lab on tiny experiments: runs, verdicts, records, what is kept, what is refused, the page, coverage. Usage: lab.sh ADZE TEST_DIR
-set -u
-adze=$1
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-bad=0
+. "$(dirname "$0")/common.sh"
 
-fail() {
-    echo "FAIL: $1"
-    bad=1
-}
-
-# expect CODE 'text that the output must hold' COMMAND...
-expect() {
-    local code=$1 text=$2
-    shift 2
-    "$@" > out.txt 2> err.txt < /dev/null
-    local got=$?
-    [ "$got" -eq "$code" ] || fail "'$*' gave exit code $got, not $code: $(cat out.txt err.txt)"
-    [ -z "$text" ] || cat out.txt err.txt | grep -qF -- "$text" || fail "'$*' did not say '$text' but: $(cat out.txt err.txt)"
-}
-
-# 60 pictures of 4x4 pixels in two classes that overlap, as IDX files.
-idx() { # idx NAME SHIFT
-    printf '\0\0\10\3\0\0\0\74\0\0\0\4\0\0\0\4' > "data/$1-images-idx3-ubyte"
-    printf '\0\0\10\1\0\0\0\74' > "data/$1-labels-idx1-ubyte"
-    for i in $(seq 60); do
-        for p in $(seq 16); do
-            printf '%b' "\\0$(printf '%o' $((i % 2 * 20 + (i * 37 + p * 53 + $2) * (p + i) % 101)))" >> "data/$1-images-idx3-ubyte"
-        done
-        printf '%b' "\\0$((i % 2))" >> "data/$1-labels-idx1-ubyte"
-    done
-}
-mkdir -p data experiments docs
-idx train 0
-idx t10k 5
+mkdir experiments docs
+# Two classes that overlap.
+pictures data train 60 'i % 2 * 20 + (i * 37 + p * 53) * (p + i) % 101'
+pictures data t10k 60 'i % 2 * 20 + (i * 37 + p * 53 + 5) * (p + i) % 101'
 printf 'name: net\ninput: [4, 4, 1]\nlayers:\n  - {type: flatten, name: f}\n  - {type: dense, name: d, units: 2}\n' > net.yaml
 
 cat > experiments/root.yaml << 'END'

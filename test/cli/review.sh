@@ -1,42 +1,11 @@
 #!/bin/bash
 # Faults that a review found in the command, each with what it must do instead. Usage: review.sh ADZE TEST_DIR
-set -u
-adze=$1
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-bad=0
+. "$(dirname "$0")/common.sh"
 
-fail() {
-    echo "FAIL: $1"
-    bad=1
-}
-
-# expect CODE 'text that the output must hold' COMMAND...
-expect() {
-    local code=$1 text=$2
-    shift 2
-    "$@" > out.txt 2>&1 < /dev/null
-    local got=$?
-    [ "$got" -eq "$code" ] || fail "'$*' gave exit code $got, not $code: $(cat out.txt)"
-    [ -z "$text" ] || grep -qF -- "$text" out.txt || fail "'$*' did not say '$text' but: $(cat out.txt)"
-}
-
-# A small data set of 40 pictures of 4x4 pixels in two classes, as IDX files.
-idx() { # idx NAME COUNT
-    printf '\0\0\10\3\0\0\0\50\0\0\0\4\0\0\0\4' > "data/$1-images-idx3-ubyte"
-    printf '\0\0\10\1\0\0\0\50' > "data/$1-labels-idx1-ubyte"
-    for i in $(seq "$2"); do
-        c=$((i % 2))
-        for p in $(seq 16); do
-            printf '%b' "\\0$(printf '%o' $((c * 100 + (i * 7 + p * 3) % 90)))" >> "data/$1-images-idx3-ubyte"
-        done
-        printf '%b' "\\0$c" >> "data/$1-labels-idx1-ubyte"
-    done
-}
-mkdir data pictures
-idx train 40
-idx t10k 40
+for part in train t10k; do
+    pictures data $part 40 'i % 2 * 100 + (i * 7 + p * 3) % 90'
+done
+mkdir pictures
 for part in train t10k; do # 100 pictures of 32x32 in three colours
     printf '\0\0\10\4\0\0\0\144\0\0\0\40\0\0\0\40\0\0\0\3' > pictures/$part-images-idx3-ubyte
     seq 60000 | head -c 307200 >> pictures/$part-images-idx3-ubyte

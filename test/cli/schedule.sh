@@ -1,20 +1,11 @@
 #!/bin/bash
 # adze schedule: tables and pictures of every schedule, and the range test's verdict. Usage: schedule.sh ADZE TEST_DIR
-set -u
-adze=$1
-bad=0
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-
-fail() {
-    echo "FAIL: $1"
-    bad=1
-}
+. "$(dirname "$0")/common.sh"
 
 for name in $("$adze" list schedules); do
-    "$adze" schedule plot --schedule "$name" --epochs 12 --milestones 4,8 --out "$dir/$name.png" > "$dir/$name.txt" || fail "plot of $name"
-    [ "$(wc -l < "$dir/$name.txt")" -eq 21 ] || fail "the table of $name has $(wc -l < "$dir/$name.txt") lines"
-    [ "$(head -c 4 "$dir/$name.png" | tail -c 3)" = PNG ] || fail "no picture of $name"
+    "$adze" schedule plot --schedule "$name" --epochs 12 --milestones 4,8 --out "$tmp/$name.png" > "$tmp/$name.txt" || fail "plot of $name"
+    [ "$(wc -l < "$tmp/$name.txt")" -eq 21 ] || fail "the table of $name has $(wc -l < "$tmp/$name.txt") lines"
+    [ "$(head -c 4 "$tmp/$name.png" | tail -c 3)" = PNG ] || fail "no picture of $name"
 done
 "$adze" schedule plot --schedule milestones --milestones 4,8 --epochs 12 --lr 1 --json | grep -q '"points":\[\[0,1\],' || fail "points as JSON"
 "$adze" schedule plot --schedule cosine --epochs 0 2> /dev/null
@@ -22,39 +13,32 @@ done
 "$adze" schedule range mlp --lo 1 --hi 0.1 2> /dev/null
 [ $? -eq 2 ] || fail "lo above hi is a wrong use"
 
-# Two kinds of pictures of 4x4 pixels, dark and bright, as IDX files: every large enough rate learns them, and the verdict says which.
+# Two kinds of pictures of 4x4 pixels, dark and bright,: every large enough rate learns them, and the verdict says which.
 for part in train t10k; do
-    printf '\0\0\10\3\0\0\0\50\0\0\0\4\0\0\0\4' > "$dir/$part-images-idx3-ubyte"
-    printf '\0\0\10\1\0\0\0\50' > "$dir/$part-labels-idx1-ubyte"
-    for i in $(seq 40); do
-        for p in $(seq 16); do
-            printf '%b' "\\0$(printf '%o' $((i % 2 * 100 + (i * 7 + p * 3) % 90)))" >> "$dir/$part-images-idx3-ubyte"
-        done
-        printf '%b' "\\0$((i % 2))" >> "$dir/$part-labels-idx1-ubyte"
-    done
+    pictures . $part 40 'i % 2 * 100 + (i * 7 + p * 3) % 90'
 done
-cat > "$dir/net.yaml" << 'NET'
+cat > "$tmp/net.yaml" << 'NET'
 name: net
 input: [4, 4, 1]
 layers:
   - {type: flatten, name: f}
   - {type: dense, name: fc, units: 2}
 NET
-"$adze" schedule range "$dir/net.yaml" --data "$dir" --batch 40 --lo 1e-4 --hi 1000 --out "$dir/range.svg" > "$dir/range.txt" || fail "the range test"
-grep -q 'the loss falls fastest near .* is least at .* begin with about' "$dir/range.txt" || fail "no verdict: $(cat "$dir/range.txt")"
-"$adze" schedule range "$dir/net.yaml" --data "$dir" --batch 40 --lo 1e-12 --hi 1e-11 --json | grep -q '"steepest":null' || fail "rates that are too small"
-grep -q '<svg' "$dir/range.svg" || fail "no picture of the range test"
+"$adze" schedule range "$tmp/net.yaml" --data "$tmp" --batch 40 --lo 1e-4 --hi 1000 --out "$tmp/range.svg" > "$tmp/range.txt" || fail "the range test"
+grep -q 'the loss falls fastest near .* is least at .* begin with about' "$tmp/range.txt" || fail "no verdict: $(cat "$tmp/range.txt")"
+"$adze" schedule range "$tmp/net.yaml" --data "$tmp" --batch 40 --lo 1e-12 --hi 1e-11 --json | grep -q '"steepest":null' || fail "rates that are too small"
+grep -q '<svg' "$tmp/range.svg" || fail "no picture of the range test"
 
 # Pictures that are all 1 or all -1 once normalised: the squared error's largest curvature is 16 along all pixels alike, and the verdict turns at a rate of 2 / 16 = 0.125.
-mkdir "$dir/flat"
-head -c 16 "$dir/train-images-idx3-ubyte" > "$dir/flat/train-images-idx3-ubyte"
+mkdir "$tmp/flat"
+head -c 16 "$tmp/train-images-idx3-ubyte" > "$tmp/flat/train-images-idx3-ubyte"
 for i in $(seq 40); do
-    printf "$(printf '\\%o' $((i % 2 * 255)))%.0s" $(seq 16) >> "$dir/flat/train-images-idx3-ubyte"
+    printf "$(printf '\\%o' $((i % 2 * 255)))%.0s" $(seq 16) >> "$tmp/flat/train-images-idx3-ubyte"
 done
-cp "$dir/train-labels-idx1-ubyte" "$dir/flat"
-cp "$dir/flat/train-images-idx3-ubyte" "$dir/flat/t10k-images-idx3-ubyte"
-cp "$dir/train-labels-idx1-ubyte" "$dir/flat/t10k-labels-idx1-ubyte"
-at=("$adze" schedule range "$dir/net.yaml" --data "$dir/flat" --batch 40 --norm zscore --loss mse --optimizer sgd --l2 0)
+cp "$tmp/train-labels-idx1-ubyte" "$tmp/flat"
+cp "$tmp/flat/train-images-idx3-ubyte" "$tmp/flat/t10k-images-idx3-ubyte"
+cp "$tmp/train-labels-idx1-ubyte" "$tmp/flat/t10k-labels-idx1-ubyte"
+at=("$adze" schedule range "$tmp/net.yaml" --data "$tmp/flat" --batch 40 --norm zscore --loss mse --optimizer sgd --l2 0)
 "${at[@]}" --lo 0.123 --hi 0.1235 | grep -q 'still falls at the end' || fail "a rate just below 2 / L"
 "${at[@]}" --lo 0.1265 --hi 0.127 | grep -q 'did not fall' || fail "a rate just above 2 / L"
 "$adze" schedule 2> /dev/null

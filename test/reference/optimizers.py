@@ -6,6 +6,16 @@ import torch
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)  # NAdam keeps a product in the default dtype
 o = torch.optim
+
+
+def muon(**settings):  # vectors by AdamW; its products, made in bfloat16, are made in double precision here
+    def make(groups):
+        w, b = groups
+        return [o.Muon([w], lr=settings["lr"], momentum=settings["momentum"], weight_decay=w["weight_decay"], adjust_lr_fn=settings["scale"]),
+                o.AdamW([b], lr=settings["lr"], betas=(0.9, 0.95), eps=1e-7)]
+    return make
+
+
 CASES = {  # the names are those of the test's cases
     "sgd": lambda p: o.SGD(p, lr=0.05),
     "momentum": lambda p: o.SGD(p, lr=0.02, momentum=0.9),
@@ -21,8 +31,11 @@ CASES = {  # the names are those of the test's cases
     "nadam": lambda p: o.NAdam(p, lr=0.01, betas=(0.9, 0.99), eps=1e-3),
     "radam": lambda p: o.RAdam(p, lr=0.03, betas=(0.9, 0.99), eps=1e-8),
     "rprop": lambda p: o.Rprop(p, lr=0.01),
+    "muon": muon(lr=0.002, momentum=0.95, scale="match_rms_adamw"),
+    "muon original": muon(lr=0.001, momentum=0.9, scale="original"),
 }
-DECAY = {"momentum": 0.1, "adam": 0.1, "adamw": 0.1}
+DECAY = {"momentum": 0.1, "adam": 0.1, "adamw": 0.1, "muon": 0.1, "muon original": 0}
+torch.bfloat16 = torch.float64
 
 
 W, POINTS, MARKS = 9, 20, (20, 100, 500)
@@ -44,18 +57,21 @@ def logistic(w):  # mean of ln(1 + exp(-y x.w)) + 1/40 |w|^2, x from a sine, y f
 
 def run(name, gradient):
     start = [0.2 * i - 0.7 for i in range(9)]
-    w = torch.tensor(start[:6], dtype=torch.float64).reshape(2, 3).requires_grad_()
+    turn = (lambda x: x.T.contiguous()) if name.startswith("muon") else (lambda x: x)  # its weights are (outputs, inputs)
+    w = turn(torch.tensor(start[:6], dtype=torch.float64).reshape(2, 3)).requires_grad_()
     b = torch.tensor(start[6:], dtype=torch.float64).requires_grad_()
     opt = CASES[name]([{"params": [w], "weight_decay": DECAY.get(name, 0)} if name in DECAY else {"params": [w]},
                        {"params": [b], "weight_decay": 0} if name in DECAY else {"params": [b]}])
+    opts = opt if isinstance(opt, list) else [opt]
     marks = []
     for t in range(1, MARKS[-1] + 1):
-        flat = w.detach().reshape(-1).tolist() + b.detach().tolist()
+        flat = turn(w.detach()).reshape(-1).tolist() + b.detach().tolist()
         g = torch.tensor(gradient(flat), dtype=torch.float64)
-        w.grad, b.grad = g[:6].reshape(2, 3).clone(), g[6:].clone()
-        opt.step()
+        w.grad, b.grad = turn(g[:6].reshape(2, 3).clone()), g[6:].clone()
+        for one in opts:
+            one.step()
         if t in MARKS:
-            marks.append(w.detach().reshape(-1).tolist() + b.detach().tolist())
+            marks.append(turn(w.detach()).reshape(-1).tolist() + b.detach().tolist())
     return marks
 
 
