@@ -214,7 +214,7 @@ static void gradients_through_time_are_powers(void **state) {
 /* Sequences of 10 symbols are learnt either way, so that at 20 it is not the net that is at fault. */
 static void clipping_lets_a_net_learn_the_order_of_symbols(void **state) {
     shown *d = *state;
-    d->o.steps = 1000;
+    d->o.steps = 1500;
     d->o.length = 10;
     show(d, "order");
     near(key(d, "solved_unclipped"), 1, 0);

@@ -120,7 +120,7 @@ int adze_demo_order(const adze_demo *d) {
     adze_model *m = NULL;
     adze_train_opts o = *d->t;
     o.optimizer = ADZE_DEMO_SGD, o.schedule = ADZE_CONSTANT, o.l2 = 0, o.lr = o.lr > 0 ? o.lr : 0.1;
-    o.batch = BATCH, o.val_count = FRESH, o.epochs = (adze_demo_steps(d, 2000) + EPOCH - 1) / EPOCH;
+    o.batch = BATCH, o.val_count = FRESH, o.epochs = (adze_demo_steps(d, 3000) + EPOCH - 1) / EPOCH;
     snprintf(net, sizeof net,
              "{\"name\":\"order\",\"input\":[%lld,%d],\"preprocess\":{\"norm\":\"none\"},\"layers\":["
              "{\"type\":\"rnn\",\"name\":\"h\",\"units\":50,\"return_sequences\":false,\"init\":\"normal\",\"init_value\":0.1},"
