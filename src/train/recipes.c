@@ -1,8 +1,10 @@
 /* Recipes: the training options of published results, by name. */
 #include "train/options.h"
 
+#include <stdio.h>
+
 /* Only what the paper says is set. Epochs are those of 45,000 examples where the paper counts steps: 352 batches of 128. Kept by hand: a row is a
- * line. */
+ * line. As everywhere, l2 spares biases and scales, and a border is black before the picture is normalised; a paper need not mean the same. */
 /* clang-format off */
 static const adze_recipe RECIPES[] = {
     {"resnet-cifar", "residual nets on CIFAR-10: rate cut after 32,000 and 48,000 of 64,000 steps", "He et al. 2015, section 4.2",
