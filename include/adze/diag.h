@@ -91,7 +91,8 @@ typedef struct adze_demo_opts {
     int64_t steps;          /* at most; 0: the demonstration's own */
     double rotate;          /* valley: degrees */
     double kappa, rho, lr;  /* condition number; momentum or spectral radius; rate, 0: the demonstration's own */
-    double tolerance, clip; /* of the value; norm of a clipped gradient */
+    double tolerance, clip; /* of the value; norm of a clipped gradient, 0: the demonstration's own */
+    int64_t length;         /* order: symbols of a sequence */
     uint64_t seed;
 } adze_demo_opts;
 ADZE_API const adze_field *adze_demo_fields(void);

@@ -81,6 +81,15 @@ ADZE_API int adze_loss_build(adze_graph *g, const adze_train_opts *o, adze_val y
 /* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
 ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);
 
+/* Recipes: options of published results. Row i of the table; ADZE_EARG when there is none. */
+typedef struct adze_recipe {
+    const char *name, *doc, *paper; /* paper: where its figures stand */
+    const char *options;            /* all that it sets, as option=value with blanks between */
+} adze_recipe;
+ADZE_API int adze_recipe_at(int i, adze_recipe *out);
+/* Sets what the recipe of that name sets, in options that hold their defaults or a person's own; ADZE_EARG with the nearest name. */
+ADZE_API int adze_recipe_apply(adze_ctx *ctx, const char *name, adze_train_opts *o);
+
 typedef struct adze_metrics {
     int64_t count, classes;
     double loss, nll, acc, top5;

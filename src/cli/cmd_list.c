@@ -98,6 +98,13 @@ static int get_loss(int i, item *out) {
     *out = (item){.name = out->name, .doc = l->formula, .targets = l->targets, .source = l->source};
     return ADZE_OK;
 }
+static int get_recipe(int i, item *out) {
+    adze_recipe r;
+    TRY(adze_recipe_at(i, &r));
+    *out = (item){.name = r.name, .doc = r.doc, .paper = r.paper};
+    snprintf(out->more, sizeof(out->more), "%s", r.options);
+    return ADZE_OK;
+}
 static int get_option(int i, item *out) {
     const adze_field *f = &adze_train_fields()[0];
     for (int k = 0; f[k].name; k++) {
@@ -115,7 +122,7 @@ static const struct {
 } LISTS[] = {{"models", get_model},       {"layers", get_layer}, {"activations", get_activation}, {"initializers", get_initializer},
              {"norms", get_norm},         {"ops", get_op},       {"datasets", get_dataset},       {"optimizers", get_optimizer},
              {"schedules", get_schedule}, {"losses", get_loss},  {"options", get_option},         {"augmentations", get_augmentation},
-             {"probes", get_probe},       {"demos", get_demo}};
+             {"probes", get_probe},       {"demos", get_demo},   {"recipes", get_recipe}};
 
 /* What a field may be: "0 to 1", or its names. */
 static void print_range(adze_text *t, const adze_field *f) {
@@ -288,7 +295,7 @@ const cli_cmd CLI_LIST = {
     "list",
     "what there is: models, layers, ops, augmentations, options",
     "list WHAT",
-    "  WHAT: models layers activations initializers norms ops datasets\n        augmentations optimizers schedules losses options\n"
+    "  WHAT: models layers activations initializers norms ops datasets\n        augmentations optimizers schedules losses options\n        recipes probes demos\n"
     "  adze list models\n  adze list ops --json\n",
     NULL,
     run_list};

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 typedef struct train_opts {
-    char data[512], out[512], resume[512], profile[512];
+    char data[512], out[512], resume[512], recipe[512], profile[512];
     bool dry_run, maxnorm_report;
     char diag[128];
     int64_t diag_every;
@@ -26,6 +26,8 @@ static const adze_field FIELDS[] = {
      "run folder (default runs/MODEL-001, -002, ...)"},
     {"resume", ADZE_F_STR, 0, offsetof(train_opts, resume), sizeof(((train_opts *)0)->resume), "", 0, 0, NULL,
      "go on with this run folder; needs no other flag"},
+    {"recipe", ADZE_F_STR, 0, offsetof(train_opts, recipe), sizeof(((train_opts *)0)->recipe), "", 0, 0, NULL,
+     "options that stand behind those given here: a name of `adze list recipes`, or a YAML file of option: value"},
     {"profile", ADZE_F_STR, 0, offsetof(train_opts, profile), sizeof(((train_opts *)0)->profile), "", 0, 0, NULL,
      "write the times of the first updates' steps to this file, for ui.perfetto.dev, and a table to stderr"},
     {"maxnorm_report", ADZE_F_BOOL, 0, offsetof(train_opts, maxnorm_report), 0, NULL, 0, 0, NULL,
@@ -385,7 +387,7 @@ static int check_resume(cli *c, const cli_args *a) {
     if (a->nwords > 0) {
         return cli_usage_error(c, "--resume takes the model from the run's folder; leave '%s' out", a->words[0]);
     }
-    static const char *const fixed[] = {"data", "out"};
+    static const char *const fixed[] = {"data", "out", "recipe"};
     for (size_t i = 0; i < ADZE_COUNT(fixed); i++) {
         if (cli_given(a, 0, fixed[i])) {
             return cli_usage_error(c, "--resume takes everything from the run's folder; leave --%s out", fixed[i]);
@@ -394,17 +396,8 @@ static int check_resume(cli *c, const cli_args *a) {
     return ADZE_OK;
 }
 
-/* With --resume, the folder's config.yaml gives every option; those on the command line (more epochs, say) win. */
-static int load_config(job *j, const train_opts *t, const cli_args *a, const adze_train_opts *given) {
-    TRY(check_resume(j->c, a));
-    TRY(cli_rundir_open(&j->run, j->c, t->resume));
-    TRY(adze_fields_default(CLI_RUN_FIELDS, &j->ro));
-    TRY(adze_fields_default(adze_train_fields(), &j->o));
-    TRY(cli_rundir_config_load(&j->run, &j->ro, &j->o));
-    if (cli_given(a, 0, "diag")) {
-        memcpy(j->ro.diag, t->diag, sizeof(j->ro.diag));
-    }
-    j->ro.diag_every = cli_given(a, 0, "diag_every") ? t->diag_every : j->ro.diag_every;
+/* Options of the command line win over those that stand behind it. */
+static int put_given(job *j, const cli_args *a, const adze_train_opts *given) {
     char value[512];
     for (const adze_field *f = adze_train_fields(); f->name; f++) {
         if (cli_given(a, 1, f->name)) {
@@ -415,6 +408,25 @@ static int load_config(job *j, const train_opts *t, const cli_args *a, const adz
         }
     }
     return ADZE_OK;
+}
+
+/* With --resume, the folder's config.yaml gives every option that the command line (more epochs, say) does not. */
+static int load_config(job *j, const train_opts *t, const cli_args *a) {
+    TRY(check_resume(j->c, a));
+    TRY(cli_rundir_open(&j->run, j->c, t->resume));
+    TRY(adze_fields_default(CLI_RUN_FIELDS, &j->ro));
+    TRY(cli_rundir_config_load(&j->run, &j->ro, &j->o));
+    if (cli_given(a, 0, "diag")) {
+        memcpy(j->ro.diag, t->diag, sizeof(j->ro.diag));
+    }
+    j->ro.diag_every = cli_given(a, 0, "diag_every") ? t->diag_every : j->ro.diag_every;
+    return ADZE_OK;
+}
+
+static int load_recipe(job *j, const char *name) {
+    const char *dot = strrchr(name, '.');
+    const bool file = dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+    return !name[0] ? ADZE_OK : file ? cli_options_read(j->c, name, NULL, &j->o) : adze_recipe_apply(j->c->ctx, name, &j->o);
 }
 
 static int run(cli *c, int argc, const char **argv) {
@@ -428,14 +440,15 @@ static int run(cli *c, int argc, const char **argv) {
         cli_args_free(c, &a);
         return cli_finish_output(c);
     }
+    status = status == ADZE_OK ? adze_fields_default(adze_train_fields(), &j.o) : status;
     if (status == ADZE_OK && t.resume[0]) {
-        status = load_config(&j, &t, &a, &given);
+        status = load_config(&j, &t, &a);
     } else if (status == ADZE_OK && a.nwords == 0) {
         status = cli_usage_error(c, "usage: adze %s", c->cmd->usage);
     } else if (status == ADZE_OK && strlen(a.words[0]) >= sizeof(j.ro.model)) {
         status = cli_usage_error(c, "the model's name is %zu bytes long; at most %zu are allowed", strlen(a.words[0]), sizeof(j.ro.model) - 1);
     } else if (status == ADZE_OK) {
-        j.o = given;
+        status = load_recipe(&j, t.recipe);
         snprintf(j.ro.model, sizeof(j.ro.model), "%s", a.words[0]);
         memcpy(j.ro.data, t.data, sizeof(j.ro.data));
         memcpy(j.ro.diag, t.diag, sizeof(j.ro.diag));
@@ -444,6 +457,7 @@ static int run(cli *c, int argc, const char **argv) {
         memcpy(j.ro.mem_limit, c->global.mem_limit, sizeof(j.ro.mem_limit));
         snprintf(j.ro.isa, sizeof(j.ro.isa), "%s", c->global.reproducible ? "" : adze_ctx_isa(c->ctx));
     }
+    status = status == ADZE_OK ? put_given(&j, &a, &given) : status;
     if (status == ADZE_OK) {
         memcpy(j.trace, t.profile, sizeof(j.trace));
         j.maxnorm_report = t.maxnorm_report;

@@ -174,10 +174,23 @@ int cli_rundir_config_save(const cli_rundir *r, const cli_run_opts *ro, const ad
     return status;
 }
 
-int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opts *o) {
-    adze_ctx *ctx = r->c->ctx;
-    char path[1024];
-    TRY(cli_rundir_file(r, "config.yaml", path, sizeof(path)));
+/* The two tables share one map: each skips the other's keys. */
+static int fill_both(adze_ctx *ctx, const adze_tree *tree, const char *path, cli_run_opts *ro, adze_train_opts *o, adze_text *faults) {
+    const char *skip_train[128], *skip_run[8];
+    int a = 0, b = 0;
+    for (const adze_field *f = adze_train_fields(); f->name; f++) {
+        skip_train[a++] = f->name;
+    }
+    for (const adze_field *f = CLI_RUN_FIELDS; f->name; f++) {
+        skip_run[b++] = f->name;
+    }
+    skip_train[a] = skip_run[b] = NULL;
+    return adze_tree_fields(ctx, tree, CLI_RUN_FIELDS, ro, path, "config", skip_train, faults) +
+           adze_tree_fields(ctx, tree, adze_train_fields(), o, path, "config", skip_run, faults);
+}
+
+int cli_options_read(cli *c, const char *path, cli_run_opts *ro, adze_train_opts *o) {
+    adze_ctx *ctx = c->ctx;
     void *bytes;
     int64_t n;
     TRY(adze_read_file(ctx, path, 1 << 20, &bytes, &n));
@@ -185,23 +198,13 @@ int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opt
     int status = adze_yaml_parse(ctx, bytes, (size_t)n, path, &doc);
     if (status == ADZE_OK) {
         const adze_tree *tree = adze_doc_root(doc);
-        /* The two tables share one map: each skips the other's keys. */
-        const char *skip_train[128], *skip_run[8];
-        int a = 0, b = 0;
-        for (const adze_field *f = adze_train_fields(); f->name; f++) {
-            skip_train[a++] = f->name;
-        }
-        for (const adze_field *f = CLI_RUN_FIELDS; f->name; f++) {
-            skip_run[b++] = f->name;
-        }
-        skip_train[a] = skip_run[b] = NULL;
         adze_text faults = {.ctx = ctx};
-        int bad = adze_tree_fields(ctx, tree, CLI_RUN_FIELDS, ro, path, "config", skip_train, &faults);
-        bad += adze_tree_fields(ctx, tree, adze_train_fields(), o, path, "config", skip_run, &faults);
+        const int bad =
+            ro ? fill_both(ctx, tree, path, ro, o, &faults) : adze_tree_fields(ctx, tree, adze_train_fields(), o, path, "the recipe", NULL, &faults);
         char *s = NULL;
         if (bad) {
             status = adze_text_finish(&faults, &s);
-            status = status == ADZE_OK ? adze_fail(ctx, ADZE_EARG, "%s%d faults in the run's config", s, bad) : status;
+            status = status == ADZE_OK ? adze_fail(ctx, ADZE_EARG, "%s%d faults in the %s", s, bad, ro ? "run's config" : "recipe") : status;
         }
         adze_free(ctx, s);
         adze_text_drop(&faults);
@@ -209,6 +212,12 @@ int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opt
     adze_doc_free(doc);
     adze_free(ctx, bytes);
     return status;
+}
+
+int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opts *o) {
+    char path[1024];
+    TRY(cli_rundir_file(r, "config.yaml", path, sizeof(path)));
+    return cli_options_read(r->c, path, ro, o);
 }
 
 int cli_rundir_env(const cli_rundir *r, const adze_dataset *d) {

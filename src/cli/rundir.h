@@ -27,6 +27,8 @@ int cli_rundir_file(const cli_rundir *r, const char *name, char *out, size_t n);
 int cli_rundir_write(const cli_rundir *r, const char *name, const char *text);
 int cli_rundir_config_save(const cli_rundir *r, const cli_run_opts *ro, const adze_train_opts *o);
 int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opts *o);
+/* Options of a training from a YAML file of `key: value`; ro NULL: of a recipe, which holds no more. What the file does not name stays. */
+int cli_options_read(cli *c, const char *path, cli_run_opts *ro, adze_train_opts *o);
 int cli_rundir_env(const cli_rundir *r, const adze_dataset *d);
 int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s); /* metrics.csv, metrics.jsonl, log.txt, plots */
 /* After a resume the checkpoint's history is the truth: epochs that the kill left out of the metrics files, torn lines and repeats are mended. */

@@ -14,7 +14,9 @@ static const adze_field fields[] = {
     {"rho", ADZE_F_F64, 0, AT(rho), 0, "0.9", 0, 10, NULL, "plateau: momentum; recurrence: spectral radius"},
     {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL, "rate; 0: the demonstration's own (valley: the best of three a decade)"},
     {"tolerance", ADZE_F_F64, 0, AT(tolerance), 0, "1e-6", 0, 1e6, NULL, "valley: how near to the minimum"},
-    {"clip", ADZE_F_F64, 0, AT(clip), 0, "0.1", 0, 1e300, NULL, "cliff, clip: largest norm of a gradient"},
+    {"clip", ADZE_F_F64, 0, AT(clip), 0, "0", 0, 1e300, NULL,
+     "cliff, clip, order: largest norm of a gradient; 0: the demonstration's own (0.1, 0.1, 1)"},
+    {"length", ADZE_F_I64, 0, AT(length), 0, "20", 10, 1000, NULL, "order: symbols of a sequence"},
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "of random data"},
     {0}};
 
@@ -42,6 +44,7 @@ static const struct {
     {"wishart", adze_demo_wishart, "the condition number of random data beside ((1 + sqrt c) / (1 - sqrt c))^2", "Marchenko and Pastur 1967"},
     {"duplicate", adze_demo_duplicate, "copies of the data change no gradient of the mean loss", "LeCun, Bottou, Orr and Mueller 1998, section 4.1"},
     {"recurrence", adze_demo_recurrence, "gradients through time shrink or grow as rho^k in a linear net, faster with tanh", "Bengio, Simard and Frasconi 1994; Pascanu, Mikolov and Bengio 2013"},
+    {"order", adze_demo_order, "a net of 50 tanh units learns the order of two symbols among distractors, with gradients clipped and not", "Hochreiter and Schmidhuber 1997, task 6a; Pascanu, Mikolov and Bengio 2013, section 4.1"},
     {"clip", adze_demo_clip, "what clipping by value and by norm do to a gradient's direction", "Mikolov 2012; Pascanu, Mikolov and Bengio 2013"},
 };
 /* clang-format on */
@@ -56,7 +59,9 @@ int adze_demo_at(int i, adze_about *out) {
 
 int adze_demo_run(adze_ctx *ctx, const char *name, const adze_demo_opts *o, adze_findings *out) {
     adze_train_opts t;
-    const adze_demo d = {ctx, o, &t, out};
+    adze_demo_opts own = *o;
+    own.clip = o->clip > 0 ? o->clip : strcmp(name, "order") == 0 ? 1 : 0.1;
+    const adze_demo d = {ctx, &own, &t, out};
     *out = (adze_findings){.ctx = ctx};
     TRY(adze_fields_default(adze_train_fields(), &t));
     t.lr = o->lr;

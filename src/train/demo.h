@@ -57,6 +57,7 @@ int adze_demo_reddi(const adze_demo *d);
 int adze_demo_wishart(const adze_demo *d);
 int adze_demo_duplicate(const adze_demo *d);
 int adze_demo_recurrence(const adze_demo *d);
+int adze_demo_order(const adze_demo *d);
 int adze_demo_clip(const adze_demo *d);
 
 #endif

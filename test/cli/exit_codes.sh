@@ -87,7 +87,7 @@ for words in "trian" "info lenet5-cafe" "eval absent.safetensors" "train mlp --a
 done
 
 # No line of a list or of a plan is wider than 80 columns.
-for words in "list ops" "list layers" "list options" "list optimizers" "list losses" "list augmentations" "inspect resnet20 --batch 2" \
+for words in "list ops" "list layers" "list options" "list optimizers" "list losses" "list augmentations" "list recipes" "inspect resnet20 --batch 2" \
     "inspect lenet5 --after build"; do
     # shellcheck disable=SC2086
     n_wide=$("$adze" $words | awk 'length > 80' | wc -l)
