@@ -362,8 +362,7 @@ static void colour_noise_has_the_covariance_of_the_formula(void **state) {
     adze_dataset_close(d);
 }
 
-/* -- RandAugment and its operations ---------------------------------------------------------------------------------------------------------------
- */
+/* -- RandAugment and its operations -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct frame { /* a picture of the references, whose pixels may be asked for anywhere */
     int h, w, c;

@@ -313,8 +313,7 @@ static void paths_join_or_do_not_fit(void **state) {
     assert_int_equal(adze_path_join(out, sizeof out, "123", "4567"), ADZE_EARG);
 }
 
-/* -- what the machine can give, by files that stand for the system's ------------------------------------------------------------------------------
- */
+/* -- what the machine can give, by files that stand for the system's ----------------------------------------------------------------------------- */
 
 static int open_below(void *user, const char *path, int how) {
     char real[512];

@@ -79,8 +79,7 @@ static const double *slot(net *n, const char *name) {
 static const adze_build_opts TRAIN = {.size = sizeof(adze_build_opts), .train = true, .dtype = ADZE_F64},
                              USE = {.size = sizeof(adze_build_opts), .dtype = ADZE_F64};
 
-/* -- the layer -------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the layer ----------------------------------------------------------------------------------------------------------------------------------- */
 
 #define PICTURE(fields)                                                                                                                              \
     "{\"name\":\"n\",\"task\":\"regress\",\"input\":[5,4,6],\"layers\":[{\"type\":\"dropout\",\"name\":\"d\",\"p\":0.3" fields "}]}"
@@ -124,8 +123,7 @@ static void test_forms_and_channels(void **state) {
     }
 }
 
-/* -- weight scaling --------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- weight scaling ------------------------------------------------------------------------------------------------------------------------------ */
 
 #define HIDDEN(fields)                                                                                                                               \
     "{\"name\":\"n\",\"input\":[4],\"layers\":[{\"type\":\"dense\",\"name\":\"h\",\"units\":10,\"activation\":\"tanh\"},"                            \
@@ -300,8 +298,7 @@ static void test_modes_are_checked(void **state) {
     down(&n);
 }
 
-/* -- DropConnect -----------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- DropConnect --------------------------------------------------------------------------------------------------------------------------------- */
 
 /* u = sum of v_i w_i m_i / (1 - p) over all 2^10 masks m. */
 static void test_moments_of_masked_sums(void **state) {

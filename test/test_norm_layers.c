@@ -27,8 +27,7 @@ static void fill(adze_tensor *t, int seed) {
     }
 }
 
-/* -- a model of one list of layers, run with its derivatives --------------------------------------------------------------------------------------
- */
+/* -- a model of one list of layers, run with its derivatives ------------------------------------------------------------------------------------- */
 
 typedef struct net {
     adze_ctx *ctx;
@@ -98,8 +97,7 @@ static adze_val dot(adze_graph *g, adze_val a, adze_val b) {
     return adze_sum(g, adze_mul(g, a, b), NULL, 0, false);
 }
 
-/* -- recorded values ------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- recorded values ----------------------------------------------------------------------------------------------------------------------------- */
 
 /* Within the tolerance of the largest number. */
 static void compare(const char *layer, const char *what, const adze_tensor *have, const double *want, double tolerance) {
@@ -162,8 +160,7 @@ static void layers_give_pytorchs_values_and_derivatives(void **state) {
     }
 }
 
-/* -- maxout ----------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- maxout -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void run_formula(net *n) {
     net_compile(n);
@@ -241,8 +238,7 @@ static void two_maxouts_make_a_function_that_is_not_convex(void **state) {
     net_free(&n);
 }
 
-/* -- batch normalisation --------------------------------------------------------------------------------------------------------------------------
- */
+/* -- batch normalisation ------------------------------------------------------------------------------------------------------------------------- */
 
 static void batchnorm_can_be_the_identity(void **state) {
     const adze_type t = adze_type_make(ADZE_F32, 4, (int64_t[]){8, 3, 4, 5});
@@ -360,8 +356,7 @@ static void only_batchnorm_in_training_ties_examples_together(void **state) {
     }
 }
 
-/* -- weight normalisation -------------------------------------------------------------------------------------------------------------------------
- */
+/* -- weight normalisation ------------------------------------------------------------------------------------------------------------------------ */
 
 static void normalised_weights_start_as_their_directions(void **state) {
     const adze_type t = adze_type_make(ADZE_F64, 4, (int64_t[]){1, 4, 4, 3});
@@ -380,8 +375,7 @@ static void normalised_weights_start_as_their_directions(void **state) {
     net_free(&n);
 }
 
-/* -- fractional max pooling -----------------------------------------------------------------------------------------------------------------------
- */
+/* -- fractional max pooling ---------------------------------------------------------------------------------------------------------------------- */
 
 enum { SIDE = 25, MOST = 32 };
 
@@ -558,8 +552,7 @@ static void passes_average_probabilities(void **state) {
     adze_model_free(m);
 }
 
-/* -- folding --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- folding ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const char FOLDED[] = "name: f\ninput: [6, 6, 3]\nlayers:\n"
                              "  - {type: conv, name: c0, filters: 4, kernel: 3, pad: same, bias: false}\n"
@@ -643,8 +636,7 @@ static void folding_changes_numbers_and_not_the_function(void **state) {
     adze_model_free(m);
 }
 
-/* -- refusals -------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- refusals ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static void layers_say_what_does_not_fit(void **state) {
     static const struct {

@@ -163,8 +163,7 @@ static void check_views(ot *t, ot_case *c, adze_ctx *ctx, const char *device) {
     }
 }
 
-/* -- memory ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- memory -------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The same values as x, but in memory that dies at the op: + 0 for numbers (a run-time 0, so that nothing folds it), or false for bools. */
 static adze_val pass(ot_prog *p, adze_val x, const char *name, int i) {

@@ -774,8 +774,7 @@ static void adagrad_slows_as_the_root_of_time(void **state) {
     runner_close(&r);
 }
 
-/* -- rules that see a matrix ----------------------------------------------------------------------------------------------------------------------
- */
+/* -- rules that see a matrix --------------------------------------------------------------------------------------------------------------------- */
 
 /* Lines of a plan that name an op. */
 static int count_steps(const runner *r, int which, const char *op) {

@@ -341,8 +341,7 @@ static void test_the_checker_finds_overlap_and_strays(void **state) {
     adze_ctx_free(ctx);
 }
 
-/* -- slots, updates, outputs ------------------------------------------------------------------------------------------------------------------------
- */
+/* -- slots, updates, outputs --------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct bench {
     adze_ctx *ctx;

@@ -212,8 +212,7 @@ static void trainings_have_the_same_bits_at_every_level(void **state) {
     machines_free(&m);
 }
 
-/* -- what it refuses ------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- what it refuses ----------------------------------------------------------------------------------------------------------------------------- */
 
 static void products_in_bf16_are_refused(void **state) {
     (void)state;

@@ -21,8 +21,7 @@ typedef struct adze_about { /* a row of a table, for people */
     const char *cost; /* of an activation, per element; else NULL */
 } adze_about;
 
-/* -- making models ---------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- making models ------------------------------------------------------------------------------------------------------------------------------- */
 
 ADZE_API int adze_model_from_zoo(adze_ctx *ctx, const char *name, adze_model **out); /* "lenet5-caffe", "mlp:units=1024x3,activation=tanh" */
 ADZE_API int adze_model_from_json(adze_ctx *ctx, const char *text, size_t n, const char *file, adze_model **out);

@@ -64,8 +64,7 @@ typedef struct adze_cumsum_attrs {
 } adze_cumsum_attrs;
 ADZE_API adze_val adze_cumsum(adze_graph *g, adze_val x, int axis, bool reverse, bool exclusive);
 
-/* -- shape ------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- shape --------------------------------------------------------------------------------------------------------------------------------------- */
 typedef struct adze_dims_attrs {
     adze_ints dims;
 } adze_dims_attrs;

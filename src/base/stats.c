@@ -23,8 +23,7 @@ double adze_stats_sd(const double *v, int64_t n) {
     return n > 1 ? sqrt(sum / (double)(n - 1)) : NAN;
 }
 
-/* -- Student's t ----------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- Student's t --------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The continued fraction of the incomplete beta function, from the front (Lentz 1976): c and d are ratios of successive numerators and denominators.
  */
@@ -107,8 +106,7 @@ double adze_paired_t_p(const double *d, int64_t n) {
     return t_two_sided(mean / (sd / sqrt((double)n)), (double)(n - 1));
 }
 
-/* -- the bootstrap --------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the bootstrap ------------------------------------------------------------------------------------------------------------------------------- */
 
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;

@@ -224,8 +224,7 @@ static int read_models(job *j) {
     return ADZE_OK;
 }
 
-/* -- the folder ------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the folder ---------------------------------------------------------------------------------------------------------------------------------- */
 
 /* What every run of the folder shares. A comparison with other options must not mix its runs with these; more values, seeds or another metric may. */
 static int claim_folder(job *j) {
@@ -297,8 +296,7 @@ static int run_path(const job *j, int s, int64_t seed, const char *file, char *o
     return len > 0 && (size_t)len < n ? ADZE_OK : adze_fail(j->k.c->ctx, ADZE_EARG, "the path '%s' is too long", dir);
 }
 
-/* -- one run --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- one run ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const char *word(job *j, const char *key, const char *v) {
     char text[WORD];
@@ -469,8 +467,7 @@ static int one_run(job *j, int s, int64_t seed) {
     return read_run(j, s, seed);
 }
 
-/* -- all of them ----------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- all of them --------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Seed by seed, so that an interrupted comparison has seen every setting about as often. */
 static int all_runs(job *j) {

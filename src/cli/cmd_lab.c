@@ -108,8 +108,7 @@ static int list(cli *c, const lab_opts *o) {
     return cli_print_text(c, &t);
 }
 
-/* -- show and the result ---------------------------------------------------------------------------------------------------------------------------
- */
+/* -- show and the result ------------------------------------------------------------------------------------------------------------------------- */
 
 static void print_part(adze_text *t, const lab_part *p) {
     for (int a = 0; a < p->narms; a++) {
@@ -180,8 +179,7 @@ static void print_result(adze_text *t, const lab_exp *e) {
     adze_text_add(t, "  verdict over %d seed%s: %s\n", e->nseeds, e->nseeds > 1 ? "s" : "", LAB_VERDICT_NAMES[e->verdict]);
 }
 
-/* -- run ------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- run ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int check_record(cli *c, const lab_opts *o, const lab_exp *e) {
     char verdict[32];
@@ -254,8 +252,7 @@ static int run_lab(cli *c, const lab_opts *o, const char *name) {
     return status;
 }
 
-/* -- formula --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- formula ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int formula(cli *c, const lab_opts *o, const char *script) {
     lab_vars v = {.rng = adze_rng_make(o->seed, adze_hash_str("formula"))};

@@ -291,11 +291,25 @@ static int read_metrics(task *t, const adze_tree *result, char **csv) {
     return adze_read_file(t->c->ctx, path, 64 << 20, (void **)csv, &n);
 }
 
+/* A number that the arm's last line printed, or with "lineK." before its key line K. */
+static int measure_output(task *t, const char *text, int last, double *v) {
+    adze_tree *json;
+    int line = last, n = 0;
+    if (sscanf(text, "line%2d.%n", &line, &n) != 1 || n == 0) {
+        line = last;
+        n = 0;
+    }
+    if (line < 1 || line > last) {
+        return adze_fail(t->c->ctx, ADZE_EARG, "measure '%s': arm '%s' has the lines 1 to %d", text, t->arm->name, last);
+    }
+    TRY(read_json(t, "out", line, &json));
+    return lab_json_number(t->c->ctx, json, text + n, v);
+}
+
 static int measure(task *t, const adze_tree *result) {
     adze_ctx *ctx = t->c->ctx;
     const bool diverged = strcmp(lab_text_of(result, "diverged"), "true") == 0;
     double last = 0, seconds = 0;
-    adze_tree *json = NULL;
     char *csv;
     TRY(lab_json_number(ctx, result, "last", &last));
     TRY(lab_json_number(ctx, result, "seconds", &seconds));
@@ -315,8 +329,7 @@ static int measure(task *t, const adze_tree *result) {
             status = lab_csv_curve(&t->e->arena, csv, text, &t->arm->curve[t->seed]);
         }
         if (!known && status == ADZE_OK) {
-            status = json ? ADZE_OK : read_json(t, "out", (int)last, &json);
-            status = status == ADZE_OK ? lab_json_number(ctx, json, text, v) : status;
+            status = measure_output(t, text, (int)last, v);
         }
     }
     adze_free(ctx, csv);
@@ -359,8 +372,7 @@ static int run_task(task *t) {
     return measure(t, result);
 }
 
-/* -- all of them ----------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- all of them --------------------------------------------------------------------------------------------------------------------------------- */
 
 static int claim_data(cli *c, lab_exp *e) {
     for (int i = 0; i < e->ndata; i++) {

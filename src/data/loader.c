@@ -372,8 +372,7 @@ int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, in
     return ADZE_OK;
 }
 
-/* -- the consumer's side --------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the consumer's side ------------------------------------------------------------------------------------------------------------------------- */
 
 int adze_loader_seek(adze_loader *l, int64_t epoch, int64_t batch) {
     int64_t batches = adze_loader_batches(l), number;

@@ -135,8 +135,7 @@ int adze_mmd(adze_ctx *ctx, adze_la_mat a, adze_la_mat b, adze_shift_mmd *r) {
     return st;
 }
 
-/* -- weights --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- weights ------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct odds { /* logistic regression on 1, x and x^2: which sample does x come from? */
     adze_la_mat a, b, hess;

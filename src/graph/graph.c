@@ -354,8 +354,7 @@ adze_val adze_apply_name(adze_graph *g, const char *name, const adze_val *in, in
     return (adze_val){0};
 }
 
-/* -- sources and results ----------------------------------------------------------------------------------------------------------------------------
- */
+/* -- sources and results ------------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val source(adze_graph *g, const adze_op *op, const char *name, adze_type type) {
     adze_source_attrs a = {.dtype = (int32_t)type.dtype};

@@ -51,8 +51,7 @@ static int32_t maker(const fuser *f, int32_t v) {
     return f->g->vals[v].node;
 }
 
-/* -- may two clusters become one? -------------------------------------------------------------------------------------------------------------------
- */
+/* -- may two clusters become one? ---------------------------------------------------------------------------------------------------------------- */
 
 /* A path from cluster `p` to cluster `c` that leads through others. */
 static bool path_between(fuser *f, int32_t p, int32_t c) {
@@ -319,8 +318,7 @@ static int emit_all(fuser *f) {
     return status;
 }
 
-/* -- the pass ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the pass ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static int find_readers(fuser *f) {
     const adze_graph *g = f->g;

@@ -8,8 +8,7 @@
 
 extern const adze_op adze_op_batchnorm, adze_op_batchnorm_grad, adze_op_moments, adze_op_norm_sums, adze_op_channel_sums, adze_op_sum;
 
-/* -- after values were replaced -------------------------------------------------------------------------------------------------------------------
- */
+/* -- after values were replaced ------------------------------------------------------------------------------------------------------------------ */
 
 bool adze_work_device_is(const adze_work *w, const char *name) {
     return strcmp(w->device->name, name) == 0;

@@ -16,8 +16,7 @@ static bool is_op(const adze_gnode *n, const char *name) {
     return strcmp(n->op->name, name) == 0;
 }
 
-/* -- equal nodes ------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- equal nodes --------------------------------------------------------------------------------------------------------------------------------- */
 
 static bool may_merge(const adze_gnode *n) {
     return !(n->op->flags & (ADZE_OP_UPDATE | ADZE_OP_COMM)) && !adze_op_exports(n->op) && n->op != &adze_op_open && n->op != &adze_op_repeat_carry &&

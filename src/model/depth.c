@@ -13,8 +13,7 @@ void adze_layer_region(const adze_layer *l, char *out, size_t n) {
     snprintf(out, n, "%s/branch", l->path);
 }
 
-/* -- the rule of a whole model ---------------------------------------------------------------------------------------------------------------------
- */
+/* -- the rule of a whole model ------------------------------------------------------------------------------------------------------------------- */
 
 /* "linear:0.5": falling from 1 to that at the last block; "0.8": all alike; "": none. */
 static bool parse_rule(const char *rule, bool *linear, double *last) {
@@ -41,8 +40,7 @@ static void apply_rule(adze_model *m, bool linear, double last) {
     }
 }
 
-/* -- branches --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- branches ------------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Marks layer `from` and all that it needs with `bit`. */
 static void mark(const adze_model *m, int from, uint8_t bit, uint8_t *needs) {

@@ -158,8 +158,7 @@ static int infer_conv_dw(adze_sig *s) {
     return adze_set_out(s, 0, d, spatial + 2, w);
 }
 
-/* -- derivatives: each op is linear in either input, and the adjoint in that input is another of the three ------------------------------------------
- */
+/* -- derivatives: each op is linear in either input, and the adjoint in that input is another of the three --------------------------------------- */
 
 /* The attributes of a derivative: with this size, and with the output in the inputs' dtype. */
 static adze_conv_attrs with_size(const adze_conv_attrs *a, const int64_t *dims, int spatial) {

@@ -96,8 +96,7 @@ adze_val adze_scale(adze_graph *g, adze_val x, double a, double b) {
     return adze_apply(g, &adze_op_scale, &x, 1, &p, NULL);
 }
 
-/* -- clip -----------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- clip ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field CLIP_ATTRS[] = {ADZE_ATTR_DEF(adze_clip_attrs, lo, ADZE_F_F64, "-1", "lower bound"),
                                         ADZE_ATTR_DEF(adze_clip_attrs, hi, ADZE_F_F64, "1", "upper bound"), ADZE_ATTR_END};
@@ -161,8 +160,7 @@ adze_val adze_clip(adze_graph *g, adze_val x, double lo, double hi) {
     return adze_apply(g, &adze_op_clip, &x, 1, &p, NULL);
 }
 
-/* -- where ----------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- where --------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int infer_where(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the condition", ADZE_SET_BOOL));

@@ -118,8 +118,7 @@ const adze_op adze_op_moments = {
     .sample = sample_moments,
 };
 
-/* -- norm_sums: dy, x (..., C), mean (C) -> sum dy, sum dy (x - mean) (C) -------------------------------------------------------------------------
- */
+/* -- norm_sums: dy, x (..., C), mean (C) -> sum dy, sum dy (x - mean) (C) ------------------------------------------------------------------------ */
 
 static int infer_norm_sums(adze_sig *s) {
     const adze_type *dy = &s->in[0], *x = &s->in[1], *mean = &s->in[2];

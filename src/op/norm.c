@@ -69,8 +69,7 @@ static int set_channels(adze_sig *s, int out) {
     return adze_set_out(s, out, s->in[0].dtype, 1, &s->in[0].dims[s->in[0].rank - 1]);
 }
 
-/* -- helpers of the derivative rules ----------------------------------------------------------------------------------------------------------------
- */
+/* -- helpers of the derivative rules ------------------------------------------------------------------------------------------------------------- */
 
 typedef adze_val (*reduction)(adze_graph *g, adze_val x, const int *axes, int naxes, bool keep);
 

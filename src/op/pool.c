@@ -362,8 +362,7 @@ static adze_cost cost_pool_dx(const adze_sig *s) {
     return adze_cost_of(s, (double)g.n * (double)g.c * adze_geom_taps(&g));
 }
 
-/* -- random cases -----------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- random cases -------------------------------------------------------------------------------------------------------------------------------- */
 
 /* x and y of a legal pool: 1 to 3 spatial axes, every attribute. */
 static void draw(adze_rng *r, adze_case *c, adze_type *x, adze_type *y) {
@@ -434,8 +433,7 @@ static void sample_avgpool_dx(adze_rng *r, adze_case *c) {
     ((adze_pool_attrs *)c->attrs)->in = adze_ints_of(x.dims + 1, x.rank - 2);
 }
 
-/* -- records and builders ---------------------------------------------------------------------------------------------------------------------------
- */
+/* -- records and builders ------------------------------------------------------------------------------------------------------------------------ */
 
 const adze_op adze_op_maxpool = {
     .name = "maxpool",

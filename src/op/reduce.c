@@ -4,8 +4,7 @@
 static const adze_field REDUCE_ATTRS[] = {ADZE_ATTR(adze_reduce_attrs, axes, ADZE_F_INTS, "axes to reduce; empty: all"),
                                           ADZE_ATTR(adze_reduce_attrs, keep, ADZE_F_BOOL, "reduced axes stay, with size 1"), ADZE_ATTR_END};
 
-/* -- axes ------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- axes ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct axes { /* which axes of a shape go and which stay, each in order */
     int ngone, nkept;

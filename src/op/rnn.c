@@ -124,8 +124,7 @@ static adze_cost cost_grad(const adze_sig *s) {
     return adze_cost_of(s, flops_of(s, ((const adze_rnn_attrs *)s->attrs)->dx ? 2 : 1, 2));
 }
 
-/* -- random test cases ----------------------------------------------------------------------------------------------------------------------------
- */
+/* -- random test cases --------------------------------------------------------------------------------------------------------------------------- */
 
 /* Sizes with few multiply-adds, and weights that neither saturate the gates nor let the state blow up. */
 static rnn_size sample_weights(adze_rng *r, adze_case *c, rnn_cell cell) {
@@ -203,8 +202,7 @@ static void sample_gru_grad(adze_rng *r, adze_case *c) {
     sample_grad(r, c, RNN_GRU);
 }
 
-/* -- records ----------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------------------------------------- */
 
 const adze_op adze_op_rnn = {
     .name = "rnn",

@@ -1,8 +1,7 @@
 /* Recurrent layers unrolled into other ops, and their fast derivative: one fused gradient op. */
 #include "op/rnn.h"
 
-/* -- lists of steps --------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- lists of steps ------------------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct series { /* values (N, C) of some steps, pushed first to last or, with `back`, last to first */
     adze_graph *g;
@@ -169,8 +168,7 @@ void adze_rnn_expand(adze_adj *a) {
     }
 }
 
-/* -- gradient ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- gradient ------------------------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct reverse {
     adze_graph *g;

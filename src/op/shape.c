@@ -44,8 +44,7 @@ static void set_view(adze_view *out, const adze_view *in, const adze_type *t) {
                                      .ref = ref_,                                                                                                    \
                                      .sample = sample_##name_}
 
-/* -- reshape ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- reshape ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field DIMS_ATTRS[] = {ADZE_ATTR(adze_dims_attrs, dims, ADZE_F_INTS, "the output's shape"), ADZE_ATTR_END};
 

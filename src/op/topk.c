@@ -133,8 +133,7 @@ adze_val adze_topk(adze_graph *g, adze_val x, int axis, int64_t k, bool smallest
     return outs[0];
 }
 
-/* -- take_along -------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- take_along ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field AXIS_ATTRS[] = {ADZE_ATTR(adze_axis_attrs, axis, ADZE_F_I64, "the axis that the indices name"), ADZE_ATTR_END};
 

@@ -122,8 +122,7 @@ int adze_ckpt_clean(adze_ctx *ctx, const char *dir) {
     return st;
 }
 
-/* -- saving ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- saving -------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Replaces a link in one step, so that it never points nowhere. File systems without links do without: a resume lists the files. */
 static int set_link(adze_ctx *ctx, const char *dir, const char *link, int64_t step) {

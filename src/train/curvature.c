@@ -7,8 +7,7 @@
 
 enum { SLOT_NAME = 192 };
 
-/* -- random cotangents ----------------------------------------------------------------------------------------------------------------------------
- */
+/* -- random cotangents --------------------------------------------------------------------------------------------------------------------------- */
 
 /* p - e with e the unit vector of a class drawn from p = softmax(y), by Gumbel's trick. */
 static adze_val sample_class(adze_graph *g, adze_val y) {
@@ -48,8 +47,7 @@ int adze_curvature_sample(const adze_model *m, adze_graph *g, const adze_train_o
     return adze_graph_status(g);
 }
 
-/* -- on a store of its own ------------------------------------------------------------------------------------------------------------------------
- */
+/* -- on a store of its own ----------------------------------------------------------------------------------------------------------------------- */
 
 static bool of_model(const adze_model *m, const char *slot) {
     int i = 0;
@@ -104,8 +102,7 @@ int adze_curvature_loader(const adze_steps *s, const adze_fisher_in *in, int64_t
     return adze_loader_new(s->ctx, in->data, NULL, in->examples, adze_model_preprocess(in->model), &lo, out);
 }
 
-/* -- pieces ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- pieces -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int model_losses(const adze_steps *s, adze_graph *g, int64_t batch, bool train, adze_val *y, adze_val *loss) {
     adze_train_terms terms;
@@ -234,8 +231,7 @@ int adze_curvature_show(adze_session *to, const adze_steps *s, const adze_second
     return ADZE_OK;
 }
 
-/* -- opening and closing --------------------------------------------------------------------------------------------------------------------------
- */
+/* -- opening and closing ------------------------------------------------------------------------------------------------------------------------- */
 
 int adze_second_refuse(const adze_steps *s) {
     const adze_train_opts *o = s->o;

@@ -76,8 +76,7 @@ int adze_demo_run(adze_ctx *ctx, const char *name, const adze_demo_opts *o, adze
                      near ? near : "", near ? "'?" : "");
 }
 
-/* -- what they share ------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- what they share ----------------------------------------------------------------------------------------------------------------------------- */
 
 int64_t adze_demo_steps(const adze_demo *d, int64_t usual) {
     return d->o->steps > 0 ? d->o->steps : usual;
@@ -257,8 +256,7 @@ int adze_demo_valley(const adze_demo *d) {
     return st;
 }
 
-/* -- saddle: (x^2 - y^2) / 2 ------------------------------------------------------------------------------------------------------------------------
- */
+/* -- saddle: (x^2 - y^2) / 2 --------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val saddle_loss(adze_graph *g, adze_val w, const void *user) {
     (void)user;
@@ -300,8 +298,7 @@ int adze_demo_saddle(const adze_demo *d) {
     return st;
 }
 
-/* -- cliff: h = w sigmoid(h) + b fifty times, loss (sigmoid(h) - 0.7)^2 -----------------------------------------------------------------------------
- */
+/* -- cliff: h = w sigmoid(h) + b fifty times, loss (sigmoid(h) - 0.7)^2 -------------------------------------------------------------------------- */
 
 static adze_val cliff_loss(adze_graph *g, adze_val w, const void *user) {
     adze_val h = adze_scalar(g, ADZE_F64, 0.5);

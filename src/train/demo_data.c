@@ -24,8 +24,7 @@ static int regression_new(const adze_demo *d, int64_t rows, int64_t cols, regres
     return r->x != NULL ? ADZE_OK : ADZE_ENOMEM;
 }
 
-/* -- wilson: the label, two ones, and features that no other example has ----------------------------------------------------------------------------
- */
+/* -- wilson: the label, two ones, and features that no other example has ------------------------------------------------------------------------- */
 
 enum { WILSON = 40, POSITIVE = 28 };
 
@@ -151,8 +150,7 @@ int adze_demo_reddi(const adze_demo *d) {
     return st;
 }
 
-/* -- wishart ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- wishart ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int condition(const adze_demo *d, int64_t rows, int64_t cols, int draw, double *kappa) {
     double *room = adze_alloc(d->ctx, rows * cols + cols * cols + cols, sizeof *room);
@@ -197,8 +195,7 @@ int adze_demo_wishart(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- duplicate -------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- duplicate ----------------------------------------------------------------------------------------------------------------------------------- */
 
 int adze_demo_duplicate(const adze_demo *d) {
     enum { ROWS = 50, COLS = 8 };
@@ -343,8 +340,7 @@ int adze_demo_recurrence(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- clip ------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- clip ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct linear { /* its gradient is v everywhere */
     int64_t n;

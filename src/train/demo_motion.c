@@ -11,8 +11,7 @@ adze_val adze_demo_bowl(adze_graph *g, adze_val w, const void *bowl) {
     return adze_scale(g, adze_sum(g, adze_mul(g, lambda, adze_square(g, adze_scale(g, w, 1, -b->at))), NULL, 0, false), 0.5, 0);
 }
 
-/* -- rates -----------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- rates --------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Factor per step over the second half of `most` steps from (1, 1). */
 static int rate_of(const adze_demo *d, const adze_surface *s, const adze_runner *r, int64_t most, double *rate) {
@@ -52,8 +51,7 @@ int adze_demo_rates(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- plateau ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- plateau ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val slope(adze_graph *g, adze_val w, const void *user) {
     (void)user;
@@ -89,8 +87,7 @@ int adze_demo_plateau(const adze_demo *d) {
     return st;
 }
 
-/* -- double-well: x^4 / 4 - x^2 / 2 + 0.15 x, from rest at 1.6 into the shallower well --------------------------------------------------------------
- */
+/* -- double-well: x^4 / 4 - x^2 / 2 + 0.15 x, from rest at 1.6 into the shallower well ----------------------------------------------------------- */
 
 static const double TILT = 0.15, WELL_START = 1.6, WELL_TIME = 30;
 
@@ -185,8 +182,7 @@ int adze_demo_double_well(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- oscillator: eta = dt^2 / (m + mu dt), rho = m / (m + mu dt) ----------------------------------------------------------------------------------
- */
+/* -- oscillator: eta = dt^2 / (m + mu dt), rho = m / (m + mu dt) --------------------------------------------------------------------------------- */
 
 static const double FRICTION = 0.5, SPAN = 20; /* mass 1, spring 1 */
 
@@ -237,8 +233,7 @@ int adze_demo_oscillator(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- early-stopping --------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- early-stopping ------------------------------------------------------------------------------------------------------------------------------ */
 
 int adze_demo_early_stopping(const adze_demo *d) {
     static const char *const columns[] = {"stopped", "formula", "decayed", "difference"};

@@ -85,8 +85,7 @@ int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, c
     return adze_found_status(out);
 }
 
-/* -- fit ------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- fit ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Epochs at the start in which the loss stayed within 2 % of where it began, when it fell by more than a tenth in one epoch afterwards. */
 static int64_t flat_start(const adze_epoch_stats *s, int64_t n) {
@@ -151,8 +150,7 @@ int adze_diag_fit(adze_ctx *ctx, const adze_epoch_stats *stats, int64_t n, const
     return adze_found_status(out);
 }
 
-/* -- the watch ------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the watch ----------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { WATCHED = 8 };
 
@@ -316,8 +314,7 @@ int adze_diag_watch_look(adze_diag_watch *w, int64_t step, char **lines, char **
     return st;
 }
 
-/* -- going on -------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- going on ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static const char *text_of(const adze_tree *map, const char *key) { /* "" when absent */
     const adze_tree *t = adze_tree_get(map, key);

@@ -183,8 +183,7 @@ int adze_probe_rank(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_o
     return st;
 }
 
-/* -- sharpness (Keskar et al. 2017, metric 2.1 with the whole space; Dinh et al. 2017, section 4) --------------------------------------------------
- */
+/* -- sharpness (Keskar et al. 2017, metric 2.1 with the whole space; Dinh et al. 2017, section 4) ------------------------------------------------ */
 
 enum { ASCENTS = 10 };
 
@@ -328,8 +327,7 @@ int adze_probe_decrease(adze_ctx *ctx, const adze_diag_subject *s, const adze_di
     return with_hessian(ctx, s, o, f, 3, decrease);
 }
 
-/* -- index: critical points of any kind are minima of |g|^2 / 2, found by damped Gauss-Newton steps (Levenberg 1944) on the gradient ----------------
- */
+/* -- index: critical points of any kind are minima of |g|^2 / 2, found by damped Gauss-Newton steps (Levenberg 1944) on the gradient ------------- */
 
 enum { INDEX_MOST = 1000, INDEX_POINTS = 12 };
 static const double INDEX_GRADIENT = 1e-3; /* below which a point counts as critical */

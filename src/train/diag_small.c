@@ -145,8 +145,7 @@ int adze_probe_linear(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag
     return st;
 }
 
-/* -- sensitivity: each parameter tensor turned by a hundredth of its length in a random direction --------------------------------------------------
- */
+/* -- sensitivity: each parameter tensor turned by a hundredth of its length in a random direction ------------------------------------------------ */
 
 enum { TURNS = 8 };
 

@@ -12,8 +12,7 @@ bool adze_model_ends_in_softmax(const adze_model *m) {
     return m->nlayers > 0 && m->layers[m->nlayers - 1].spec->kind == &adze_layer_softmax;
 }
 
-/* -- scores of one example ------------------------------------------------------------------------------------------------------------------------
- */
+/* -- scores of one example ----------------------------------------------------------------------------------------------------------------------- */
 
 void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double *out) {
     const char *p = adze_tensor_data(y);
@@ -187,8 +186,7 @@ void adze_evaluator_close(adze_evaluator *e) {
     *e = (adze_evaluator){0};
 }
 
-/* -- passes ----------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- passes -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int64_t rows_of_example(const adze_evaluator *e) {
     return e->how.crops > 1 ? e->how.crops : 1;

@@ -27,8 +27,7 @@ typedef struct fisher {
     adze_rng rng;
 } fisher;
 
-/* -- parameters -----------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- parameters ---------------------------------------------------------------------------------------------------------------------------------- */
 
 int64_t adze_fisher_size(const adze_fisher_in *in) {
     int64_t n = 0;
@@ -39,8 +38,7 @@ int64_t adze_fisher_size(const adze_fisher_in *in) {
     return n;
 }
 
-/* -- one example: rows of the Jacobian, columns of the loss's Hessian -----------------------------------------------------------------------------
- */
+/* -- one example: rows of the Jacobian, columns of the loss's Hessian ---------------------------------------------------------------------------- */
 
 static int pull_graph(fisher *f, adze_graph *g) {
     const adze_steps *s = &f->s;
@@ -103,8 +101,7 @@ static int differentiate(fisher *f) {
     return ADZE_OK;
 }
 
-/* -- sums of outer products -----------------------------------------------------------------------------------------------------------------------
- */
+/* -- sums of outer products ---------------------------------------------------------------------------------------------------------------------- */
 
 static int flush(fisher *f) {
     if (f->held == 0) {
@@ -213,8 +210,7 @@ static int add_example(fisher *f, int kind, double *room) {
     return ADZE_OK;
 }
 
-/* -- examples -------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- examples ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static int by_examples(fisher *f, int kind, adze_loader *l) {
     double *room = adze_alloc(f->ctx, f->c, 2 * sizeof *room);
@@ -229,8 +225,7 @@ static int by_examples(fisher *f, int kind, adze_loader *l) {
     return st == ADZE_OK ? flush(f) : st;
 }
 
-/* -- Kronecker factors ----------------------------------------------------------------------------------------------------------------------------
- */
+/* -- Kronecker factors --------------------------------------------------------------------------------------------------------------------------- */
 
 /* Where element (r, c) of a layer's matrix stands among all parameters. */
 static int64_t place(const adze_kfac_layer *l, const int64_t *offset, int64_t r, int64_t c) {
@@ -310,8 +305,7 @@ static int by_factors(fisher *f) {
     return st;
 }
 
-/* -- in all ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- in all -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int check(adze_ctx *ctx, const adze_fisher_in *in, int64_t most) {
     if (in->examples < 1 || in->examples > in->data->count || in->samples < 1) {

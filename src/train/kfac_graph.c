@@ -16,8 +16,7 @@ void adze_kfac_close(const adze_steps *s, adze_kfac_net *n) {
     adze_free(s->ctx, n->outside);
 }
 
-/* -- which weights --------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- which weights ------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The parameter that a value is, seen through broadcasts and reshapes; -1: none. */
 static int param_of(const adze_steps *s, const adze_graph *g, int32_t v) {
@@ -120,8 +119,7 @@ int adze_kfac_slots(const adze_steps *s, const adze_kfac_net *net) {
     return ADZE_OK;
 }
 
-/* -- factors --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- factors ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int64_t listed(const adze_ints *list, int axis, int64_t otherwise) {
     return list->n > axis ? list->v[axis] : otherwise;
@@ -205,8 +203,7 @@ int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *net, in
     return st == ADZE_OK ? adze_graph_status(g) : st;
 }
 
-/* -- the direction --------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the direction ------------------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val penalised(const adze_steps *s, adze_graph *g, int param) { /* the gradient with that of the L2 penalty */
     const double l2 = adze_curvature_decay(s, param);

@@ -6,8 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* -- the matrix that a parameter is ----------------------------------------------------------------------------------------------------------------
- */
+/* -- the matrix that a parameter is -------------------------------------------------------------------------------------------------------------- */
 
 adze_opt_view adze_optimizer_view(const adze_train_opts *o, const adze_type *type, bool matrix) {
     const int64_t count = adze_type_count(type), last = type->rank > 1 ? type->dims[type->rank - 1] : 0;
@@ -28,8 +27,7 @@ static adze_val as_before(const adze_opt_param *p, adze_val x) {
     return adze_reshape(p->g, x, t.dims, t.rank);
 }
 
-/* -- what is gathered ------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- what is gathered ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* g g' and g' g, or their diagonals where a side is too long: summed up by Shampoo, averaged by SOAP. */
 void adze_matrix_observe(const adze_opt_param *p) {
@@ -143,8 +141,7 @@ int adze_matrix_gather(const adze_matrix *m, int64_t t, bool *moves) {
     return t == 1 ? renew_all(m, BASIS) : ADZE_OK;
 }
 
-/* -- Shampoo and SOAP ------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- Shampoo and SOAP ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* x (rows, columns) times the basis of each side that has one, or times its transpose on the way back. */
 static adze_val turned(const adze_opt_param *p, adze_val x, bool back) {
@@ -180,8 +177,7 @@ void adze_soap_build(const adze_opt_param *p) {
     descend(p, turned(p, adze_div(p->g, times(p, turned(p, m, false), 0), divisor(p, v, 1)), true));
 }
 
-/* -- Muon ------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- Muon ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Singular values near 1 in place of those of x, the vectors kept: five times (muon_steps) s becomes 3.4445 s - 4.775 s^3 + 2.0315 s^5. */
 static adze_val orthogonal(const adze_opt_param *p, adze_val x) {

@@ -57,8 +57,7 @@ static adze_class_report mean_of(const adze_class_report *of, int64_t classes) {
     return r;
 }
 
-/* -- of scores ------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- of scores ----------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct ranking { /* room for ranks of n values */
     double *value, *rank;
@@ -154,8 +153,7 @@ static void calibrate(const adze_metrics *m, const double *probs, adze_report *r
     }
 }
 
-/* -- numbers --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- numbers ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int spearman(adze_ctx *ctx, const double *a, const double *b, int64_t n, double *out) {
     ranking r = {0};
@@ -199,8 +197,7 @@ static int fit_class_numbers(adze_ctx *ctx, const adze_metrics *m, const double 
     return st;
 }
 
-/* -- all of it ------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- all of it ----------------------------------------------------------------------------------------------------------------------------------- */
 
 static int report_fill(adze_ctx *ctx, const adze_metrics *m, double *probs, ranking *ranks, adze_report *r) {
     for (int64_t i = 0; i < m->count && !m->probabilities; i++) {

@@ -28,8 +28,7 @@ static bool searches(const adze_steps *s) {
     return s->o->optimizer != ADZE_LBFGS || s->o->overlap >= 1;
 }
 
-/* -- the function: mean loss and L2 penalty of the update's examples ------------------------------------------------------------------------------
- */
+/* -- the function: mean loss and L2 penalty of the update's examples ----------------------------------------------------------------------------- */
 
 /* The n examples from `from` on go into a session's inputs. */
 static int show(const quasi *q, adze_tensor x, adze_tensor label, int64_t from, int64_t n) {
@@ -108,8 +107,7 @@ static int hessian(void *user, const double *x, adze_la_mat h) {
     return ADZE_OK;
 }
 
-/* -- opening --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- opening ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int slots(adze_second *base) {
     quasi *q = (quasi *)base;
@@ -173,8 +171,7 @@ static void close(adze_second *base) {
     adze_free(base->steps->ctx, q->x);
 }
 
-/* -- a step ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- a step -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int see(adze_second *base, const adze_grad_plan *g, int64_t n, int64_t from) {
     quasi *q = (quasi *)base;

@@ -106,8 +106,7 @@ int adze_trainer_save(adze_trainer *t) {
     return st;
 }
 
-/* -- resuming ---------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- resuming ------------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Equal, or a message that shows both texts from shortly before their first difference. */
 static int match_text(adze_ctx *ctx, const char *what, const char *file, const char *then, const char *now) {

@@ -74,8 +74,7 @@ void adze_steps_close(adze_steps *s) {
     *s = (adze_steps){0};
 }
 
-/* -- grad plans -----------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- grad plans ---------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The mean over the whole update: the sum of this batch's losses times `weight`, so the same plan serves any number of batches. */
 static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *total) {
@@ -214,8 +213,7 @@ int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **o
     return *out ? ADZE_OK : adze_fail(s->ctx, ADZE_EBUG, "no plan was made for a batch of %lld", (long long)batch);
 }
 
-/* -- the norm --------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- the norm ------------------------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct norm_job { /* one slot: chunks of fixed size, so that the sum's bits do not depend on the threads */
     const void *data;
@@ -263,8 +261,7 @@ int adze_steps_norm(adze_steps *s, double *norm) {
     return ADZE_OK;
 }
 
-/* -- undoing a failed step ------------------------------------------------------------------------------------------------------------------------
- */
+/* -- undoing a failed step ----------------------------------------------------------------------------------------------------------------------- */
 
 int adze_steps_copy(adze_steps *s, const int *slots, int n, char *at, bool keep) {
     for (int i = 0; i < n; i++) {

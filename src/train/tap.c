@@ -23,8 +23,7 @@ double adze_norm_of(const double *v, int64_t n) {
     return most * sqrt(s);
 }
 
-/* -- the copy of the weights -----------------------------------------------------------------------------------------------------------------------
- */
+/* -- the copy of the weights --------------------------------------------------------------------------------------------------------------------- */
 
 static int layer_of(const adze_model *m, const char *slot) {
     for (int i = 0; i < m->nlayers; i++) {

@@ -15,8 +15,7 @@ const char *adze_stop_name(adze_stop s) {
     return (size_t)s < ADZE_COUNT(stop_names) ? stop_names[s] : "unknown";
 }
 
-/* -- making one ------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- making one ---------------------------------------------------------------------------------------------------------------------------------- */
 
 /* Splits the examples: [0, ntrain) train, [ntrain, ntrain + nval) validate. */
 static int split_data(adze_trainer *t) {

@@ -167,4 +167,11 @@ expect 2 "did you mean 'right'" "$adze" lab run bad
 sed 's/{e: e, x: x}/{e: e, x: zzz}/' ok.yaml > experiments/bad.yaml
 expect 2 "the result has no 'zzz'" "$adze" lab run bad
 
+# A measure may name the line that it reads.
+sed 's/list schedules/lab formula "x = 5"/; s/{e: e, x: x}/{e: e, x: line1.x}/' ok.yaml > experiments/bad.yaml
+expect 0 '' "$adze" lab run bad
+grep -q '"what":"line1.x","values":\[5\]' experiments/records/bad.json || fail "line 1 of two gave no 5: $(cat experiments/records/bad.json)"
+sed 's/{e: e, x: x}/{e: e, x: line2.x}/' ok.yaml > experiments/bad.yaml
+expect 2 "arm 'right' has the lines 1 to 1" "$adze" lab run bad
+
 exit $bad
