@@ -231,6 +231,10 @@ static void what_cannot_be_is_refused(void **state) {
     assert_non_null(strstr(adze_errmsg(n.ctx), "all of them alike"));
     ok(&n, adze_dataset_crops(n.ctx, n.data, H, W, 2, 0, &d)); /* mirrored they differ */
     adze_dataset_close(d);
+    adze_eval_opts geo = {.size = sizeof geo, .crops = 10};
+    ok(&n, adze_eval_parse(n.ctx, "geo:3", NULL, &geo));
+    assert_int_equal(adze_evaluate_with(n.ctx, n.model, n.store, &geo, n.data, NULL, 0, &m), ADZE_EARG);
+    assert_non_null(strstr(adze_errmsg(n.ctx), "dropout geo"));
     const adze_eval_opts o = {.size = sizeof o, .crops = 10};
     assert_int_equal(adze_predict_with(n.ctx, n.model, n.store, &o, x, &p), ADZE_EARG);
     assert_non_null(strstr(adze_errmsg(n.ctx), "not from prepared examples"));

@@ -959,7 +959,8 @@ static void check_slot(bench *b, const char *name, int64_t rows, int64_t cols) {
 static void tensors_are_matrices_of_their_last_axis(void **state) {
     (void)state;
     static const char net[] = "{\"name\":\"conv\",\"input\":[8,8,1],\"layers\":[{\"type\":\"conv\",\"name\":\"c1\",\"filters\":5,\"kernel\":3},"
-                              "{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc\",\"units\":4}]}";
+                              "{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"fc\",\"units\":4},"
+                              "{\"type\":\"batchnorm\",\"name\":\"bn\"}]}"; /* the last layer is the last that has weights */
     static const struct {
         int optimizer;
         const char *slot;

@@ -176,12 +176,12 @@ int cli_rundir_config_save(const cli_rundir *r, const cli_run_opts *ro, const ad
 
 /* The two tables share one map: each skips the other's keys. */
 static int fill_both(adze_ctx *ctx, const adze_tree *tree, const char *path, cli_run_opts *ro, adze_train_opts *o, adze_text *faults) {
-    const char *skip_train[128], *skip_run[8];
+    const char *skip_train[256], *skip_run[32];
     int a = 0, b = 0;
-    for (const adze_field *f = adze_train_fields(); f->name; f++) {
+    for (const adze_field *f = adze_train_fields(); f->name && a + 1 < (int)ADZE_COUNT(skip_train); f++) {
         skip_train[a++] = f->name;
     }
-    for (const adze_field *f = CLI_RUN_FIELDS; f->name; f++) {
+    for (const adze_field *f = CLI_RUN_FIELDS; f->name && b + 1 < (int)ADZE_COUNT(skip_run); f++) {
         skip_run[b++] = f->name;
     }
     skip_train[a] = skip_run[b] = NULL;

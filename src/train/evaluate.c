@@ -340,6 +340,9 @@ static int run_rows(adze_evaluator *e, const adze_dataset *d, const int64_t *ids
 static int run_crops(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
     const adze_type t = adze_model_input_type(e->model, 1, e->dtype);
     const int64_t border = 2 * adze_model_preprocess(e->model)->pad, crops = e->how.crops;
+    if (e->how.dropout == ADZE_DROPOUT_GEO) {
+        return adze_fail(e->ctx, ADZE_EARG, "crops average probabilities, dropout geo their logarithms: take mc or weight-scale with crops");
+    }
     adze_dataset *view;
     int64_t *rows;
     if (t.rank != 4) {

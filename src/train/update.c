@@ -108,9 +108,13 @@ adze_val adze_shrink_to(adze_graph *g, adze_val x, adze_val norm, adze_val most)
     return adze_mul(g, x, adze_where(g, adze_gt(g, norm, most), adze_div(g, most, norm), one));
 }
 
-/* Adaptive clipping leaves the model's last layer alone (Brock, De, Smith, Simonyan, 2021, eq. 3). */
+/* Of those that have weights: a norm may follow. Adaptive clipping leaves it alone (Brock, De, Smith, Simonyan, 2021, eq. 3). */
 bool adze_in_last_layer(const adze_steps *s, int param) {
-    const char *last = adze_store_name(s->store, s->params[s->nparams - 1]), *end = strrchr(last, ':');
+    int i = s->nparams - 1;
+    while (i > 0 && adze_store_type(s->store, s->params[i]).rank < 2) {
+        i--;
+    }
+    const char *last = adze_store_name(s->store, s->params[i]), *end = strrchr(last, ':');
     const size_t n = end != NULL ? (size_t)(end - last) + 1 : strlen(last);
     return strncmp(last, adze_store_name(s->store, param), n) == 0;
 }
