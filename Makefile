@@ -8,7 +8,7 @@ DEMO_SEED ?= 0
 
 # The reference is printed from the tables that the program itself uses.
 reference: all
-	@for list in models layers ops datasets optimizers schedules losses options; do \
+	@for list in models layers ops datasets optimizers schedules losses recipes options; do \
 	    printf '\n# %s\n\n' $$list; $(BUILD)/adze list $$list; done > $(BUILD)/reference.md; echo $(BUILD)/reference.md
 
 .PHONY: reference all bootstrap configure demo test bench install uninstall check-long fuzz format clean

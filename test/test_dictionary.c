@@ -136,12 +136,6 @@ static void every_refused_allocation_is_survived(void **state) {
     assert_true(faulty_mem_clean(&mem));
 }
 
-static int prepare(void **state) {
-    (void)state;
-    make_data();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_atoms_come_from_the_data),

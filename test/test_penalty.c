@@ -542,12 +542,6 @@ static void every_refused_allocation_is_survived(void **state) {
     }
 }
 
-static int prepare(void **state) {
-    (void)state;
-    make_data();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_trainer_reaches_ridge_and_lasso),

@@ -153,12 +153,6 @@ static void a_folded_model_keeps_the_matrix(void **state) {
     bench_close(&b);
 }
 
-static int prepare(void **state) {
-    (void)state;
-    make_data();
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_covariance_becomes_the_identity),

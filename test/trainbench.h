@@ -50,6 +50,12 @@ static void make_data(void) {
     }
 }
 
+static MAYBE int prepare(void **state) {
+    (void)state;
+    make_data();
+    return 0;
+}
+
 typedef struct bench { /* one training from nothing */
     adze_ctx *ctx;
     adze_model *model;

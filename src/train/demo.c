@@ -59,9 +59,7 @@ int adze_demo_at(int i, adze_about *out) {
 
 int adze_demo_run(adze_ctx *ctx, const char *name, const adze_demo_opts *o, adze_findings *out) {
     adze_train_opts t;
-    adze_demo_opts own = *o;
-    own.clip = o->clip > 0 ? o->clip : strcmp(name, "order") == 0 ? 1 : 0.1;
-    const adze_demo d = {ctx, &own, &t, out};
+    const adze_demo d = {ctx, o, &t, out};
     *out = (adze_findings){.ctx = ctx};
     TRY(adze_fields_default(adze_train_fields(), &t));
     t.lr = o->lr;
@@ -80,6 +78,10 @@ int adze_demo_run(adze_ctx *ctx, const char *name, const adze_demo_opts *o, adze
 
 int64_t adze_demo_steps(const adze_demo *d, int64_t usual) {
     return d->o->steps > 0 ? d->o->steps : usual;
+}
+
+double adze_demo_clip_at(const adze_demo *d, double usual) {
+    return d->o->clip > 0 ? d->o->clip : usual;
 }
 
 int adze_demo_runners(const adze_demo *d, const char *usual, adze_runner *list, int *n) {
@@ -142,7 +144,12 @@ static int walk(const adze_demo *d, adze_walk *w, adze_descent *k) {
         } else if (i == w->most || !isfinite(x) || !isfinite(y)) {
             break;
         } else {
-            TRY(adze_descent_step(k, NULL));
+            const int st = adze_descent_step(k, NULL);
+            if (st == ADZE_ENAN) { /* it has diverged: it did not arrive, and the others go on */
+                adze_err_clear(d->ctx);
+                break;
+            }
+            TRY(st);
             w->longest = fmax(w->longest, hypot(at[0] - x, (w->s->n > 1 ? at[1] : 0) - y));
         }
     }
@@ -324,7 +331,7 @@ static int cliff_sweep(const adze_demo *d, const adze_surface *s, const double *
         adze_runner r = adze_demo_runner(d, ADZE_DEMO_SGD, lr, 0);
         const int64_t most = adze_demo_steps(d, 300);
         double *log = adze_alloc(d->ctx, 2 * (most + 1), sizeof *log), loss = (double)NAN;
-        r.o.clip_norm = clip ? d->o->clip : 0;
+        r.o.clip_norm = clip ? adze_demo_clip_at(d, ADZE_DEMO_CLIP) : 0;
         adze_walk w = {.s = s, .r = &r, .from = from, .most = most, .done = in_the_basin, .log = log};
         int st = log != NULL ? adze_demo_walk(d, &w) : ADZE_ENOMEM;
         st = st == ADZE_OK && w.steps < 0 ? adze_descent_at(judge, log + 2 * most, &loss, NULL) : st;
@@ -369,7 +376,7 @@ int adze_demo_cliff(const adze_demo *d) {
     adze_descent_close(&judge);
     for (int clip = 0; clip < 2 && st == ADZE_OK; clip++) {
         adze_runner r = plain;
-        r.o.clip_norm = clip ? d->o->clip : 0;
+        r.o.clip_norm = clip ? adze_demo_clip_at(d, ADZE_DEMO_CLIP) : 0;
         adze_walk w = {.s = &s, .r = &r, .from = from, .most = adze_demo_steps(d, 300), .done = in_the_basin};
         w.track = adze_found_track(d->f, clip ? "clipped" : "not clipped");
         st = adze_demo_walk(d, &w);

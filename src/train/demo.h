@@ -14,6 +14,8 @@ typedef struct adze_demo {
 enum { ADZE_DEMO_SGD = 0, ADZE_DEMO_HEAVY = 5 }; /* rows of the table of optimisers */
 
 int64_t adze_demo_steps(const adze_demo *d, int64_t usual);
+#define ADZE_DEMO_CLIP 0.1 /* where nothing is said, but for temporal order */
+double adze_demo_clip_at(const adze_demo *d, double usual);
 /* The optimisers that the options name, else `usual`. list: ADZE_RUNNERS of them. */
 int adze_demo_runners(const adze_demo *d, const char *usual, adze_runner *list, int *n);
 adze_runner adze_demo_runner(const adze_demo *d, int optimizer, double lr, double momentum); /* with settings of the demonstration */

@@ -373,6 +373,7 @@ int adze_demo_clip(const adze_demo *d) {
     enum { N = 10 };
     static const char *const columns[] = {"norm before", "norm after", "largest", "angle"};
     static const char *const names[] = {"by value", "by norm", "by norm, small"};
+    const double clip = adze_demo_clip_at(d, ADZE_DEMO_CLIP);
     double v[N];
     const linear l = {N, v};
     adze_rng r = adze_rng_make(d->o->seed, adze_hash_str("clip"));
@@ -383,9 +384,9 @@ int adze_demo_clip(const adze_demo *d) {
     for (int k = 0; k < 3; k++) {
         double c[N], a = 0, b = 0, apart = 0, most = 0;
         for (int i = 0; i < N && k == 2; i++) {
-            v[i] *= 1e-3 * d->o->clip;
+            v[i] *= 1e-3 * clip;
         }
-        TRY(clipped_gradient(d, &l, k == 0 ? d->o->clip : 0, k > 0 ? d->o->clip : 0, c));
+        TRY(clipped_gradient(d, &l, k == 0 ? clip : 0, k > 0 ? clip : 0, c));
         for (int i = 0; i < N; i++) {
             a = hypot(a, v[i]), b = hypot(b, c[i]), most = fmax(most, fabs(c[i]));
         }

@@ -76,7 +76,7 @@ static int compare(const adze_demo *d, adze_train_opts *o, adze_model *m, const 
     for (int clip = 0; clip < 2; clip++) {
         attempt a = {.f = d->f};
         a.track = d->f->nrows == 1 ? adze_found_track(d->f, clip ? "clipped" : "not clipped") : NULL;
-        o->clip_norm = clip ? d->o->clip : 0;
+        o->clip_norm = clip ? adze_demo_clip_at(d, 1) : 0;
         TRY(run_once(d, m, data, o, &a));
         cell[2 * clip] = a.solved, cell[2 * clip + 1] = a.steepest;
     }
@@ -129,7 +129,8 @@ int adze_demo_order(const adze_demo *d) {
     adze_found_columns(d->f, columns, 4);
     adze_found(d->f, "length", (double)length);
     adze_found(d->f, "rate", o.lr);
-    snprintf(d->f->title, sizeof d->f->title, "Temporal order, %lld symbols, with and without clipping at %g", (long long)length, d->o->clip);
+    snprintf(d->f->title, sizeof d->f->title, "Temporal order, %lld symbols, with and without clipping at %g", (long long)length,
+             adze_demo_clip_at(d, 1));
     d->f->x_label = "updates", d->f->y_label = "loss";
     uint8_t *x = adze_alloc(d->ctx, COUNT * length * SYMBOLS, 1);
     int64_t *label = adze_alloc(d->ctx, COUNT, sizeof *label);

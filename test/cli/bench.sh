@@ -1,13 +1,6 @@
 #!/bin/bash
 # adze bench: problem strings mean what they say, every kind runs, and the paced mode keeps to its protocol. Usage: bench.sh ADZE TEST_DIR
-set -u
-adze=$1
-bad=0
-
-fail() {
-    echo "FAIL: $1"
-    bad=1
-}
+. "$(dirname "$0")/common.sh"
 
 # expect CODE 'text that the output must hold' ARGUMENTS...
 expect() {

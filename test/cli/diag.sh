@@ -12,6 +12,9 @@ layers:
   - {type: dense, name: out, units: 2}
 END
 
+# An optimiser that diverges has not arrived; the others go on.
+"$adze" demo valley --optimizers soap,adam --lr 1e200 --steps 50 --json > "$tmp/out.json" 2> "$tmp/err" || fail "a demo of one that diverges: $(cat "$tmp/err")"
+
 names() {
     "$adze" list "$1" --json | grep -o '"name":"[^"]*"' | cut -d'"' -f4
 }

@@ -1,10 +1,5 @@
 # The command's exit codes and where its output goes: results on stdout, everything else on stderr. Usage: exit_codes.sh ADZE TEST_DIR
-set -u
-adze=$1
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-bad=0
+. "$(dirname "$0")/common.sh"
 n=0
 
 # expect CODE 'text that stderr must hold' COMMAND...
