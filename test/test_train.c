@@ -1,4 +1,5 @@
 /* Training: it learns; threads, workers and splitting a batch change no bit; divergence, bad data and lack of memory change nothing and say why. */
+#include "train/trainer.h"
 #include "trainbench.h"
 
 /* -- learning ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -202,6 +203,53 @@ static void clipping_bounds_the_norm_or_every_element(void **state) {
 }
 
 /* -- what goes wrong -- */
+
+/* Under any memory limit a training with roots of 600 x 600 does not begin, or goes on: their room is counted beforehand. */
+static void roots_are_counted_in_the_memory_limit(void **state) {
+    (void)state;
+    static const char wide[] = "{\"name\":\"wide\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},"
+                               "{\"type\":\"dense\",\"name\":\"a\",\"units\":600},{\"type\":\"dense\",\"name\":\"b\",\"units\":4}]}";
+    setting s = usual(wide);
+    s.o.optimizer = ADZE_SHAMPOO;
+    s.o.precond_most = 1024;
+    s.count = 56, s.o.epochs = 1;
+    int refused = 0, done = 0;
+    for (int mb = 8; mb <= 80; mb += 8) {
+        bench b = {0};
+        s.mem_limit = (size_t)mb << 20;
+        const int st = bench_open(&b, &s);
+        if (st != ADZE_OK) {
+            assert_int_equal(st, ADZE_ENOMEM);
+            refused++;
+        } else {
+            must(&b, adze_trainer_run(b.t, NULL));
+            done++;
+        }
+        bench_close(&b);
+    }
+    assert_true(refused > 0 && done > 0);
+}
+
+/* What was gathered may be more than a number holds while no gradient is: the sentence names step and parameter. */
+static int spoil_sums(void *user, adze_trainer *t, int64_t step, int64_t steps_per_epoch, double loss, double lr) {
+    adze_tensor sums;
+    (void)user, (void)step, (void)steps_per_epoch, (void)loss, (void)lr;
+    assert_int_equal(adze_store_tensor(adze_trainer_store(t), adze_store_find(adze_trainer_store(t), "fc1:w:l"), &sums), ADZE_OK);
+    adze_tensor_set(&sums, 0, INFINITY);
+    return 0;
+}
+
+static void gathered_sums_that_overflow_are_told(void **state) {
+    (void)state;
+    setting s = usual(tiny_net);
+    bench b = {0};
+    s.o.optimizer = ADZE_SHAMPOO;
+    must(&b, bench_open(&b, &s));
+    b.t->cb.step_end = spoil_sums;
+    assert_int_equal(adze_trainer_run(b.t, NULL), ADZE_ENAN);
+    must_say(&b, "diverged at epoch 1, step 2: what the optimizer gathers of the gradients of 'fc1:w' is not finite; a smaller lr");
+    bench_close(&b);
+}
 
 static void divergence_names_the_tensor_and_keeps_the_last_good_state(void **state) {
     (void)state;
@@ -427,6 +475,8 @@ int main(void) {
         cmocka_unit_test(accumulated_batches_agree_with_the_large_batch),
         cmocka_unit_test(clipping_bounds_the_norm_or_every_element),
         cmocka_unit_test(early_stopping_ends_with_its_reason_also_after_a_resume),
+        cmocka_unit_test(roots_are_counted_in_the_memory_limit),
+        cmocka_unit_test(gathered_sums_that_overflow_are_told),
         cmocka_unit_test(divergence_names_the_tensor_and_keeps_the_last_good_state),
         cmocka_unit_test(a_bad_example_stops_the_step_before_anything_changes),
         cmocka_unit_test(any_failing_allocation_ends_in_a_status_without_a_leak),

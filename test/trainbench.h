@@ -74,6 +74,7 @@ typedef struct setting {
     const char *net;
     int threads;
     int64_t count;
+    size_t mem_limit; /* 0: none */
     const adze_mem *mem;
     const adze_fs *fs;
     const char *dir;
@@ -111,7 +112,8 @@ static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps_per_
 static int bench_open(bench *b, const setting *s) {
     *b = (bench){.stop_at = b->stop_at, .hash_steps = b->hash_steps};
     b->cb = (adze_callbacks){.user = b, .step_end = on_step};
-    adze_ctx_opts o = {.size = sizeof o, .threads = s->threads, .mem = s->mem, .fs = s->fs, .log = take_note, .log_user = b};
+    adze_ctx_opts o = {
+        .size = sizeof o, .threads = s->threads, .mem_limit = s->mem_limit, .mem = s->mem, .fs = s->fs, .log = take_note, .log_user = b};
     const int64_t dims[3] = {SIDE, SIDE, 1};
     TRY(adze_ctx_new(&o, &b->ctx));
     TRY(adze_model_from_json(b->ctx, s->net, strlen(s->net), "net.json", &b->model));

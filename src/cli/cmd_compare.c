@@ -7,7 +7,7 @@
 #include <math.h>
 
 typedef struct compare_opts {
-    char data[512], out[512], vary[512], metric[64];
+    char data[512], out[512], vary[512], recipe[512], metric[64];
     int64_t seeds;
 } compare_opts;
 static const adze_field FIELDS[] = {
@@ -19,6 +19,7 @@ static const adze_field FIELDS[] = {
      "test_acc, val_acc, val_loss, epochs_to:VALUE (until val_acc is as high), seconds"},
     {"data", ADZE_F_STR, 0, offsetof(compare_opts, data), sizeof(((compare_opts *)0)->data), "fashion-mnist", 0, 0, NULL,
      "data set: a name or a folder"},
+    {"recipe", ADZE_F_STR, 0, offsetof(compare_opts, recipe), sizeof(((compare_opts *)0)->recipe), "", 0, 0, NULL, CLI_RECIPE_HELP},
     {"out", ADZE_F_STR, 0, offsetof(compare_opts, out), sizeof(((compare_opts *)0)->out), "", 0, 0, NULL,
      "folder of the comparison (default runs/compare-MODEL)"},
     {0}};
@@ -109,11 +110,16 @@ static bool is_varied(const job *j, const char *key) {
     return false;
 }
 
-static int check_keys(const job *j, cli *c) {
-    size_t options = 0;
-    while (adze_train_fields()[options].name) {
-        options++;
+static size_t count_options(void) {
+    size_t n = 0;
+    while (adze_train_fields()[n].name) {
+        n++;
     }
+    return n;
+}
+
+static int check_keys(const job *j, cli *c) {
+    const size_t options = count_options();
     for (int i = 0; i < j->nvary; i++) {
         const char *key = j->vary[i].key;
         const bool model = strcmp(key, "model") == 0;
@@ -312,6 +318,7 @@ static int train_words(job *j, int s, int64_t seed, const char *path, const char
     w[(*n)++] = word(j, "seed", value);
     w[(*n)++] = word(j, "data", j->o.data);
     w[(*n)++] = word(j, "out", path);
+    w[(*n)++] = word(j, "recipe", j->o.recipe);
     for (int i = 0; i < j->nvary; i++) {
         if (strcmp(j->vary[i].key, "model") != 0) {
             w[(*n)++] = word(j, j->vary[i].key, set->value[i]);
@@ -335,8 +342,12 @@ static int train_words(job *j, int s, int64_t seed, const char *path, const char
 static int train(job *j, int s, int64_t seed) {
     cli *c = j->k.c;
     char path[WORD], config[WORD];
-    const char *w[CMP_KEYS + 80] = {"--quiet"};
     int n = 1;
+    const char **w = adze_arena_alloc(&j->arena, (CMP_KEYS + 8 + count_options()) * sizeof(*w));
+    if (!w) {
+        return ADZE_ENOMEM;
+    }
+    w[0] = "--quiet";
     TRY(run_path(j, s, seed, "", path, sizeof(path)));
     TRY(run_path(j, s, seed, "config.yaml", config, sizeof(config)));
     if (adze_path_exists(c->ctx, config)) {
@@ -529,6 +540,7 @@ static int run(cli *c, int argc, const char **argv) {
     }
     if (status == ADZE_OK) {
         status = cli_parse(c, &j->args, n, rest, 1, 1);
+        status = status == ADZE_OK ? cli_recipe_apply(c, &j->args, 1, j->o.recipe, &j->train) : status;
         if (status == ADZE_OK && c->global.help) {
             cli_help(c->cmd, stdout);
         } else if (status == ADZE_OK) {

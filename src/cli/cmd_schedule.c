@@ -1,16 +1,17 @@
 /* adze schedule: the rate that a training would have at each step, as a table and a picture; and the learning-rate range test. */
-#include "cli/cli.h"
+#include "cli/rundir.h"
 #include "train/options.h"
 
 #include <math.h>
 
 typedef struct schedule_opts {
-    char out[512], data[512];
+    char out[512], data[512], recipe[512];
     int64_t steps_per_epoch, steps;
     double lo, hi;
 } schedule_opts;
 static const adze_field FIELDS[] = {
     {"out", ADZE_F_STR, 0, offsetof(schedule_opts, out), sizeof(((schedule_opts *)0)->out), "", 0, 0, NULL, "picture to write: .svg or .png"},
+    {"recipe", ADZE_F_STR, 0, offsetof(schedule_opts, recipe), sizeof(((schedule_opts *)0)->recipe), "", 0, 0, NULL, CLI_RECIPE_HELP},
     {"steps_per_epoch", ADZE_F_I64, 0, offsetof(schedule_opts, steps_per_epoch), 0, "100", 1, 1e9, NULL, "plot: updates of an epoch"},
     {"data", ADZE_F_STR, 0, offsetof(schedule_opts, data), sizeof(((schedule_opts *)0)->data), "fashion-mnist", 0, 0, NULL, "range: the data set"},
     {"steps", ADZE_F_I64, 0, offsetof(schedule_opts, steps), 0, "100", 10, 10000, NULL, "range: updates"},
@@ -220,6 +221,7 @@ static int run(cli *c, int argc, const char **argv) {
     adze_train_opts o;
     cli_args a = {.tables = {{FIELDS, &s, NULL}, {adze_train_fields(), &o, "training"}}, .ntables = 2};
     int status = cli_parse(c, &a, argc, argv, 1, 2);
+    status = status == ADZE_OK ? cli_recipe_apply(c, &a, 1, s.recipe, &o) : status;
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK && a.nwords == 1 && strcmp(a.words[0], "plot") == 0) {

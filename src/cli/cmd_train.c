@@ -26,8 +26,7 @@ static const adze_field FIELDS[] = {
      "run folder (default runs/MODEL-001, -002, ...)"},
     {"resume", ADZE_F_STR, 0, offsetof(train_opts, resume), sizeof(((train_opts *)0)->resume), "", 0, 0, NULL,
      "go on with this run folder; needs no other flag"},
-    {"recipe", ADZE_F_STR, 0, offsetof(train_opts, recipe), sizeof(((train_opts *)0)->recipe), "", 0, 0, NULL,
-     "options that stand behind those given here: a name of `adze list recipes`, or a YAML file of option: value"},
+    {"recipe", ADZE_F_STR, 0, offsetof(train_opts, recipe), sizeof(((train_opts *)0)->recipe), "", 0, 0, NULL, CLI_RECIPE_HELP},
     {"profile", ADZE_F_STR, 0, offsetof(train_opts, profile), sizeof(((train_opts *)0)->profile), "", 0, 0, NULL,
      "write the times of the first updates' steps to this file, for ui.perfetto.dev, and a table to stderr"},
     {"maxnorm_report", ADZE_F_BOOL, 0, offsetof(train_opts, maxnorm_report), 0, NULL, 0, 0, NULL,
@@ -116,6 +115,9 @@ static int take_profile(job *j, adze_trainer *t, bool last) {
     adze_steps *s = &t->steps;
     if (p->nparts == 0) {
         TRY(cli_profile_watch(p, "grad", s->grad[0].plan, s->grad[0].session));
+        if (s->update[ADZE_UPDATE_OBSERVE].plan != NULL) {
+            TRY(cli_profile_watch(p, "gather", s->update[ADZE_UPDATE_OBSERVE].plan, s->update[ADZE_UPDATE_OBSERVE].session));
+        }
         TRY(cli_profile_watch(p, "update", s->update[ADZE_UPDATE_STEP].plan, s->update[ADZE_UPDATE_STEP].session));
     } else if (!last) { /* the last update of an epoch may have run the plan of a smaller batch */
         TRY(cli_profile_take(p, j->step_began, now));
@@ -396,26 +398,15 @@ static int check_resume(cli *c, const cli_args *a) {
     return ADZE_OK;
 }
 
-/* Options of the command line win over those that stand behind it. */
-static int put_given(job *j, const cli_args *a, const adze_train_opts *given) {
-    char value[512];
-    for (const adze_field *f = adze_train_fields(); f->name; f++) {
-        if (cli_given(a, 1, f->name)) {
-            if (adze_field_print(f, given, value, sizeof(value)) < 0) {
-                return adze_fail(j->c->ctx, ADZE_EBUG, "option %s cannot be printed", f->name);
-            }
-            TRY(adze_field_parse(j->c->ctx, f, &j->o, value, f->name));
-        }
-    }
-    return ADZE_OK;
-}
-
 /* With --resume, the folder's config.yaml gives every option that the command line (more epochs, say) does not. */
 static int load_config(job *j, const train_opts *t, const cli_args *a) {
     TRY(check_resume(j->c, a));
     TRY(cli_rundir_open(&j->run, j->c, t->resume));
+    const adze_train_opts given = j->o;
     TRY(adze_fields_default(CLI_RUN_FIELDS, &j->ro));
+    TRY(adze_fields_default(adze_train_fields(), &j->o));
     TRY(cli_rundir_config_load(&j->run, &j->ro, &j->o));
+    TRY(cli_put_given(j->c, a, 1, &given, &j->o));
     if (cli_given(a, 0, "diag")) {
         memcpy(j->ro.diag, t->diag, sizeof(j->ro.diag));
     }
@@ -423,24 +414,16 @@ static int load_config(job *j, const train_opts *t, const cli_args *a) {
     return ADZE_OK;
 }
 
-static int load_recipe(job *j, const char *name) {
-    const char *dot = strrchr(name, '.');
-    const bool file = dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
-    return !name[0] ? ADZE_OK : file ? cli_options_read(j->c, name, NULL, &j->o) : adze_recipe_apply(j->c->ctx, name, &j->o);
-}
-
 static int run(cli *c, int argc, const char **argv) {
     train_opts t;
-    adze_train_opts given;
     job j = {.c = c, .profile = {.c = c}};
-    cli_args a = {.tables = {{FIELDS, &t, NULL}, {adze_train_fields(), &given, "training"}}, .ntables = 2};
+    cli_args a = {.tables = {{FIELDS, &t, NULL}, {adze_train_fields(), &j.o, "training"}}, .ntables = 2};
     int status = cli_parse(c, &a, argc, argv, 0, 1);
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
         cli_args_free(c, &a);
         return cli_finish_output(c);
     }
-    status = status == ADZE_OK ? adze_fields_default(adze_train_fields(), &j.o) : status;
     if (status == ADZE_OK && t.resume[0]) {
         status = load_config(&j, &t, &a);
     } else if (status == ADZE_OK && a.nwords == 0) {
@@ -448,7 +431,7 @@ static int run(cli *c, int argc, const char **argv) {
     } else if (status == ADZE_OK && strlen(a.words[0]) >= sizeof(j.ro.model)) {
         status = cli_usage_error(c, "the model's name is %zu bytes long; at most %zu are allowed", strlen(a.words[0]), sizeof(j.ro.model) - 1);
     } else if (status == ADZE_OK) {
-        status = load_recipe(&j, t.recipe);
+        status = cli_recipe_apply(c, &a, 1, t.recipe, &j.o);
         snprintf(j.ro.model, sizeof(j.ro.model), "%s", a.words[0]);
         memcpy(j.ro.data, t.data, sizeof(j.ro.data));
         memcpy(j.ro.diag, t.diag, sizeof(j.ro.diag));
@@ -457,7 +440,6 @@ static int run(cli *c, int argc, const char **argv) {
         memcpy(j.ro.mem_limit, c->global.mem_limit, sizeof(j.ro.mem_limit));
         snprintf(j.ro.isa, sizeof(j.ro.isa), "%s", c->global.reproducible ? "" : adze_ctx_isa(c->ctx));
     }
-    status = status == ADZE_OK ? put_given(&j, &a, &given) : status;
     if (status == ADZE_OK) {
         memcpy(j.trace, t.profile, sizeof(j.trace));
         j.maxnorm_report = t.maxnorm_report;

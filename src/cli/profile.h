@@ -14,7 +14,7 @@ typedef struct cli_profile_part { /* a plan whose session is watched */
 
 typedef struct cli_profile { /* zero-initialise; set c */
     cli *c;
-    cli_profile_part parts[2];
+    cli_profile_part parts[3];
     int nparts;
     adze_text events; /* of the trace, so far */
     double begin;     /* when the first run began */

@@ -29,6 +29,10 @@ int cli_rundir_config_save(const cli_rundir *r, const cli_run_opts *ro, const ad
 int cli_rundir_config_load(const cli_rundir *r, cli_run_opts *ro, adze_train_opts *o);
 /* Options of a training from a YAML file of `key: value`; ro NULL: of a recipe, which holds no more. What the file does not name stays. */
 int cli_options_read(cli *c, const char *path, cli_run_opts *ro, adze_train_opts *o);
+/* recipe.c: options of the command line, those that a[table] says were given, win over o; a recipe (a name, a file, or "") stands behind them. */
+#define CLI_RECIPE_HELP "options that stand behind those given here: a name of `adze list recipes`, or a YAML file of option: value"
+int cli_put_given(cli *c, const cli_args *a, int table, const adze_train_opts *given, adze_train_opts *o);
+int cli_recipe_apply(cli *c, const cli_args *a, int table, const char *recipe, adze_train_opts *o);
 int cli_rundir_env(const cli_rundir *r, const adze_dataset *d);
 int cli_rundir_epoch(cli_rundir *r, const adze_epoch_stats *s); /* metrics.csv, metrics.jsonl, log.txt, plots */
 /* After a resume the checkpoint's history is the truth: epochs that the kill left out of the metrics files, torn lines and repeats are mended. */

@@ -6,13 +6,12 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { SYMBOLS = 6, BATCH = 20, EPOCH = 250, FRESH = 1000, RUNS = 5, SMOOTH = 25 }; /* EPOCH: updates between two judgements */
-enum { COUNT = EPOCH * BATCH + FRESH };
+enum { SYMBOLS = 6, BATCH = 20, EPOCH = 250, FRESH = 1000, RUNS = 5, SMOOTH = 25 }; /* EPOCH: updates between two judgements, at most */
 
 /* Four distractors, and at a tenth or two and at four or five tenths of the length one of two symbols: four classes. */
-static void sequences(int64_t length, uint64_t seed, uint8_t *x, int64_t *label) {
+static void sequences(int64_t count, int64_t length, uint64_t seed, uint8_t *x, int64_t *label) {
     adze_rng r = adze_rng_make(seed, adze_hash_str("order"));
-    for (int64_t i = 0; i < COUNT; i++, x += length * SYMBOLS) {
+    for (int64_t i = 0; i < count; i++, x += length * SYMBOLS) {
         const int64_t at[2] = {adze_rng_range(&r, length / 10, length / 5), adze_rng_range(&r, 2 * length / 5, length / 2)};
         label[i] = 0;
         for (int64_t t = 0; t < length; t++) {
@@ -83,15 +82,15 @@ static int compare(const adze_demo *d, adze_train_opts *o, adze_model *m, const 
     return ADZE_OK;
 }
 
-static int run_all(const adze_demo *d, int64_t length, adze_train_opts *o, adze_model *m, uint8_t *x, int64_t *label) {
+static int run_all(const adze_demo *d, int64_t count, int64_t length, adze_train_opts *o, adze_model *m, uint8_t *x, int64_t *label) {
     const adze_type example = adze_type_make(ADZE_U8, 2, (int64_t[]){length, SYMBOLS});
     double solved[2] = {0}, updates = 0, steepest[2] = {0};
     for (int i = 0; i < RUNS; i++) {
         adze_dataset *data = NULL;
         o->seed = d->o->seed * RUNS + (uint64_t)i; /* no two demonstrations share one */
-        memset(x, 0, (size_t)(COUNT * length * SYMBOLS));
-        sequences(length, o->seed, x, label);
-        TRY(adze_dataset_from_memory(d->ctx, example, x, label, COUNT, 4, &data));
+        memset(x, 0, (size_t)(count * length * SYMBOLS));
+        sequences(count, length, o->seed, x, label);
+        TRY(adze_dataset_from_memory(d->ctx, example, x, label, count, 4, &data));
         double *cell = adze_found_row(d->f, "seed %llu", (unsigned long long)o->seed);
         const int st = compare(d, o, m, data, cell);
         adze_dataset_close(data);
@@ -112,7 +111,8 @@ static int run_all(const adze_demo *d, int64_t length, adze_train_opts *o, adze_
 
 int adze_demo_order(const adze_demo *d) {
     static const char *const columns[] = {"solved after", "steepest", "clipped after", "steepest clipped"};
-    const int64_t length = d->o->length;
+    const int64_t length = d->o->length, steps = adze_demo_steps(d, 3000), epoch = steps < EPOCH ? steps : EPOCH;
+    const int64_t count = epoch * BATCH + FRESH;
     char net[512];
     if (length < 10 || length > 1000) {
         return adze_fail(d->ctx, ADZE_EARG, "option length: sequences have 10 to 1000 symbols, not %lld", (long long)length);
@@ -120,7 +120,7 @@ int adze_demo_order(const adze_demo *d) {
     adze_model *m = NULL;
     adze_train_opts o = *d->t;
     o.optimizer = ADZE_DEMO_SGD, o.schedule = ADZE_CONSTANT, o.l2 = 0, o.lr = o.lr > 0 ? o.lr : 0.1;
-    o.batch = BATCH, o.val_count = FRESH, o.epochs = (adze_demo_steps(d, 3000) + EPOCH - 1) / EPOCH;
+    o.batch = BATCH, o.val_count = FRESH, o.epochs = (steps + epoch - 1) / epoch;
     snprintf(net, sizeof net,
              "{\"name\":\"order\",\"input\":[%lld,%d],\"preprocess\":{\"norm\":\"none\"},\"layers\":["
              "{\"type\":\"rnn\",\"name\":\"h\",\"units\":50,\"return_sequences\":false,\"init\":\"normal\",\"init_value\":0.1},"
@@ -132,10 +132,10 @@ int adze_demo_order(const adze_demo *d) {
     snprintf(d->f->title, sizeof d->f->title, "Temporal order, %lld symbols, with and without clipping at %g", (long long)length,
              adze_demo_clip_at(d, 1));
     d->f->x_label = "updates", d->f->y_label = "loss";
-    uint8_t *x = adze_alloc(d->ctx, COUNT * length * SYMBOLS, 1);
-    int64_t *label = adze_alloc(d->ctx, COUNT, sizeof *label);
+    uint8_t *x = adze_alloc(d->ctx, count * length * SYMBOLS, 1);
+    int64_t *label = adze_alloc(d->ctx, count, sizeof *label);
     int st = x != NULL && label != NULL ? adze_model_from_json(d->ctx, net, strlen(net), "order", &m) : ADZE_ENOMEM;
-    st = st == ADZE_OK ? run_all(d, length, &o, m, x, label) : st;
+    st = st == ADZE_OK ? run_all(d, count, length, &o, m, x, label) : st;
     adze_model_free(m);
     adze_free(d->ctx, x);
     adze_free(d->ctx, label);

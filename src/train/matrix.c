@@ -96,9 +96,7 @@ static int renew(const adze_matrix *m, squares *k, const adze_tensor *from, cons
     for (int64_t i = 0; i < n * n && st == ADZE_OK; i++) {
         adze_tensor_set(to, i, k->out.at[i]);
     }
-    return st == ADZE_EARG
-               ? adze_fail(m->ctx, ADZE_ENAN, "training diverged: what the optimizer sums up of gradients is no longer finite; a smaller lr may help")
-               : st;
+    return st;
 }
 
 /* The slot of one of the sides of a parameter, or -1. */
@@ -121,9 +119,23 @@ static int renew_all(const adze_matrix *m, int how) {
         const double power = adze_store_type(m->store, param).rank > 1 ? 0.25 : 0.5;
         const int st = k.a.at != NULL ? renew(m, &k, &a, &b, how, power) : ADZE_ENOMEM;
         adze_free(m->ctx, k.a.at);
+        if (st == ADZE_EARG) {
+            return adze_fail(m->ctx, ADZE_ENAN, "what the optimizer gathers of the gradients of '%s' is not finite",
+                             adze_store_name(m->store, param));
+        }
         TRY(st);
     }
     return ADZE_OK;
+}
+
+/* The room of the largest side: three squares and a row here, in adze_la_eigen three more, 34 rows and 32 rotations a row. */
+int64_t adze_matrix_memory(const adze_train_opts *o, const adze_opt_view *v) {
+    int64_t most = 0;
+    for (int side = 0; side < 2 && adze_optimizer_of(o)->observe != NULL; side++) {
+        const int64_t n = v->full[side] ? v->n[side] : 0;
+        most = n > most ? n : most;
+    }
+    return most * (6 * most + 140) * (int64_t)sizeof(double);
 }
 
 int adze_matrix_gather(const adze_matrix *m, int64_t t, bool *moves) {

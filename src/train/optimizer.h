@@ -78,6 +78,7 @@ typedef struct adze_matrix { /* the host's part of shampoo and soap */
     const int *params; /* slots */
     int nparams;
 } adze_matrix;
+int64_t adze_matrix_memory(const adze_train_opts *o, const adze_opt_view *v); /* bytes that renewing roots and bases of a parameter takes */
 /* Before step t, from 1, with gradients in their place: runs `observe` and renews roots and bases where that is due. *moves: a step follows; soap has
  * none in t = 1, so that no gradient makes the basis that it is seen in. */
 int adze_matrix_gather(const adze_matrix *m, int64_t t, bool *moves);

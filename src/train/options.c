@@ -82,7 +82,7 @@ static const adze_field train_fields[] = {
     {"trust", ADZE_F_F64, 0, AT(trust), 0, "-1", -1, 1e6, NULL, "lars: step over weights, as norms; -1: usual"},
     {"precond_every", ADZE_F_I64, 0, AT(precond_every), 0, "10", 1, 1e9, NULL,
      "shampoo, soap: steps between two roots or bases of what was gathered (shampoo: also after steps 1, 2, 4, 8 .. before)"},
-    {"precond_most", ADZE_F_I64, 0, AT(precond_most), 0, "1024", 1, 65536, NULL,
+    {"precond_most", ADZE_F_I64, 0, AT(precond_most), 0, "512", 1, 65536, NULL,
      "shampoo, soap: longest side of a weight that has a square; longer ones have a diagonal (shampoo) or nothing (soap)"},
     {"muon_steps", ADZE_F_I64, 0, AT(muon_steps), 0, "5", 1, 100, NULL, "muon: Newton-Schulz steps that make singular values about 1"},
     {"muon_scale", ADZE_F_ENUM, 0, AT(muon_scale), 0, "rms", 0, 0, muon_scales,

@@ -82,6 +82,8 @@ static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {
     return o->dtype == 1 ? ADZE_F64 : ADZE_F32;
 }
 
+void adze_schedule_remark(adze_ctx *ctx, const adze_train_opts *o); /* a warning when no milestone falls within the epochs */
+
 /* -- average.c -- */
 int adze_average_check(adze_ctx *ctx, const adze_train_opts *o);
 int64_t adze_average_start(const adze_train_opts *o);                 /* epochs before the average (of swa: its rate) begins */

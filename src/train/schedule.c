@@ -16,6 +16,13 @@ static int64_t milestones_passed(const adze_train_opts *o, double epochs) {
     return n;
 }
 
+void adze_schedule_remark(adze_ctx *ctx, const adze_train_opts *o) {
+    if (o->schedule == ADZE_MILESTONES && milestones_passed(o, (double)(o->epochs - 1)) == 0) {
+        adze_note(ctx, ADZE_WARN, "schedule milestones: no cut, the first after %lld epochs, comes within %lld: the rate stays as it is",
+                  (long long)o->milestones.v[0], (long long)o->epochs);
+    }
+}
+
 /* How far the cycle has gone that lasts at `epochs`; each is cycle_factor times as long as the one before. */
 static double cycle_share(const adze_train_opts *o, double epochs) {
     double length = (double)o->cycle_epochs;

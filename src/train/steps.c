@@ -299,7 +299,7 @@ static int64_t beside_arena(const adze_steps *s, const adze_plan *p) {
 }
 
 int64_t adze_steps_memory(const adze_steps *s) {
-    int64_t sum = 0;
+    int64_t sum = adze_update_memory(s);
     for (int i = 0; i < ADZE_UPDATES; i++) {
         sum += s->update[i].plan ? beside_arena(s, s->update[i].plan) : 0;
     }

@@ -84,7 +84,8 @@ int adze_average_slots(adze_steps *s);                                          
 void adze_average_build(adze_steps *s, adze_graph *g);                                 /* avg += share (w - avg) for every parameter */
 
 /* -- update.c: for steps.c -- */
-int adze_update_slots(adze_steps *s); /* those of the optimiser and of the gradients */
+int adze_update_slots(adze_steps *s);            /* those of the optimiser and of the gradients */
+int64_t adze_update_memory(const adze_steps *s); /* bytes of the host's part, beside the plans */
 int adze_update_compile(adze_steps *s);
 int adze_update_bind(adze_steps *s);
 void adze_update_close(adze_steps *s);

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { VAL_MOST = 5000, VAL_SHARE = 10, EVAL_BATCH = 256 };
+enum { VAL_MOST = 5000, VAL_SHARE = 10 };
 
 static const char *const stop_names[] = {"none", "all epochs done", "no improvement within the patience", "stopped on request", "diverged", "error"};
 
@@ -125,82 +125,9 @@ static int open_loader(adze_trainer *t) {
     return adze_loader_new(t->ctx, t->data, t->ids, t->ntrain, adze_model_preprocess(t->model), &lo, &t->loader);
 }
 
-static int64_t store_bytes(const adze_trainer *t) {
-    int64_t sum = 0;
-    for (int i = 0; i < adze_store_count(t->store); i++) {
-        const adze_type type = adze_store_type(t->store, i);
-        sum += adze_type_bytes(&type);
-    }
-    return sum;
-}
-
-/* The plans and the store, without the arena that the plans share. */
-static int64_t beside_arena(const adze_trainer *t) {
-    int64_t sum = adze_steps_memory(&t->steps);
-    if (t->eval.plan != NULL) {
-        const adze_plan_info info = adze_plan_describe(t->eval.plan);
-        sum += info.packed_bytes + info.input_bytes + info.scratch_bytes * adze_ctx_threads(t->ctx);
-    }
-    return sum;
-}
-
-/* Under the context's memory limit: evaluation in smaller batches, and gradients that compute some values twice. What is left for the arena is what
- * nobody else will want: tables of the sessions, callbacks that draw, the loader of an evaluation, another store while a model is saved. */
-static int fit_memory(adze_trainer *t) {
-    enum { SPARE = 12 << 20, SPARE_SHARE = 8, LOADER = 4 };
-    const int64_t left = adze_ctx_mem_left(t->ctx);
-    if (left == INT64_MAX) {
-        return ADZE_OK;
-    }
-    const int64_t pictures = t->eval.plan != NULL ? LOADER * adze_plan_describe(t->eval.plan).input_bytes : 0;
-    const int64_t room = left - beside_arena(t) - pictures - store_bytes(t) - (left / SPARE_SHARE < SPARE ? left / SPARE_SHARE : SPARE);
-    if (room <= 0) {
-        return adze_fail(t->ctx, ADZE_ENOMEM, "the memory limit is too low: %lld bytes are left, and weights, inputs and buffers alone need %lld",
-                         (long long)left, (long long)(left - room));
-    }
-    while (t->eval.plan != NULL && adze_plan_describe(t->eval.plan).arena_bytes > room && t->eval.batch > 1) {
-        const int64_t batch = t->eval.batch / 2;
-        adze_evaluator_close(&t->eval);
-        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), batch, &t->o));
-    }
-    return adze_steps_shrink(&t->steps, room);
-}
-
-/* Plans for every batch that will come are made now, so that their memory is known before the first step. */
-static int open_plans(adze_trainer *t) {
-    const adze_train_opts *o = &t->o;
-    int64_t batches = adze_loader_batches(t->loader), rest = t->ntrain % o->batch;
-    TRY(adze_train_prior(t->ctx, o, t->ntrain, &t->settled));
-    TRY(adze_steps_open(&t->steps, t->ctx, t->model, t->store, &t->settled));
-    if (t->ntrain >= o->batch) {
-        TRY(adze_steps_plan(&t->steps, o->batch, false));
-        if (o->accumulate > 1 && t->ntrain >= 2 * o->batch) {
-            TRY(adze_steps_plan(&t->steps, o->batch, true));
-        }
-    }
-    if (rest > 0) {
-        TRY(adze_steps_plan(&t->steps, rest, (batches - 1) % o->accumulate != 0));
-    }
-    const int64_t first = t->ntrain < o->batch ? t->ntrain : o->batch, whole = o->batch * o->accumulate;
-    TRY(adze_second_plan(&t->steps, first, t->ntrain < whole ? t->ntrain : whole, rest));
-    if (t->nval > 0) {
-        TRY(adze_evaluator_plan(&t->eval, t->ctx, t->model, t->store, adze_trainer_judged(t), t->nval < EVAL_BATCH ? t->nval : EVAL_BATCH, o));
-    }
-    TRY(fit_memory(t));
-    int64_t arena = t->nval > 0 ? adze_plan_describe(t->eval.plan).arena_bytes : 0;
-    TRY(adze_average_plan(t, &arena));
-    TRY(adze_steps_bind(&t->steps, arena));
-    TRY(adze_average_bind(t));
-    if (t->nval > 0) {
-        TRY(adze_evaluator_bind(&t->eval, t->store, adze_trainer_judged(t), t->steps.arena));
-    }
-    adze_type y = adze_tensor_type(&t->steps.grad[0].y);
-    t->scores = adze_alloc(t->ctx, y.dims[1], sizeof *t->scores);
-    return t->scores != NULL ? ADZE_OK : ADZE_ENOMEM;
-}
-
 static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(adze_train_check(t->ctx, &t->o));
+    adze_schedule_remark(t->ctx, &t->o);
     TRY(split_data(t));
     TRY(prepare_model(t));
     TRY(adze_store_new(t->ctx, &t->store));
@@ -209,7 +136,7 @@ static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(adze_trainer_dictionaries(t));
     TRY(adze_trainer_lsuv(t));
     TRY(open_loader(t));
-    TRY(open_plans(t));
+    TRY(adze_trainer_plans(t));
     if (dir == NULL) {
         return ADZE_OK;
     }
@@ -290,11 +217,6 @@ int64_t adze_trainer_history(const adze_trainer *t, const adze_epoch_stats **sta
     return t->nhistory;
 }
 
-int64_t adze_trainer_memory(const adze_trainer *t) {
-    const adze_type arena = adze_tensor_type(&t->steps.arena);
-    return beside_arena(t) + store_bytes(t) + adze_type_bytes(&arena);
-}
-
 /* Room for one more epoch. */
 static int history_room(adze_trainer *t) {
     if (t->nhistory == t->cap_history) {
@@ -358,15 +280,26 @@ static void tally_batch(adze_trainer *t, const adze_grad_plan *g, int64_t n, ste
     s->batches++;
 }
 
+static int diverged_by(adze_trainer *t, const char *why) {
+    return adze_fail(t->ctx, ADZE_ENAN, "training diverged at epoch %lld, step %lld: %s; a smaller lr or a clip_norm may help%s%s",
+                     (long long)t->p.epoch + 1, (long long)t->p.step + 1, why, t->last[0] != 0 ? "; the last good checkpoint is " : "", t->last);
+}
+
 static int diverged(adze_trainer *t, adze_grad_plan *g, const char *what) {
-    char name[160] = "";
+    char name[160] = "", why[256];
     TRY(adze_steps_restore(&t->steps));
     TRY(adze_steps_forget(&t->steps)); /* else the gradients would be named, not what spoilt them */
-    int st = adze_session_find_nonfinite(g->session, name, sizeof name);
-    adze_fail(t->ctx, ADZE_ENAN, "training diverged at epoch %lld, step %lld: the %s is not finite%s%s; a smaller lr or a clip_norm may help%s%s",
-              (long long)t->p.epoch + 1, (long long)t->p.step + 1, what, name[0] != 0 ? "; first bad tensor: " : "", name,
-              t->last[0] != 0 ? "; the last good checkpoint is " : "", t->last);
+    const int st = adze_session_find_nonfinite(g->session, name, sizeof name);
+    snprintf(why, sizeof why, "the %s is not finite%s%s", what, name[0] != 0 ? "; first bad tensor: " : "", name);
+    (void)diverged_by(t, why);
     return st == ADZE_ENOMEM ? st : ADZE_ENAN;
+}
+
+static int update(adze_trainer *t, double lr, double norm) {
+    char why[256];
+    const int st = adze_steps_update(&t->steps, lr, t->p.step + 1, norm);
+    snprintf(why, sizeof why, "%s", adze_errmsg(t->ctx));
+    return st == ADZE_ENAN ? diverged_by(t, why) : st;
 }
 
 /* One batch's share of the update: fills the inputs, runs, adds its figures up. */
@@ -433,7 +366,7 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
         const adze_second_step u = {.last = g, .last_count = s.last, .examples = s.n, .loss = *loss, .lr = *lr, .step = t->p.step + 1};
         TRY(adze_second_take(&t->steps, &u));
     } else {
-        TRY(adze_steps_update(&t->steps, *lr, t->p.step + 1, norm));
+        TRY(update(t, *lr, norm));
     }
     TRY(adze_average_step(t));
     t->p.step++;

@@ -52,6 +52,9 @@ int adze_progress_parse(adze_ctx *ctx, const char *json, int64_t n, const char *
 int adze_options_match(adze_ctx *ctx, const char *json, const char *file, const adze_train_opts *ours);
 int adze_options_print(adze_ctx *ctx, const adze_train_opts *o, char **json);
 
+/* -- plans.c -- */
+int adze_trainer_plans(adze_trainer *t); /* all that its batches will want, fitted into the memory and bound */
+
 /* -- lsuv.c -- */
 int adze_trainer_lsuv(adze_trainer *t);                             /* when option lsuv is on */
 int adze_trainer_first_batch(const adze_trainer *t, adze_tensor x); /* fills x, an input of no more examples than are trained on */

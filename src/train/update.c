@@ -31,6 +31,16 @@ static adze_opt_view view_of(const adze_steps *s, int param) {
     return adze_optimizer_view(&s->rule, &type, type.rank > 1 && !(s->rule.optimizer == ADZE_MUON && adze_in_last_layer(s, param)));
 }
 
+int64_t adze_update_memory(const adze_steps *s) {
+    int64_t most = 0;
+    for (int i = 0; i < s->nparams; i++) {
+        const adze_opt_view view = view_of(s, s->params[i]);
+        const int64_t bytes = adze_matrix_memory(&s->rule, &view);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
 static int add_filled(adze_steps *s, int param, int k) {
     int slot;
     adze_tensor t;

@@ -42,6 +42,14 @@ grep -q '^lr: 0.1$' resnet-cifar/config.yaml || fail "the recipe's rate is lost 
 [ "$(wc -l < resnet-cifar/metrics.csv)" -eq 3 ] || fail "the resume did not train an epoch"
 expect 2 'leave --recipe out' "$adze" train --resume resnet-cifar --recipe resnet-cifar
 
+# compare and schedule know recipes too, behind what is given beside them.
+expect 0 '' "$adze" compare net.yaml --data data --recipe own.yaml --epochs 1 --val-count 8 --augment crop:pad=1 --vary lr=0.1,0.2 --seeds 2 --out both
+grep -q '^l2: 0.0005$' both/lr=0.2/seed-1/config.yaml || fail "compare trains without the recipe: $(grep -r '^l2' both | head -3)"
+expect 0 '0.004' "$adze" schedule plot --recipe wide-resnet-cifar
+expect 0 '' "$adze" schedule plot --recipe wide-resnet-cifar --gamma 1
+! grep -q '0.004' out.txt || fail "gamma is the recipe's"
+expect 0 'comes within 2: the rate stays' "$adze" train net.yaml --data data --val-count 8 --augment crop:pad=1 --recipe resnet-cifar --epochs 2 --out short
+
 expect 2 "did you mean 'resnet-cifar'" "${train[@]}" --recipe resnet-cifra
 printf 'lr: 0.3\nbtach: 7\nbeta1: 2\n' > wrong.yaml
 expect 2 "wrong.yaml:2:1: unknown key 'btach' in the recipe; did you mean 'batch'?" "${train[@]}" --recipe wrong.yaml
