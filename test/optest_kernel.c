@@ -32,7 +32,8 @@ adze_ctx *kt_ctx(void) {
 }
 
 int kt_step(void) {
-    return getenv("ADZE_QUICK") ? 3 : 1;
+    const char *quick = getenv("ADZE_QUICK");
+    return quick == NULL ? 2 : *quick == '0' ? 1 : 3;
 }
 
 /* -- memory ------------------------------------------------------------------------------------------------------------------------------------ */

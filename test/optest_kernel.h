@@ -68,7 +68,7 @@ kt_problem kt_product(int64_t na, int64_t nb, int64_t m, int64_t n, int64_t k, a
 /* A recurrent layer or its gradient, as the op's own samples are: weights under which the state neither saturates nor grows. */
 kt_problem kt_recurrent(adze_rng *r, adze_dtype d, adze_rnn_attrs *at);
 
-/* Every how-manieth case a test takes: 1, with ADZE_QUICK 3. */
+/* Every how-manieth case a test takes: 2, with ADZE_QUICK=1 3, with ADZE_QUICK=0 each. */
 int kt_step(void);
 
 #endif

@@ -612,7 +612,7 @@ static void refuse(look *k, const char *what, bool demo) {
     long all = 0;
     must(k->ctx, adze_fields_default(adze_demo_fields(), &d));
     d.steps = 20;
-    const int tries = getenv("ADZE_QUICK") ? 8 : 40;
+    const int tries = getenv("ADZE_QUICK") ? 8 : 20;
     for (int i = 0; i <= tries; i++) {
         const long n = i > 0 ? all * i / tries : 0;
         faulty_mem_arm(&mem, n, i % 2);

@@ -81,7 +81,7 @@ typedef struct setting {
     adze_train_opts o;
 } setting;
 
-static setting usual(const char *net) {
+static MAYBE setting usual(const char *net) {
     setting s = {.net = net, .threads = 2, .count = N};
     adze_fields_default(adze_train_fields(), &s.o);
     s.o.epochs = 2;
@@ -109,7 +109,7 @@ static int on_step(void *user, adze_trainer *t, int64_t step, int64_t steps_per_
     return step == b->stop_at;
 }
 
-static int bench_open(bench *b, const setting *s) {
+static MAYBE int bench_open(bench *b, const setting *s) {
     *b = (bench){.stop_at = b->stop_at, .hash_steps = b->hash_steps};
     b->cb = (adze_callbacks){.user = b, .step_end = on_step};
     adze_ctx_opts o = {
@@ -121,7 +121,7 @@ static int bench_open(bench *b, const setting *s) {
     return adze_trainer_new(b->ctx, b->model, b->data, &s->o, s->dir, &b->cb, &b->t);
 }
 
-static void bench_close(bench *b) {
+static MAYBE void bench_close(bench *b) {
     adze_trainer_free(b->t);
     adze_dataset_close(b->data);
     adze_model_free(b->model);
@@ -132,7 +132,7 @@ static void bench_close(bench *b) {
     b->ctx = NULL;
 }
 
-static void must(const bench *b, int st) {
+static MAYBE void must(const bench *b, int st) {
     if (st != ADZE_OK) {
         fail_msg("%s: %s", adze_status_name(st), adze_errmsg(b->ctx));
     }
