@@ -216,8 +216,8 @@ static int read_kind(reader *r, const adze_aug_kind **kind) {
         }
     }
     const char *near = adze_suggest(r->word, &kinds[0].name, ADZE_COUNT(kinds), sizeof kinds[0]);
-    return adze_fail(r->ctx, ADZE_EARG, "%s: '%s' is no augmentation%s%s%s; `adze list augmentations` names them", r->place, r->word,
-                     near != NULL ? "; did you mean '" : "", near != NULL ? near : "", near != NULL ? "'?" : "");
+    return adze_fail(r->ctx, ADZE_EARG, "%s: '%s' is no augmentation; %s%s%s`adze list augmentations` names them", r->place, r->word,
+                     near != NULL ? "did you mean '" : "", near != NULL ? near : "", near != NULL ? "'? " : "");
 }
 
 static int read_param(reader *r, const adze_aug_kind *kind, adze_aug_params *v, uint64_t *given) {

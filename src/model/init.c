@@ -24,7 +24,7 @@ adze_init adze_layer_init(adze_init given, const adze_act *a) {
 static const adze_about ABOUT[] = {
     [ADZE_INIT_AUTO] = {.formula = "by the activation: he_normal before relu and its kin, lecun_normal before selu, else glorot_uniform; recurrent: "
                                    "U(1 / sqrt units)",
-                        .cost = "what it chooses costs"},
+                        .cost = "as what it chooses"},
     [ADZE_INIT_ZEROS] = {.formula = "0: every unit of a layer stays like its neighbours",
                          .cost = "a write",
                          .paper = "Rumelhart, Hinton and Williams 1986"},
