@@ -12,10 +12,11 @@ typedef struct survey {
     const lab_opts *o;
     lab_names all;
     adze_arena arena;
-    const char *touched[TOUCHED]; /* rows that experiments with a record name */
+    const char *touched[TOUCHED]; /* rows that experiments name, */
+    bool ran[TOUCHED];            /* which have a record */
     int ntouched;
     adze_text out;
-    int rows, open, later, faults, waiting; /* waiting: experiments without a record */
+    int rows, open, later, faults, unrun, waiting; /* unrun: experiments without a record; waiting: rows that only such name */
 } survey;
 
 static void fault(survey *s, const char *row, const char *what, const char *why) {
@@ -138,18 +139,27 @@ static int check_row(survey *s, const adze_tree *t) {
         return adze_fail(s->c->ctx, ADZE_EARG, "claims.yaml:%d: a row has an id and a claim", t->line);
     }
     int named = 0;
+    bool waits = false;
     const int before = s->faults;
     for (const adze_tree *k = by && by->kind == ADZE_T_LIST ? by->child : by; k; k = by->kind == ADZE_T_LIST ? k->next : NULL) {
         bool counts;
         TRY(check_one(s, row, k->text ? k->text : "", &counts));
         named += counts;
+        waits = waits || !counts;
     }
     for (int i = 0; i < s->ntouched; i++) {
-        named += strcmp(s->touched[i], row) == 0;
+        const bool same = strcmp(s->touched[i], row) == 0;
+        named += same && s->ran[i];
+        waits = waits || (same && !s->ran[i]);
     }
     s->rows++;
     s->later += later != NULL;
-    if (named == 0 && !later && s->faults == before) {
+    if (named == 0 && waits && !later && s->faults == before) {
+        s->waiting++;
+        if (!s->c->global.json) {
+            adze_text_add(&s->out, "%-5s waits for an experiment that has not run\n", row);
+        }
+    } else if (named == 0 && !later && s->faults == before) {
         fault(s, row, "nothing", "no experiment with a record, no test and no command names this row");
         s->open++;
     }
@@ -163,7 +173,7 @@ static int collect(survey *s, const adze_tree *root) {
         const adze_tree *record;
         TRY(lab_record_read(s->c, s->o, s->all.name[i], &s->arena, &record));
         TRY(lab_read(s->c, s->o->dir, s->all.name[i], &e));
-        s->waiting += record == NULL;
+        s->unrun += record == NULL;
         for (int k = 0; k < e->nrows && s->ntouched < TOUCHED; k++) {
             const char *row = adze_arena_strdup(&s->arena, e->rows[k]);
             bool known = false;
@@ -174,8 +184,8 @@ static int collect(survey *s, const adze_tree *root) {
             if (!known) {
                 fault(s, e->rows[k], s->all.name[i], "the experiment names a row that claims.yaml has not");
             }
-            s->touched[s->ntouched] = row ? row : "";
-            s->ntouched += record != NULL;
+            s->ran[s->ntouched] = record != NULL;
+            s->touched[s->ntouched++] = row ? row : "";
         }
         lab_free(s->c, e);
     }
@@ -196,7 +206,8 @@ static int look(survey *s, const adze_tree *root) {
 
 static int tell(survey *s) {
     if (s->c->global.json) {
-        adze_text_add(&s->out, "],\"rows\":%d,\"later\":%d,\"experiments\":%d,\"not_run\":%d}\n", s->rows, s->later, s->all.n, s->waiting);
+        adze_text_add(&s->out, "],\"rows\":%d,\"later\":%d,\"experiments\":%d,\"not_run\":%d,\"waiting\":%d}\n", s->rows, s->later, s->all.n,
+                      s->unrun, s->waiting);
     } else {
         adze_text_add(&s->out, "%d rows, %d experiments (%d not run yet); %d faults, %d for later\n", s->rows, s->all.n, s->waiting, s->faults,
                       s->later);
