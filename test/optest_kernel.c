@@ -2,6 +2,7 @@
 #include "optest_kernel.h"
 
 #include "core/dtype.h"
+#include "effort.h"
 #include "op/rnn.h"
 
 #include <math.h>
@@ -32,8 +33,8 @@ adze_ctx *kt_ctx(void) {
 }
 
 int kt_step(void) {
-    const char *quick = getenv("ADZE_QUICK");
-    return quick == NULL ? 2 : *quick == '0' ? 1 : 3;
+    static const int step[] = {[QUICK] = 3, [USUAL] = 2, [EVERYTHING] = 1};
+    return step[effort()];
 }
 
 /* -- memory ------------------------------------------------------------------------------------------------------------------------------------ */

@@ -3,6 +3,7 @@
 #include "adze/linalg.h"
 #include "base/base.h"
 #include "base/tree.h"
+#include "effort.h"
 #include "faulty.h"
 #include "train/tap.h"
 
@@ -612,7 +613,7 @@ static void refuse(look *k, const char *what, bool demo) {
     long all = 0;
     must(k->ctx, adze_fields_default(adze_demo_fields(), &d));
     d.steps = 20;
-    const int tries = getenv("ADZE_QUICK") ? 8 : 20;
+    const int tries = effort() == QUICK ? 8 : 20;
     for (int i = 0; i <= tries; i++) {
         const long n = i > 0 ? all * i / tries : 0;
         faulty_mem_arm(&mem, n, i % 2);

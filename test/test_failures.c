@@ -2,6 +2,7 @@
  *
  * Whatever n is refused, the answer must be the right code, nothing may leak, the files that were there must stay good, and the same life, taken up
  * again where it failed or begun anew on the same folder, must end with the same bits. ADZE_QUICK=1 tries every 7th n. */
+#include "effort.h"
 #include "trainbench.h"
 
 #include "base/ctx.h"
@@ -33,8 +34,7 @@ typedef struct result { /* what no failure may change */
 } result;
 
 static long stride(void) {
-    const char *quick = getenv("ADZE_QUICK");
-    return quick != NULL && *quick != 0 && *quick != '0' ? 7 : 1;
+    return effort() == QUICK ? 7 : 1;
 }
 
 static int no_sync(void *user, int fd) {

@@ -3,6 +3,7 @@
 #include "adze.h"
 #include "adze/io.h"
 #include "base/base.h"
+#include "effort.h"
 
 #include <stdarg.h>
 #include <setjmp.h>
@@ -202,7 +203,7 @@ static void flags(void **state) {
         nfields++;
     }
     adze_rng r = adze_rng_make(7, 7);
-    int goal = getenv("ADZE_QUICK") ? 40 : 300;
+    int goal = effort() == QUICK ? 40 : 300;
     while (tried < goal) {
         const adze_field *f = &table[adze_rng_below(&r, (uint64_t)nfields)];
         bool value = f->kind == ADZE_F_ENUM && adze_rng_below(&r, 2), suggested;

@@ -245,14 +245,7 @@ static void stopping_and_threads_change_no_bit(void **state) {
         train(&b, &s, false);
         same_hash(&want, &b, "the number of threads");
         bench_close(&b);
-        faulty_folder(dir, sizeof dir);
-        s.dir = dir;
-        b = (bench){.stop_at = 3};
-        must(&b, bench_open(&b, &s));
-        assert_int_equal(adze_trainer_run(b.t, NULL), ADZE_ESTOPPED);
-        bench_close(&b);
-        b = (bench){0};
-        train(&b, &s, true);
+        train_in_two(&b, &s, dir, sizeof dir, 3);
         same_hash(&want, &b, "stopping and resuming");
         bench_close(&b);
         faulty_folder_drop(dir);

@@ -419,22 +419,16 @@ static setting all_of_it(int wrapper) {
 static void threads_and_resumes_change_no_bit(void **state) {
     (void)state;
     for (int wrapper = 0; wrapper < 4; wrapper++) {
-        bench one = {0}, many = {0}, cut = {.stop_at = 4};
+        bench one = {0}, many = {0};
         setting s = all_of_it(wrapper);
         char dir[256];
-        adze_stop why;
         s.threads = 1;
         train(&one, &s, false);
         s.threads = 3;
         train(&many, &s, false);
         same_hash(&one, &many, "the number of threads");
         bench_close(&many);
-        faulty_folder(dir, sizeof dir);
-        s.dir = dir;
-        must(&cut, bench_open(&cut, &s));
-        assert_int_equal(adze_trainer_run(cut.t, &why), ADZE_ESTOPPED);
-        bench_close(&cut);
-        train(&many, &s, true);
+        train_in_two(&many, &s, dir, sizeof dir, 4);
         same_hash(&one, &many, "a resume");
         bench_close(&many);
         s.o.l1 *= 2; /* it is part of what a checkpoint remembers */

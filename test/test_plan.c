@@ -1,4 +1,5 @@
 /* Plans: a thousand random graphs whose memory is tight, never overlaps and never changes a bit; slots, updates, outputs, sessions. */
+#include "effort.h"
 #include "faulty.h"
 
 #include "adze.h"
@@ -225,7 +226,7 @@ static void test_thousand_random_graphs_are_tight_and_keep_their_bits(void **sta
     adze_ctx *ctx = new_ctx(2);
     double worst = 1;
     int steps = 0;
-    const uint64_t graphs = getenv("ADZE_QUICK") ? 250 : 1000;
+    const uint64_t graphs = effort() == QUICK ? 250 : 1000;
     for (uint64_t seed = 1; seed <= graphs; seed++) {
         adze_graph *g = random_graph(ctx, seed);
         uint64_t want[2], have[2];

@@ -2,6 +2,7 @@
 #include "adze/curvature.h"
 #include "adze/io.h"
 #include "model/layer.h"
+#include "effort.h"
 #include "trainbench.h"
 
 static const char logistic_net[] = "{\"name\":\"logistic\",\"input\":[8,8,1],\"layers\":[{\"type\":\"flatten\",\"name\":\"f\"},"
@@ -346,7 +347,7 @@ static void every_refused_allocation_is_survived(void **state) {
     for (size_t i = 0; i < ADZE_COUNT(tried); i++) {
         faulty_mem_init(&mem);
         assert_int_equal(whole_life(&rules[tried[i]], 0), ADZE_OK);
-        const long calls = atomic_load(&mem.calls), stride = calls / (getenv("ADZE_QUICK") ? 15 : 60) + 1;
+        const long calls = atomic_load(&mem.calls), stride = calls / (effort() == QUICK ? 15 : 60) + 1;
         for (long n = 1; n <= calls; n += stride) {
             const int st = whole_life(&rules[tried[i]], n);
             if ((st != ADZE_ENOMEM && st != ADZE_OK) || !faulty_mem_clean(&mem)) {
@@ -427,7 +428,7 @@ static void a_step_that_fails_leaves_the_model_as_it_was(void **state) {
             const int st = fail_at(&s, n);
             assert_true(st == ADZE_OK || st == ADZE_ENOMEM);
             failed += st != ADZE_OK;
-            n += n / (getenv("ADZE_QUICK") ? 4 : 20);
+            n += n / (effort() == QUICK ? 4 : 20);
         }
         assert_true(failed > 0);
         assert_true(faulty_mem_clean(&mem));

@@ -156,6 +156,18 @@ static MAYBE void train(bench *b, const setting *s, bool resume) {
     must(b, adze_store_hash(adze_trainer_store(b->t), b->hash));
 }
 
+/* The same, stopped after some step, with another process's worth of forgetting between; the folder stays, for the caller to drop. */
+static MAYBE void train_in_two(bench *b, setting *s, char *dir, size_t n, int64_t stop_at) {
+    bench first = {.stop_at = stop_at};
+    faulty_folder(dir, n);
+    s->dir = dir;
+    must(&first, bench_open(&first, s));
+    assert_int_equal(adze_trainer_run(first.t, NULL), ADZE_ESTOPPED);
+    bench_close(&first);
+    *b = (bench){0};
+    train(b, s, true);
+}
+
 static MAYBE void same_hash(const bench *a, const bench *b, const char *what) {
     if (memcmp(a->hash, b->hash, sizeof a->hash) != 0) {
         fail_msg("%s changed the bits", what);

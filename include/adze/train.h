@@ -78,7 +78,11 @@ ADZE_API const adze_loss_info *adze_loss_at(int i); /* NULL past the end */
 /* The loss o->loss (auto: softmax_xent) of each example: y (N, C), target (N, C) of y's dtype -> (N). gaussian: y (N, 2 C). */
 ADZE_API int adze_loss_build(adze_graph *g, const adze_train_opts *o, adze_val y, adze_val target, adze_val *loss);
 
-/* Learning rate at `step` (from 0) of `total` by the options' schedule; docs/guide.md has the formulas. */
+typedef struct adze_schedule_info {
+    const char *formula, *source; /* e: epochs so far, E: all of them, both without the warm-up's; source: where it was proposed, or NULL */
+} adze_schedule_info;
+ADZE_API const adze_schedule_info *adze_schedule_at(int i); /* NULL past the end */
+/* Learning rate at `step` (from 0) of `total` by the options' schedule. */
 ADZE_API double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total);
 
 /* Recipes: options of published results. Row i of the table; ADZE_EARG when there is none. */

@@ -9,7 +9,7 @@ static const adze_field FIELDS[] = {
     {"work", ADZE_F_STR, 0, TEXT_AT(work), "runs/lab", 0, 0, NULL, "run: folder of the arms' runs; what is finished there is not run again"},
     {"rows", ADZE_F_STR, 0, TEXT_AT(rows), "", 0, 0, NULL, "list, run --all: only rows that begin so, as in A or E1"},
     {"out", ADZE_F_STR, 0, TEXT_AT(out), "docs/experiments.md", 0, 0, NULL, "report: the page"},
-    {"quick", ADZE_F_BOOL, 0, offsetof(lab_opts, quick), 0, NULL, 0, 0, NULL, "run: all that take seconds and no data set"},
+    {"quick", ADZE_F_BOOL, 0, offsetof(lab_opts, quick), 0, NULL, 0, 0, NULL, "run: all that take seconds and whose data are here"},
     {"all", ADZE_F_BOOL, 0, offsetof(lab_opts, all), 0, NULL, 0, 0, NULL, "run: all whose data are here"},
     {"check", ADZE_F_BOOL, 0, offsetof(lab_opts, check), 0, NULL, 0, 0, NULL, "run: compare the verdict with the record's instead of writing it"},
     {"seeds", ADZE_F_I64, 0, offsetof(lab_opts, seeds), 0, "0", 0, LAB_SEEDS, NULL, "run: so many seeds instead of the file's"},
@@ -33,14 +33,15 @@ static bool has_row(const lab_exp *e, const char *begin) {
     return n == 0;
 }
 
-/* The record's verdict, "-" without one, and whether the rule has changed since. */
-static int recorded(cli *c, const lab_opts *o, const lab_exp *e, char *verdict, size_t n, bool *stale) {
+/* The record's verdict, "-" without one, and whether the rule has changed since; the minutes that it took, or else is thought to take. */
+static int recorded(cli *c, const lab_opts *o, const lab_exp *e, char *verdict, size_t n, bool *stale, double *minutes) {
     adze_arena a = {.ctx = c->ctx};
     const adze_tree *t;
     const int status = lab_record_read(c, o, e->name, &a, &t);
     const char *result = lab_text_of(t, "result");
     snprintf(verdict, n, "%s", result[0] ? result : "-");
     *stale = t && strcmp(lab_text_of(t, "rule_hash"), e->rule_hash) != 0;
+    *minutes = t && adze_parse_f64(lab_text_of(t, "minutes"), minutes) ? *minutes : e->minutes;
     adze_arena_free(&a);
     return status;
 }
@@ -48,13 +49,14 @@ static int recorded(cli *c, const lab_opts *o, const lab_exp *e, char *verdict, 
 static int list_one(cli *c, const lab_opts *o, const lab_exp *e, adze_text *t, bool first) {
     char verdict[32];
     bool stale;
-    TRY(recorded(c, o, e, verdict, sizeof(verdict), &stale));
+    double minutes;
+    TRY(recorded(c, o, e, verdict, sizeof(verdict), &stale, &minutes));
     if (!c->global.json) {
         char rows[128] = "", line[200];
         for (int i = 0; i < e->nrows; i++) {
             snprintf(rows + strlen(rows), sizeof(rows) - strlen(rows), "%s%s", i ? " " : "", e->rows[i]);
         }
-        snprintf(line, sizeof(line), "%-26s %-16.16s %5.1f min  %s%s%s", e->name, rows, e->minutes, verdict, stale ? " (stale)" : "",
+        snprintf(line, sizeof(line), "%-26s %-16.16s %5.1f min  %s%s%s", e->name, rows, minutes, verdict, stale ? " (stale)" : "",
                  e->quick ? "  quick" : "");
         adze_text_add(t, "%s\n", line);
         return ADZE_OK;
@@ -68,7 +70,7 @@ static int list_one(cli *c, const lab_opts *o, const lab_exp *e, adze_text *t, b
         adze_text_add(t, i ? "," : "");
         adze_json_string(t, e->rows[i]);
     }
-    adze_text_add(t, "],\"quick\":%s,\"minutes\":%g,\"verdict\":", e->quick ? "true" : "false", e->minutes);
+    adze_text_add(t, "],\"quick\":%s,\"minutes\":%g,\"verdict\":", e->quick ? "true" : "false", minutes);
     adze_json_string(t, verdict);
     adze_text_add(t, ",\"stale\":%s}", stale ? "true" : "false");
     return ADZE_OK;
@@ -136,14 +138,15 @@ static int show(cli *c, const lab_opts *o, const char *name) {
     lab_exp *e;
     char verdict[32];
     bool stale;
+    double minutes;
     TRY(lab_read(c, o->dir, name, &e));
     adze_text t = {.ctx = c->ctx};
     print_claim(&t, e);
     print_part(&t, &e->main);
     adze_text_add(&t, "control, which must come out %s\n", e->must == LAB_NOT_CONFIRMED ? "otherwise than confirmed" : LAB_VERDICT_NAMES[e->must]);
     print_part(&t, &e->control);
-    int status = recorded(c, o, e, verdict, sizeof(verdict), &stale);
-    adze_text_add(&t, "seeds %d, about %.1f minutes; recorded verdict: %s%s\n%s%s", e->nseeds, e->minutes, verdict,
+    int status = recorded(c, o, e, verdict, sizeof(verdict), &stale, &minutes);
+    adze_text_add(&t, "seeds %d, about %.1f minutes; recorded verdict: %s%s\n%s%s", e->nseeds, minutes, verdict,
                   stale ? " (stale: the rule has changed since)" : "", e->note, e->note[0] ? "\n" : "");
     lab_free(c, e);
     if (status != ADZE_OK || c->global.json) {
@@ -184,7 +187,8 @@ static void print_result(adze_text *t, const lab_exp *e) {
 static int check_record(cli *c, const lab_opts *o, const lab_exp *e) {
     char verdict[32];
     bool stale;
-    TRY(recorded(c, o, e, verdict, sizeof(verdict), &stale));
+    double minutes;
+    TRY(recorded(c, o, e, verdict, sizeof(verdict), &stale, &minutes));
     if (stale) {
         return adze_fail(c->ctx, ADZE_EDEVICE, "'%s': arms, rule or control have changed since the record was written", e->name);
     }

@@ -88,7 +88,12 @@ static int get_optimizer(int i, item *out) {
     return adze_optimizer_known(i, &out->name, &out->doc, out->more, sizeof(out->more));
 }
 static int get_schedule(int i, item *out) {
-    return get_enum("schedule", i, out);
+    const adze_schedule_info *s = adze_schedule_at(i);
+    if (!s || get_enum("schedule", i, out) != ADZE_OK) {
+        return ADZE_EARG;
+    }
+    *out = (item){.name = out->name, .doc = s->formula, .paper = s->source};
+    return ADZE_OK;
 }
 static int get_loss(int i, item *out) {
     const adze_loss_info *l = adze_loss_at(i);

@@ -13,7 +13,7 @@ static const adze_field TOP[] = {TEXT(lab_exp, claim, ADZE_FIELD_REQUIRED, "what
                                  TEXT(lab_exp, notes, ADZE_FIELD_REQUIRED, "where the notes say it"),
                                  TEXT(lab_exp, note, 0, "what the verdict means"),
                                  {"minutes", ADZE_F_F64, 0, offsetof(lab_exp, minutes), 0, "1", 0, 1e4, NULL, "that all arms take"},
-                                 {"quick", ADZE_F_BOOL, 0, offsetof(lab_exp, quick), 0, NULL, 0, 0, NULL, "seconds, and no data set: runs in CI"},
+                                 {"quick", ADZE_F_BOOL, 0, offsetof(lab_exp, quick), 0, NULL, 0, 0, NULL, "takes seconds: the tests run it"},
                                  {0}};
 #define PAPER(member, help)                                                                                                                          \
     { #member, ADZE_F_STR, 0, offsetof(lab_exp, paper.member), sizeof(((lab_exp *)0)->paper.member), "", 0, 0, NULL, help }

@@ -117,8 +117,6 @@ void lab_record_json(const lab_exp *e, cli *c, adze_text *t) {
     adze_text_add(t, ",\n");
     key_text(t, "notes", e->notes);
     adze_text_add(t, ",\n");
-    key_text(t, "note", e->note);
-    adze_text_add(t, ",\n");
     put_list(t, "rows", e->rows, e->nrows);
     adze_text_add(t, ",\n\"paper\":{");
     key_text(t, "cite", e->paper.cite);

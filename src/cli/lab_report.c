@@ -64,7 +64,8 @@ static void commands(adze_text *t, const adze_tree *arms) {
     }
 }
 
-static void section(adze_text *t, const adze_tree *r, bool stale) {
+/* What the verdict means stands in the experiment's file, not in the record: it may be said better later. */
+static void section(adze_text *t, const adze_tree *r, const char *note, bool stale) {
     char ours[120];
     const adze_tree *paper = adze_tree_get(r, "paper"), *control = adze_tree_get(r, "control"), *rows = adze_tree_get(r, "rows");
     adze_text_add(t, "\n### %s\n\n%s (notes %s; rows", lab_text_of(r, "name"), lab_text_of(r, "claim"), lab_text_of(r, "notes"));
@@ -89,8 +90,8 @@ static void section(adze_text *t, const adze_tree *r, bool stale) {
         adze_text_add(t, "\n");
     }
     rules(t, adze_tree_get(control, "verdict"));
-    if (lab_text_of(r, "note")[0]) {
-        adze_text_add(t, "\n%s\n", lab_text_of(r, "note"));
+    if (note[0]) {
+        adze_text_add(t, "\n%s\n", note);
     }
     adze_text_add(t, "\n![%s](../experiments/records/%s.png)\n", lab_text_of(r, "name"), lab_text_of(r, "name"));
 }
@@ -111,26 +112,33 @@ static int keep_head(cli *c, const char *path, adze_text *t) {
     return ADZE_OK;
 }
 
+enum { TABLE, WAITING, SECTIONS, PASSES };
+
 static int all_records(cli *c, const lab_opts *o, const lab_names *all, adze_arena *a, adze_text *t, int pass, int counts[4]) {
+    int waiting = 0;
     for (int i = 0; i < all->n; i++) {
         const adze_tree *r;
         lab_exp *e;
         TRY(lab_record_read(c, o, all->name[i], a, &r));
-        if (!r) {
+        if (pass == WAITING && !r) {
+            adze_text_add(t, "%s%s", waiting++ ? ", " : "\nWritten down and not run yet: ", all->name[i]);
+        }
+        if (pass == WAITING || !r) {
             continue;
         }
         TRY(lab_read(c, o->dir, all->name[i], &e));
         const bool stale = strcmp(lab_text_of(r, "rule_hash"), e->rule_hash) != 0;
-        lab_free(c, e);
-        if (pass == 0) {
+        if (pass == TABLE) {
             row(t, r, stale);
             for (int k = 0; LAB_VERDICT_NAMES[k]; k++) {
                 counts[k] += strcmp(LAB_VERDICT_NAMES[k], lab_text_of(r, "result")) == 0;
             }
         } else {
-            section(t, r, stale);
+            section(t, r, e->note, stale);
         }
+        lab_free(c, e);
     }
+    adze_text_add(t, waiting ? ".\n" : "");
     return ADZE_OK;
 }
 
@@ -142,7 +150,7 @@ int lab_report(cli *c, const lab_opts *o) {
     char *s = NULL;
     adze_text_add(&t, "%s## Claims\n\n| experiment | claim | paper | ours | verdict |\n|---|---|---|---|---|\n", MARKER);
     status = status == ADZE_OK ? lab_list(c, o->dir, &all) : status;
-    for (int pass = 0; pass < 2 && status == ADZE_OK; pass++) {
+    for (int pass = TABLE; pass < PASSES && status == ADZE_OK; pass++) {
         status = all_records(c, o, &all, &a, &t, pass, counts);
     }
     adze_free(c->ctx, all.name);

@@ -118,10 +118,12 @@ static bool known(const caster *c, int32_t v) {
     return v < c->nvals;
 }
 
-static int32_t cast_to(caster *c, int32_t v, adze_dtype d) {
+/* Under the value's guard; what is outside of any, under that of its only reader. */
+static int32_t cast_to(caster *c, int32_t v, adze_dtype d, int32_t reader_guard) {
     adze_graph *g = c->g;
     g->region = adze_val_region(g, v);
     g->guard = adze_val_node(g, v)->guard;
+    g->guard = g->guard ? g->guard : reader_guard;
     g->name_override = adze_val_node(g, v)->name;
     const adze_val y = adze_cast(g, (adze_val){v}, d);
     g->region = g->guard = 0;
@@ -131,7 +133,7 @@ static int32_t cast_to(caster *c, int32_t v, adze_dtype d) {
 
 static int32_t narrow_of(caster *c, int32_t v) {
     if (c->narrow[v] == 0) {
-        c->narrow[v] = cast_to(c, v, ADZE_BF16);
+        c->narrow[v] = cast_to(c, v, ADZE_BF16, 0);
     }
     return c->narrow[v];
 }
@@ -139,10 +141,10 @@ static int32_t narrow_of(caster *c, int32_t v) {
 /* The value in f32 again. What is stored is the bf16: a map widens it for itself, in its own loop, and so do readers that are far apart. */
 static int32_t wide_of(caster *c, int32_t v, int32_t reader) {
     if (reader < c->g->nnodes && c->g->nodes[reader].op->flags & ADZE_OP_MAP) {
-        return cast_to(c, narrow_of(c, v), ADZE_F32);
+        return cast_to(c, narrow_of(c, v), ADZE_F32, c->g->nodes[reader].guard);
     }
     if (c->wide[v] == 0 || reader - c->user[v] > CAST_NEAR) {
-        c->wide[v] = cast_to(c, narrow_of(c, v), ADZE_F32);
+        c->wide[v] = cast_to(c, narrow_of(c, v), ADZE_F32, 0);
     }
     c->user[v] = reader;
     return c->wide[v];

@@ -190,6 +190,12 @@ static int argument(const fuser *f, program *p, int32_t v) {
     return p->value[v] - 1;
 }
 
+/* One number for all elements. */
+static bool is_one(const adze_graph *g, int32_t v) {
+    const adze_gnode *n = adze_val_node(g, v);
+    return strcmp(n->op->name, "broadcast") == 0 && adze_type_count(adze_type_of(g, n->in[0])) == 1;
+}
+
 static void append(const fuser *f, program *p, int32_t id) {
     const adze_gnode *n = &f->g->nodes[id];
     int args[ADZE_CHAIN_IN];
@@ -198,7 +204,10 @@ static void append(const fuser *f, program *p, int32_t id) {
     }
     if (f->code[id] != WHOLE) {
         const adze_scale_attrs *a = n->op->attrs_size == sizeof *a ? n->attrs : NULL; /* scale and clip: two numbers */
-        p->value[n->first] = 1 + adze_chain_push(&p->c, (adze_chain_code)f->code[id], n->types[0].dtype, args, n->nin, a ? a->a : 0, a ? a->b : 0);
+        const bool one = f->code[id] == ADZE_CHAIN_where && is_one(f->g, n->in[0]), keeps = one && adze_is_zero(f->g, (adze_val){n->in[2]});
+        const adze_chain_code code = keeps ? ADZE_CHAIN_keep_if : one ? ADZE_CHAIN_choose : (adze_chain_code)f->code[id];
+        const int nargs = keeps ? 2 : n->nin;
+        p->value[n->first] = 1 + adze_chain_push(&p->c, code, n->types[0].dtype, args, nargs, a ? a->a : 0, a ? a->b : 0);
         return;
     }
     const adze_chain_attrs *a = n->attrs;

@@ -11,7 +11,7 @@ static bool is_guard(const adze_graph *g, int32_t region) {
     return g->regions[region].kind == ADZE_REGION_GUARD;
 }
 
-static bool is_zero(const adze_graph *g, adze_val v) {
+bool adze_is_zero(const adze_graph *g, adze_val v) {
     const adze_gnode *n = adze_val_node(g, v.id);
     while (strcmp(n->op->name, "broadcast") == 0) {
         n = adze_val_node(g, n->in[0]);
@@ -34,7 +34,7 @@ static adze_val leave(adze_graph *g, const adze_gnode *n, adze_val *flag) {
         adze_guard_flag_name(g->regions[n->guard].name, name, sizeof name);
         *flag = adze_input(g, name, adze_scalar_type(ADZE_BOOL));
     }
-    return adze_where(g, adze_broadcast(g, *flag, t.dims, t.rank), is_zero(g, x) ? fx : adze_add(g, x, fx), x);
+    return adze_where(g, adze_broadcast(g, *flag, t.dims, t.rank), adze_is_zero(g, x) ? fx : adze_add(g, x, fx), x);
 }
 
 static int leave_all(adze_work *w, adze_val *flags) {

@@ -85,6 +85,7 @@ int adze_pass_dead(adze_work *w);
 int adze_pass_simplify(adze_work *w);
 int adze_pass_lower(adze_work *w);
 int adze_lower_guards(adze_work *w);                                /* pass_guard.c: called by it */
+bool adze_is_zero(const adze_graph *g, adze_val v);                 /* the constant 0 in every element */
 void adze_guard_flag_name(const char *region, char *out, size_t n); /* the input that says whether a guard is on */
 int adze_pass_cast(adze_work *w);
 int adze_pass_fuse(adze_work *w);

@@ -32,15 +32,17 @@ static adze_val batchnorm_build(adze_builder *b, const void *fields) {
     }
     adze_val batch_mean, batch_var;
     adze_val y = adze_batchnorm(b->g, b->x[0], scale, shift, f->eps, &batch_mean, &batch_var);
-    const double kept = b->statistics ? 0 : f->momentum;
+    const double kept = b->statistics ? 0 : f->momentum, n = (double)adze_type_count(&x) / (double)c;
     adze_ema(b->g, mean, batch_mean, kept);
-    adze_ema(b->g, var, batch_var, kept); /* biased: divided by the count */
+    /* Ioffe and Szegedy 2015, algorithm 2, line 10; statistics are put together from the batches' own variances */
+    adze_ema(b->g, var, n > 1 && !b->statistics ? adze_scale(b->g, batch_var, n / (n - 1), 0) : batch_var, kept);
     return adze_layer_activate(b, y, &f->act);
 }
 
 const adze_layer_kind adze_layer_batchnorm = {
     .name = "batchnorm",
-    .doc = "y = fn((x - mean) / sqrt(var + eps) * scale + shift) per channel: the batch's biased statistics in training, running ones in use",
+    .doc =
+        "y = fn((x - mean) / sqrt(var + eps) * scale + shift) per channel: the batch's statistics in training, running ones (of the unbiased variance) in use",
     .cost =
         "in training 2 passes over x forward and 2 backward, 6 operations an output each way; in use 1 multiply-add; 2 C parameters, 2 C statistics",
     .fields = BATCHNORM_FIELDS,

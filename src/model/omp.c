@@ -49,7 +49,8 @@ static adze_val build(adze_builder *b, const void *fields) {
     d.type = adze_type_make(b->dtype, 2, (int64_t[]){in, f->atoms});
     d.init = adze_layer_init(f->init, &(adze_act){.fn = ADZE_ACT_NONE});
     const adze_val v = adze_layer_param(b, &d), square = adze_sum(g, adze_square(g, v), (int[]){0}, 1, false);
-    adze_layer_macs(b, (double)(adze_type_count(&x) / (x.dims[0] ? x.dims[0] : 1)) * (double)f->atoms);
+    const double rows = (double)(adze_type_count(&x) / (x.dims[0] ? x.dims[0] : 1)) / (double)in, k = (double)f->k;
+    adze_layer_macs(b, rows * (double)f->atoms * ((double)in + k * (k + 1) / 2)); /* products with all atoms; what each choice leaves of them */
     return adze_omp(g, b->x[0], adze_mul(g, v, adze_rsqrt(g, adze_scale(g, square, 1, 1e-30))), f->k, f->tol, NULL);
 }
 

@@ -26,7 +26,7 @@ static int code_of_cast(adze_dtype from, adze_dtype to) {
 
 int adze_chain_code_of(const adze_op *op, const adze_type *in, const adze_type *out, adze_dtype *computes) {
     const bool cast = strcmp(op->name, "cast") == 0;
-    int code = cast ? code_of_cast(in[0].dtype, out[0].dtype) : ADZE_CHAIN_where;
+    int code = cast ? code_of_cast(in[0].dtype, out[0].dtype) : ADZE_CHAIN_where; /* the last that is an op's */
     while (!cast && code >= 0 && strcmp(op->name, NAMES[code]) != 0) {
         code--;
     }
@@ -88,7 +88,51 @@ static const pair PAIRS[] = {
     {ADZE_CHAIN_norm, ADZE_CHAIN_fma, 2, ADZE_CHAIN_norm_grad},
     {ADZE_CHAIN_add, ADZE_CHAIN_relu, 0, ADZE_CHAIN_add_relu},
     {ADZE_CHAIN_add, ADZE_CHAIN_relu_grad, 0, ADZE_CHAIN_add_gate},
+    {ADZE_CHAIN_norm, ADZE_CHAIN_plus_if, 0, ADZE_CHAIN_norm_add_if},
+    {ADZE_CHAIN_norm_add_if, ADZE_CHAIN_relu, 0, ADZE_CHAIN_norm_add_relu_if},
+    {ADZE_CHAIN_plus_if, ADZE_CHAIN_relu, 0, ADZE_CHAIN_add_relu_if},
+    {ADZE_CHAIN_plus_if, ADZE_CHAIN_relu_grad, 0, ADZE_CHAIN_add_gate_if},
 };
+
+/* The same value, perhaps widened twice. */
+static bool twins(const adze_chain_attrs *c, int a, int b) {
+    if (a < ADZE_CHAIN_IN || b < ADZE_CHAIN_IN) {
+        return a == b;
+    }
+    const adze_chain_ins *x = &c->ins[a - ADZE_CHAIN_IN], *y = &c->ins[b - ADZE_CHAIN_IN];
+    return a == b || (x->code == ADZE_CHAIN_from_bf16 && y->code == ADZE_CHAIN_from_bf16 && x->arg[0] == y->arg[0]);
+}
+
+/* flag ? a + b : b, of which b may be either term, and (flag ? a : 0) + b. */
+static bool join_choice(adze_chain_attrs *c, int at) {
+    const adze_chain_ins outer = c->ins[at];
+    const bool adds = outer.code == ADZE_CHAIN_add, chooses = outer.code == ADZE_CHAIN_choose;
+    for (int k = adds ? 0 : 1; k < 2 && (adds || chooses); k++) { /* argument 1 of a choice, any of a sum */
+        const int value = outer.arg[k];
+        if (value < ADZE_CHAIN_IN || uses(c, value) != 1) {
+            continue;
+        }
+        const adze_chain_ins inner = c->ins[value - ADZE_CHAIN_IN];
+        const bool first = chooses && twins(c, inner.arg[0], outer.arg[2]), second = chooses && twins(c, inner.arg[1], outer.arg[2]);
+        adze_chain_ins both = {.code = ADZE_CHAIN_plus_if, .dtype = outer.dtype, .nargs = 3};
+        if (inner.code == ADZE_CHAIN_add && (first || second)) {
+            memcpy(both.arg, (uint8_t[]){inner.arg[first], inner.arg[!first], outer.arg[0]}, 3);
+        } else if (inner.code == ADZE_CHAIN_keep_if && adds) {
+            memcpy(both.arg, (uint8_t[]){inner.arg[1], outer.arg[1 - k], inner.arg[0]}, 3);
+        } else {
+            continue;
+        }
+        c->ins[at] = both;
+        remove_ins(c, value - ADZE_CHAIN_IN); /* nobody's, as what it was read from may be */
+        for (int i = c->nins - 1; i >= 0; i--) {
+            if (uses(c, ADZE_CHAIN_IN + i) == 0) {
+                remove_ins(c, i);
+            }
+        }
+        return true;
+    }
+    return false;
+}
 
 static bool join(adze_chain_attrs *c, int at, const pair *p) {
     adze_chain_ins *outer = &c->ins[at];
@@ -186,6 +230,9 @@ static void choose_rooms(adze_chain_attrs *c) {
 void adze_chain_seal(adze_chain_attrs *c) {
     for (bool again = true; again;) {
         again = false;
+        for (int i = 0; i < c->nins && !again; i++) { /* before a sum is taken into something else */
+            again = join_choice(c, i);
+        }
         for (int i = 0; i < c->nins && !again; i++) {
             for (size_t p = 0; p < ADZE_COUNT(PAIRS) && !again; p++) {
                 again = join(c, i, &PAIRS[p]);

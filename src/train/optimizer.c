@@ -337,7 +337,7 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
         .paper = "Liu and Nocedal, On the limited memory BFGS method, 1989; batches: Berahas, Nocedal, Takac, A multi-batch L-BFGS method, 2016",
         .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .second = &adze_second_quasi},
     [ADZE_HF] = {
-        .formula = "w += lr a d, (G + damping I) d = -g by conjugate gradients; G: Gauss-Newton matrix of the last batch; a: halved until the loss falls",
+        .formula = "w += lr a d, (G + damping I) d = -g by conjugate gradients; G: Gauss-Newton matrix of the last batch; a: 0.8 times itself until the loss falls",
         .paper = "Martens, Deep learning via Hessian-free optimization, 2010",
         .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DAMPS, .second = &adze_second_free},
     [ADZE_KFAC] = {

@@ -58,7 +58,7 @@ static const adze_field train_fields[] = {
     {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL, "learning rate; 0: the optimizer's usual one (adze list optimizers)"},
     {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "-1", -1, 1, NULL, "share of the old velocity; -1: the optimizer's usual one"},
     {"l2", ADZE_F_F64, 0, AT(l2), 0, "-1", -1, 1e6, NULL,
-     "l2 times the weight is added to its gradient (not to biases and scales); -1: 0.0005, with adam and its kin 0"},
+     "l2 times the weight is added to its gradient (not to biases and scales); -1: the optimizer's usual one"},
     {"l1", ADZE_F_F64, 0, AT(l1), 0, "0", 0, 1e6, NULL, "l1 times the sum of absolute weights (not of biases and scales) is added to the loss"},
     {"l1_mode", ADZE_F_ENUM, 0, AT(l1_mode), 0, "prox", 0, 0, l1_modes,
      "prox: after each update weights go lr * l1 towards 0 and stop there (over 1 - momentum where there is one); subgrad: l1 * sign in the gradient"},

@@ -83,6 +83,7 @@ static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {
 }
 
 void adze_schedule_remark(adze_ctx *ctx, const adze_train_opts *o); /* a warning when no milestone falls within the epochs */
+void adze_idle_remarks(adze_ctx *ctx, const adze_train_opts *o);    /* one for each given option that the others leave without use (idle.c) */
 
 /* -- average.c -- */
 int adze_average_check(adze_ctx *ctx, const adze_train_opts *o);

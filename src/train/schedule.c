@@ -4,6 +4,27 @@
 
 #include <math.h>
 
+static const adze_schedule_info infos[] = {
+    [ADZE_CONSTANT] = {"lr", NULL},
+    [ADZE_STEP] = {"lr gamma^floor(e / step_epochs)", NULL},
+    [ADZE_EXPONENTIAL] = {"lr gamma^e", NULL},
+    [ADZE_INVERSE] = {"lr / (1 + gamma e)", "Robbins and Monro, A stochastic approximation method, 1951"},
+    [ADZE_COSINE] = {"min_lr + (lr - min_lr) (1 + cos(pi e / E)) / 2",
+                     "Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2016, eq. 5, one cycle"},
+    [ADZE_MILESTONES] = {"lr gamma^(how many of the milestones are at or before e)", NULL},
+    [ADZE_POLYNOMIAL] = {"min_lr + (lr - min_lr) (1 - e / E)^power", NULL},
+    [ADZE_RESTARTS] = {"cosine again and again: the first cycle lasts cycle_epochs, each further one cycle_factor times the one before",
+                       "Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2016, eq. 5"},
+    [ADZE_ONE_CYCLE] = {"along half cosines up from lr / start_div in rise_share of the steps, then down to min_lr",
+                        "after Smith and Topin, Super-convergence, 2018"},
+    [ADZE_PLATEAU] = {"lr gamma^cuts, one cut each time that plateau_patience epochs brought no improvement of the monitored figure", NULL},
+    [ADZE_RANGE] = {"min_lr (lr / min_lr)^(e / E): of adze schedule range", "Smith, Cyclical learning rates for training neural networks, 2017"},
+};
+
+const adze_schedule_info *adze_schedule_at(int i) {
+    return i >= 0 && i < (int)(sizeof infos / sizeof *infos) ? &infos[i] : NULL;
+}
+
 static double half_cosine(double share) { /* 1 at 0, 0 at 1 */
     return (1 + cos(acos(-1.0) * share)) / 2;
 }
@@ -51,17 +72,17 @@ static double swa_rate(const adze_train_opts *o, double lr, int64_t step, int64_
     return (1 - share) * from + share * fmin(o->min_lr, from);
 }
 
-/* Of the rate alone, at `epochs` from the start. */
-static double decay_factor(const adze_train_opts *o, double epochs) {
+/* Of the rate alone, at `epochs` from the start, `after` of them after the warm-up: cuts have their dates, decay begins at the top. */
+static double decay_factor(const adze_train_opts *o, double epochs, double after) {
     switch (o->schedule) {
     case ADZE_STEP:
         return pow(o->gamma, floor(epochs / (double)o->step_epochs));
     case ADZE_MILESTONES:
         return pow(o->gamma, (double)milestones_passed(o, epochs));
     case ADZE_EXPONENTIAL:
-        return pow(o->gamma, epochs);
+        return pow(o->gamma, after);
     case ADZE_INVERSE:
-        return 1 / (1 + o->gamma * epochs);
+        return 1 / (1 + o->gamma * after);
     default:
         return 1;
     }
@@ -119,6 +140,6 @@ double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_pe
         return lo * pow(lr / lo, left > 1 ? (at - warm) / (left - 1) : 1);
     }
     default:
-        return fmax(lr * decay_factor(o, at / per_epoch), fmin(o->min_lr, lr));
+        return fmax(lr * decay_factor(o, at / per_epoch, (at - warm) / per_epoch), fmin(o->min_lr, lr));
     }
 }

@@ -128,6 +128,7 @@ static int open_loader(adze_trainer *t) {
 static int trainer_init(adze_trainer *t, const char *dir) {
     TRY(adze_train_check(t->ctx, &t->o));
     adze_schedule_remark(t->ctx, &t->o);
+    adze_idle_remarks(t->ctx, &t->o);
     TRY(split_data(t));
     TRY(prepare_model(t));
     TRY(adze_store_new(t->ctx, &t->store));
@@ -296,10 +297,13 @@ static int diverged(adze_trainer *t, adze_grad_plan *g, const char *what) {
 }
 
 static int update(adze_trainer *t, double lr, double norm) {
-    char why[256];
     const int st = adze_steps_update(&t->steps, lr, t->p.step + 1, norm);
-    snprintf(why, sizeof why, "%s", adze_errmsg(t->ctx));
-    return st == ADZE_ENAN ? diverged_by(t, why) : st;
+    if (st == ADZE_ENAN) {
+        char why[256];
+        snprintf(why, sizeof why, "%s", adze_errmsg(t->ctx));
+        return diverged_by(t, why);
+    }
+    return st;
 }
 
 /* One batch's share of the update: fills the inputs, runs, adds its figures up. */

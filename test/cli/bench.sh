@@ -96,6 +96,9 @@ printf 'name: net\ninput: [4, 4, 1]\nlayers:\n  - {type: flatten, name: f}\n  - 
 "$adze" train "$tmp/net.yaml" --data "$tmp/data" --epochs 2 --batch 8 --out "$tmp/run" --profile "$tmp/train.json" > "$tmp/out" 2>&1 ||
     fail "train --profile: $(cat "$tmp/out")"
 grep -q 'mean of 7 runs' "$tmp/out" || fail "two epochs of five updates, less the first and each last: $(cat "$tmp/out")"
+"$adze" train "$tmp/net.yaml" --data "$tmp/data" --epochs 1 --batch 8 --optimizer shampoo --out "$tmp/sides" --profile "$tmp/sides.json" > "$tmp/out" 2>&1 ||
+    fail "train --profile with shampoo: $(cat "$tmp/out")"
+grep -q '"gather"' "$tmp/sides.json" || fail "the trace does not hold what shampoo gathers: $(head -c 600 "$tmp/sides.json")"
 grep -q '"name":"run 7"' "$tmp/train.json" || fail "the trace holds every profiled update"
 
 exit $bad

@@ -29,6 +29,15 @@ grep -E "^lr=0.1 +4 +$(cat mean.txt) " first.txt > /dev/null || fail "mean of lr
 stamp=$(stat -c %Y.%i one/lr=0.1/seed-1/model.safetensors)
 expect 0 '' "$adze" compare net.yaml --vary lr=0.001,0.05,0.1 --seeds 4 "${common[@]}" --out one
 cmp -s out.txt first.txt || fail "the second table differs: $(diff out.txt first.txt)"
+every=() # all options of a training at once, with the values they have
+while IFS= read -r line; do
+    key=${line%%: *}
+    case $key in model | data | lr | seed) continue ;; esac
+    every+=("--${key//_/-}=${line#*: }")
+done < one/options.txt
+[ ${#every[@]} -gt 80 ] || fail "options.txt lacks options: $(cat one/options.txt)"
+expect 0 '' "$adze" compare net.yaml --vary lr=0.001,0.05,0.1 --seeds 4 --data data "${every[@]}" --out one
+cmp -s out.txt first.txt || fail "with every option given the table differs: $(diff out.txt first.txt)"
 expect 0 '"metric":"val_loss"' "$adze" compare net.yaml --vary lr=0.001,0.05,0.1 --seeds 4 "${common[@]}" --out one --metric val_loss --json
 expect 0 'epochs_to' "$adze" compare net.yaml --vary lr=0.001,0.05,0.2 --seeds 5 "${common[@]}" --out one --metric epochs_to:0.5
 [ "$stamp" = "$(stat -c %Y.%i one/lr=0.1/seed-1/model.safetensors)" ] || fail "a finished run was trained again"

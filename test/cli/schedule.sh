@@ -2,7 +2,7 @@
 # adze schedule: tables and pictures of every schedule, and the range test's verdict. Usage: schedule.sh ADZE TEST_DIR
 . "$(dirname "$0")/common.sh"
 
-for name in $("$adze" list schedules); do
+for name in $("$adze" list schedules | sed -n 's/^\([a-z_]*\) .*/\1/p'); do
     "$adze" schedule plot --schedule "$name" --epochs 12 --milestones 4,8 --out "$tmp/$name.png" > "$tmp/$name.txt" || fail "plot of $name"
     [ "$(wc -l < "$tmp/$name.txt")" -eq 21 ] || fail "the table of $name has $(wc -l < "$tmp/$name.txt") lines"
     [ "$(head -c 4 "$tmp/$name.png" | tail -c 3)" = PNG ] || fail "no picture of $name"
