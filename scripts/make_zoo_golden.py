@@ -4,7 +4,7 @@
 Run it with a Python that has PyTorch, torchvision and NumPy: python3 scripts/make_zoo_golden.py test/traces/zoo.txt
 No weight is stored: slot number i of a network (in the order of Adze's layers: w, b, or scale, shift, mean, var) comes from Philox stream i, written
 again in make_traces.py. The file holds, from f64: the loss, the norm of the logits and of every gradient, and one random projection of each.
-In training a batchnorm's new running statistics follow: the biased ones, 0.9 of the old kept. Tensors are in Adze's layout (NHWC, HWIO).
+In training a batchnorm's new running statistics follow: PyTorch's, 0.9 of the old kept. Tensors are in Adze's layout (NHWC, HWIO).
 
 Lines:  net NAME MODE BATCH HEIGHT WIDTH UNITS  |  loss VALUE  |  logits NORM PROJECTION  |  slot NUMBER NORM PROJECTION
 MODE: use (running statistics, no dropout; gradients, too), train (batch statistics), or full (logits alone, at the published size).
@@ -124,16 +124,16 @@ def slots_of(net, seen):
 
 
 def note_statistics(net, found):
-    """Keeps the mean and the biased variance that every batchnorm saw."""
+    """Keeps the mean and the unbiased variance that every batchnorm saw."""
 
     def hook(module, inputs, _):
         x = inputs[0].detach()
         found[module.running_mean.data_ptr()] = x.mean(dim=(0, 2, 3))
-        found[module.running_var.data_ptr()] = x.var(dim=(0, 2, 3), unbiased=False)
+        found[module.running_var.data_ptr()] = x.var(dim=(0, 2, 3), unbiased=True)
 
     for m in net.modules():
         if isinstance(m, nn.BatchNorm2d):
-            m.momentum = 0.0  # torch's own are unbiased: left alone
+            m.momentum = 0.0  # torch's own are left alone
             m.register_forward_hook(hook)
 
 

@@ -5,6 +5,7 @@
 #include "adze.h"
 #include "graph/plan_internal.h"
 #include "model/layer.h"
+#include "op/chain.h"
 #include "train/trainer.h"
 
 /* Two blocks, the second with a shortcut of its own, whose layer stands among the branch's. */
@@ -226,6 +227,46 @@ static void test_guards_leave_chains_groups_and_bits_alone(void **state) {
     assert_memory_equal(bits[0], bits[3], sizeof bits[0]);
 }
 
+static int chains_with(const net *n, const char *code) {
+    int found = 0;
+    for (int32_t t = 0; t < n->plan->nsteps; t++) {
+        const adze_pstep *s = &n->plan->steps[t];
+        found += s->op == &adze_op_chain && strstr(((const adze_chain_attrs *)s->attrs)->text, code) != NULL;
+    }
+    return found;
+}
+
+/* The sum that ends a block is one line of a chain, with the flag in it, forward and backward, and in bf16 as well: near what f32 gives. */
+static void test_the_sum_of_a_block_is_one_line(void **state) {
+    (void)state;
+    const adze_compile_opts narrow = {.size = sizeof narrow, .precision = ADZE_BF16};
+    net wide, n;
+    up(&wide, ADZE_F32, 1, NULL);
+    up(&n, ADZE_F32, 1, &narrow);
+    assert_true(chains_with(&wide, "norm_add_relu_if") > 0 && chains_with(&wide, "add_gate_if") > 0);
+    assert_true(chains_with(&n, "norm_add_relu_if.bf16") > 0 && chains_with(&n, "add_gate_if.bf16") > 0);
+    for (int trips = 0; trips < 4; trips++) {
+        run(&wide, trips);
+        run(&n, trips);
+        for (int i = 0; i < n.nparams; i++) {
+            adze_tensor a, b;
+            double apart = 0, size = 0;
+            ok(&wide, adze_session_output(wide.session, n.names[i], &a));
+            ok(&n, adze_session_output(n.session, n.names[i], &b));
+            const adze_type type = adze_tensor_type(&a);
+            for (int64_t k = 0; k < adze_type_count(&type); k++) {
+                apart = hypot(apart, adze_tensor_get(&a, k) - adze_tensor_get(&b, k));
+                size = hypot(size, adze_tensor_get(&a, k));
+            }
+            if (!(apart <= 0.1 * size + 1e-3)) {
+                fail_msg("trips %d: %s is %g away in bf16, of %g", trips, n.names[i], apart, size);
+            }
+        }
+    }
+    down(&wide);
+    down(&n);
+}
+
 static void test_draws_follow_the_rule_and_the_step(void **state) {
     (void)state;
     enum { DRAWS = 2000 };
@@ -443,6 +484,7 @@ int main(void) {
     make_data();
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_skipped_branch_leaves_everything_as_it_was),
                                        cmocka_unit_test(test_guards_leave_chains_groups_and_bits_alone),
+                                       cmocka_unit_test(test_the_sum_of_a_block_is_one_line),
                                        cmocka_unit_test(test_draws_follow_the_rule_and_the_step),
                                        cmocka_unit_test(test_in_use_the_branch_is_scaled_by_its_share),
                                        cmocka_unit_test(test_what_is_no_block_is_refused),

@@ -459,6 +459,33 @@ static void data_off_centre_make_weights_touchy(void **state) {
     assert_true(change[1] > 2 * change[0]);
 }
 
+/* Ten hidden units that are alike can spare eight; when one of them says all, its loss tells. */
+static void deleted_units_are_missed_where_they_are_alone(void **state) {
+    static const char net[] = "{\"name\":\"l\",\"input\":[20],\"layers\":[{\"type\":\"dense\",\"name\":\"h\",\"units\":10,\"activation\":\"tanh\"},"
+                              "{\"type\":\"dense\",\"name\":\"o\",\"units\":4}]}";
+    (void)state;
+    for (int alone = 0; alone < 2; alone++) {
+        look k = make(net, 64, 1, 0);
+        adze_tensor w, v;
+        must(k.ctx, adze_store_tensor(k.s.store, adze_store_find(k.s.store, "h:w"), &w));
+        must(k.ctx, adze_store_tensor(k.s.store, adze_store_find(k.s.store, "o:w"), &v));
+        for (int64_t i = 0; i < 200; i++) {
+            adze_tensor_set(&w, i, adze_tensor_get(&w, i / 10 * 10));
+        }
+        for (int64_t i = 0; i < 40; i++) {
+            adze_tensor_set(&v, i, alone && i >= 4 ? 0 : (double)(i % 4) - 1);
+        }
+        probe(&k, "ablation");
+        if (alone) {
+            assert_true(key(&k, "error_mean") != key(&k, "error"));
+        } else {
+            near(key(&k, "rise_50"), 0, 0);
+            near(key(&k, "error_mean"), key(&k, "error"), 1e-12);
+        }
+        done(&k);
+    }
+}
+
 static void steps_under_a_constant_gradient(void **state) {
     (void)state;
     look k = make("{\"name\":\"l\",\"input\":[2],\"layers\":[{\"type\":\"dense\",\"name\":\"fc\",\"units\":2}]}", 2, 1, 0);
@@ -503,6 +530,8 @@ static void a_training_is_judged_by_its_epochs(void **state) {
     assert_int_equal(strncmp(fit_of(ctx, slow, stays, slow, stays, 4, &f), "underfit", 8), 0);
     assert_int_equal(strncmp(fit_of(ctx, flat, low, flat, low, 4, &f), "bad first weights", 17), 0);
     near(adze_findings_value(&f, "flat_epochs"), 3, 0);
+    assert_int_equal(strncmp(fit_of(ctx, flat, low, flat, low, 3, &f), "bad first weights or rate", 25), 0);
+    assert_string_equal(fit_of(ctx, falls + 3, high + 3, falls + 3, high + 3, 1, &f), "ok");
     assert_string_equal(fit_of(ctx, falls, high, falls, high, 4, &f), "ok");
     /* an autoencoder is never right, a training without validation has nothing to compare: losses say what can be said */
     const double never[4] = {0}, none[] = {NAN, NAN, NAN, NAN}, lies[] = {1.6, 1.58, 1.57, 1.57};
@@ -713,6 +742,7 @@ int main(void) {
         cmocka_unit_test(looks_linear_is_linear),
         cmocka_unit_test(a_layer_without_others_below_shifts_nothing),
         cmocka_unit_test(data_off_centre_make_weights_touchy),
+        cmocka_unit_test(deleted_units_are_missed_where_they_are_alone),
         cmocka_unit_test(steps_under_a_constant_gradient),
         cmocka_unit_test(a_training_is_judged_by_its_epochs),
         cmocka_unit_test(a_watch_tells_when_units_died),

@@ -19,6 +19,9 @@ static const char strided_net[] = "{\"name\":\"strided\",\"input\":[8,8,1],\"pre
 static const char auto_net[] = "{\"name\":\"auto\",\"task\":\"regress\",\"input\":[8,8,1],\"preprocess\":{\"norm\":\"none\"},\"layers\":["
                                "{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"e\",\"units\":8,\"activation\":\"tanh\"},"
                                "{\"type\":\"dense\",\"name\":\"d\",\"units\":64}]}";
+static const char spread_net[] = "{\"name\":\"spread\",\"task\":\"regress\",\"input\":[8,8,1],\"preprocess\":{\"norm\":\"none\"},\"layers\":["
+                                 "{\"type\":\"flatten\",\"name\":\"f\"},{\"type\":\"dense\",\"name\":\"e\",\"units\":8,\"activation\":\"tanh\"},"
+                                 "{\"type\":\"dense\",\"name\":\"d\",\"units\":128}]}"; /* means and logarithms of variances */
 
 /* -- the trainer -- */
 
@@ -658,14 +661,21 @@ static void a_steps_worth_is_foretold(void **state) {
 
 static void an_autoencoder_learns_its_input(void **state) {
     (void)state;
-    static const int losses[] = {ADZE_LOSS_AUTO, ADZE_LOSS_SIGMOID_XENT};
-    for (size_t i = 0; i < ADZE_COUNT(losses); i++) {
+    static const struct {
+        const char *net;
+        int loss, optimizer;
+    } tried[] = {{auto_net, ADZE_LOSS_AUTO, ADZE_KFAC},
+                 {auto_net, ADZE_LOSS_SIGMOID_XENT, ADZE_KFAC},
+                 {auto_net, ADZE_LOSS_POISSON, ADZE_ADAM},
+                 {spread_net, ADZE_LOSS_GAUSSIAN, ADZE_ADAM}};
+    for (size_t i = 0; i < ADZE_COUNT(tried); i++) {
         bench b = {0};
-        setting s = usual(auto_net);
+        setting s = usual(tried[i].net);
         const adze_epoch_stats *h;
         s.o.target = ADZE_TARGET_INPUT;
-        s.o.loss = losses[i];
-        s.o.optimizer = ADZE_KFAC;
+        s.o.loss = tried[i].loss;
+        s.o.optimizer = tried[i].optimizer;
+        s.o.lr = tried[i].optimizer == ADZE_ADAM ? 0.01 : 0;
         s.o.epochs = 6;
         train(&b, &s, false);
         const int64_t n = adze_trainer_history(b.t, &h);
@@ -677,8 +687,12 @@ static void an_autoencoder_learns_its_input(void **state) {
     s.o.loss = ADZE_LOSS_SIGMOID_XENT;
     s.o.norm = 1 + ADZE_NORM_ZSCORE;
     expect_refusal(s, "targets from 0 to 1");
+    s.o.loss = ADZE_LOSS_POISSON;
+    expect_refusal(s, "targets from 0 on");
     s.o.loss = ADZE_LOSS_HINGE;
     expect_refusal(s, "option target input goes with");
+    s.o.loss = ADZE_LOSS_GAUSSIAN;
+    expect_refusal(s, "a mean and a variance for each number");
     s = usual(tiny_net);
     s.o.target = ADZE_TARGET_INPUT;
     expect_refusal(s, "no reconstruction");

@@ -59,6 +59,52 @@ static void schedules_follow_their_formulas(void **state) {
     assert_true(fabs(adze_schedule_lr(&o, 40, 10, 40) - 0.3) < 1e-12);
 }
 
+/* An option that the others leave without use gets a remark; as many as the table has, each beside the choice that would read it, none. */
+static void idle_options_are_remarked_upon(void **state) {
+    (void)state;
+    static const struct {
+        const char *option, *value, *choice, *idle, *read;
+    } cases[] = {{"momentum", "0.5", "optimizer", "sgd", "momentum"},
+                 {"beta1", "0.5", "optimizer", "adagrad", "adam"},
+                 {"beta2", "0.5", "optimizer", "momentum", "rmsprop"},
+                 {"eps", "0.5", "optimizer", "sgd", "adagrad"},
+                 {"bias_correction", "false", "optimizer", "lion", "adamw"},
+                 {"centered", "true", "optimizer", "adam", "rmsprop"},
+                 {"trust", "0.5", "optimizer", "lamb", "lars"},
+                 {"muon_steps", "4", "optimizer", "soap", "muon"},
+                 {"kfac_momentum", "false", "optimizer", "hf", "kfac"},
+                 {"inner", "2", "optimizer", "kfac", "lbfgs"},
+                 {"lookahead_alpha", "0.8", "lookahead_k", "0", "5"},
+                 {"swa_lr", "0.01", "average", "ema", "swa"},
+                 {"average_batches", "7", "average", "none", "polyak"},
+                 {"gamma", "0.5", "schedule", "cosine", "step"},
+                 {"milestones", "1,2", "schedule", "step", "milestones"},
+                 {"huber_delta", "2", "loss", "mse", "huber"}};
+    for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
+        for (int read = 0; read < 2; read++) {
+            setting s = usual(tiny_net);
+            bench b = {0};
+            char want[96];
+            const char *choice = read ? cases[i].read : cases[i].idle;
+            const adze_field *fields = adze_train_fields();
+            s.o.epochs = 4;
+            assert_int_equal(adze_field_parse(NULL, adze_field_find(fields, cases[i].option), &s.o, cases[i].value, "test"), ADZE_OK);
+            assert_int_equal(adze_field_parse(NULL, adze_field_find(fields, cases[i].choice), &s.o, choice, "test"), ADZE_OK);
+            must(&b, bench_open(&b, &s));
+            snprintf(want, sizeof want, "option %s does nothing with %s %s", cases[i].option, cases[i].choice, choice);
+            if ((strstr(b.notes, want) != NULL) == read) {
+                fail_msg("'%s' expected%s in: %s", want, read ? " not" : "", b.notes);
+            }
+            bench_close(&b);
+        }
+    }
+    setting plain = usual(tiny_net);
+    bench b = {0};
+    must(&b, bench_open(&b, &plain));
+    assert_null(strstr(b.notes, "does nothing"));
+    bench_close(&b);
+}
+
 static void wrong_options_are_refused_with_their_range(void **state) {
     (void)state;
     setting s = usual(tiny_net);
@@ -470,6 +516,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_optimizer_loss_and_dtype_learns),
         cmocka_unit_test(schedules_follow_their_formulas),
+        cmocka_unit_test(idle_options_are_remarked_upon),
         cmocka_unit_test(wrong_options_are_refused_with_their_range),
         cmocka_unit_test(threads_and_workers_change_no_bit),
         cmocka_unit_test(accumulated_batches_agree_with_the_large_batch),

@@ -51,7 +51,7 @@ ADZE_API int adze_preprocess_apply(const adze_preprocess *p, const adze_type *ex
 /* The table of augmentations: `adze list augmentations` prints it. A text is entries between commas, each with its parameters after colons:
  * "hflip,crop:pad=4:border=reflect". */
 typedef struct adze_augmentation {
-    const char *name, *doc, *paper;
+    const char *name, *doc, *paper, *cost;
     const adze_field *fields;
 } adze_augmentation;
 ADZE_API int adze_augmentation_at(int i, adze_augmentation *out);                         /* i from 0; ADZE_EARG past the end */

@@ -72,7 +72,8 @@ ADZE_API int adze_train_prior(adze_ctx *ctx, const adze_train_opts *o, int64_t n
 
 /* Losses, in the order of option `loss`. */
 typedef struct adze_loss_info {
-    const char *formula, *targets, *source; /* y: outputs, p: targets; means and sums go over an example's outputs; source: where it was proposed */
+    const char *formula, *targets, *source,
+        *cost; /* y: outputs, p: targets; means and sums go over an example's outputs; source: where it was proposed */
 } adze_loss_info;
 ADZE_API const adze_loss_info *adze_loss_at(int i); /* NULL past the end */
 /* The loss o->loss (auto: softmax_xent) of each example: y (N, C), target (N, C) of y's dtype -> (N). gaussian: y (N, 2 C). */

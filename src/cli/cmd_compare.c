@@ -16,7 +16,7 @@ static const adze_field FIELDS[] = {
      "others are compared with"},
     {"seeds", ADZE_F_I64, 0, offsetof(compare_opts, seeds), 0, "5", 2, 1000, NULL, "runs of each setting, from --seed on"},
     {"metric", ADZE_F_STR, 0, offsetof(compare_opts, metric), sizeof(((compare_opts *)0)->metric), "test_acc", 0, 0, NULL,
-     "test_acc, val_acc, val_loss, epochs_to:VALUE (until val_acc is as high), seconds"},
+     "test_acc, val_acc, val_loss, epochs_to:VALUE (until val_acc is as high), gap (training accuracy less test_acc), seconds"},
     {"data", ADZE_F_STR, 0, offsetof(compare_opts, data), sizeof(((compare_opts *)0)->data), "fashion-mnist", 0, 0, NULL,
      "data set: a name or a folder"},
     {"recipe", ADZE_F_STR, 0, offsetof(compare_opts, recipe), sizeof(((compare_opts *)0)->recipe), "", 0, 0, NULL, CLI_RECIPE_HELP},
@@ -155,7 +155,7 @@ static int parse_metric(job *j, cli *c) {
         m++;
     }
     if (m == CMP_METRICS || (colon != NULL) != (m == CMP_EPOCHS_TO) || (colon && !adze_parse_f64(colon + 1, &j->k.target))) {
-        return cli_usage_error(c, "--metric: '%s' is not one of test_acc, val_acc, val_loss, epochs_to:VALUE, seconds", j->o.metric);
+        return cli_usage_error(c, "--metric: '%s' is not one of test_acc, val_acc, val_loss, epochs_to:VALUE, gap, seconds", j->o.metric);
     }
     j->k.metric = m;
     return ADZE_OK;
@@ -450,6 +450,7 @@ static int read_run(job *j, int s, int64_t seed) {
         if (e->best) { /* the weights that are judged are those of the last best epoch */
             r->value[CMP_VAL_ACC] = e->val_acc;
             r->value[CMP_VAL_LOSS] = e->val_loss;
+            r->value[CMP_GAP] = e->acc - r->value[CMP_TEST_ACC];
         }
         if (isnan(r->value[CMP_EPOCHS_TO]) && j->k.metric == CMP_EPOCHS_TO && e->val_acc >= j->k.target) {
             r->value[CMP_EPOCHS_TO] = (double)e->epoch + 1;

@@ -72,6 +72,7 @@ static int get_augmentation(int i, item *out) {
     adze_augmentation a = {0};
     TRY(adze_augmentation_at(i, &a));
     *out = (item){.name = a.name, .doc = a.doc, .paper = a.paper, .fields = a.fields};
+    snprintf(out->more, sizeof(out->more), "costs %s", a.cost);
     return ADZE_OK;
 }
 static int get_enum(const char *field, int i, item *out) {
@@ -101,6 +102,7 @@ static int get_loss(int i, item *out) {
         return ADZE_EARG;
     }
     *out = (item){.name = out->name, .doc = l->formula, .targets = l->targets, .source = l->source};
+    snprintf(out->more, sizeof(out->more), "costs %s", l->cost);
     return ADZE_OK;
 }
 static int get_recipe(int i, item *out) {

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-const char *const CMP_METRIC_NAMES[] = {"test_acc", "val_acc", "val_loss", "epochs_to", "seconds", NULL};
+const char *const CMP_METRIC_NAMES[] = {"test_acc", "val_acc", "val_loss", "epochs_to", "gap", "seconds", NULL};
 
 typedef struct sample { /* some numbers and where their mean lies */
     double *v;

@@ -5,7 +5,7 @@
 #include "cli/cli.h"
 
 enum { CMP_KEYS = 8, CMP_SETTINGS = 64, CMP_LABEL = 256 };
-enum { CMP_TEST_ACC, CMP_VAL_ACC, CMP_VAL_LOSS, CMP_EPOCHS_TO, CMP_SECONDS, CMP_METRICS };
+enum { CMP_TEST_ACC, CMP_VAL_ACC, CMP_VAL_LOSS, CMP_EPOCHS_TO, CMP_GAP, CMP_SECONDS, CMP_METRICS };
 extern const char *const CMP_METRIC_NAMES[]; /* NULL ends */
 
 typedef struct cmp_run {

@@ -1,4 +1,4 @@
-/* Which rows of experiments/claims.yaml are named by an experiment, a test or a command that exists, and which are not. */
+/* Which rows of experiments/claims.yaml are named by an experiment with a record, a test or a command that exists, and which are not. */
 #include "cli/lab.h"
 
 #include <ctype.h>
@@ -12,10 +12,10 @@ typedef struct survey {
     const lab_opts *o;
     lab_names all;
     adze_arena arena;
-    const char *touched[TOUCHED]; /* rows that experiments name */
+    const char *touched[TOUCHED]; /* rows that experiments with a record name */
     int ntouched;
     adze_text out;
-    int rows, open, later, faults;
+    int rows, open, later, faults, waiting; /* waiting: experiments without a record */
 } survey;
 
 static void fault(survey *s, const char *row, const char *what, const char *why) {
@@ -95,7 +95,9 @@ static int check_command(survey *s, const char *row, const char *what) {
     return status;
 }
 
-static int check_one(survey *s, const char *row, const char *what) {
+/* counts: false for an experiment without a record. */
+static int check_one(survey *s, const char *row, const char *what, bool *counts) {
+    *counts = true;
     if (strncmp(what, "test_", 5) == 0 || strncmp(what, "cli/", 4) == 0) {
         return check_test(s, row, what);
     }
@@ -104,6 +106,9 @@ static int check_one(survey *s, const char *row, const char *what) {
     }
     for (int i = 0; i < s->all.n; i++) {
         if (strcmp(s->all.name[i], what) == 0) {
+            const adze_tree *record;
+            TRY(lab_record_read(s->c, s->o, what, &s->arena, &record));
+            *counts = record != NULL;
             return ADZE_OK;
         }
     }
@@ -135,8 +140,9 @@ static int check_row(survey *s, const adze_tree *t) {
     int named = 0;
     const int before = s->faults;
     for (const adze_tree *k = by && by->kind == ADZE_T_LIST ? by->child : by; k; k = by->kind == ADZE_T_LIST ? k->next : NULL) {
-        TRY(check_one(s, row, k->text ? k->text : ""));
-        named++;
+        bool counts;
+        TRY(check_one(s, row, k->text ? k->text : "", &counts));
+        named += counts;
     }
     for (int i = 0; i < s->ntouched; i++) {
         named += strcmp(s->touched[i], row) == 0;
@@ -144,7 +150,7 @@ static int check_row(survey *s, const adze_tree *t) {
     s->rows++;
     s->later += later != NULL;
     if (named == 0 && !later && s->faults == before) {
-        fault(s, row, "nothing", "no experiment, test or command names this row");
+        fault(s, row, "nothing", "no experiment with a record, no test and no command names this row");
         s->open++;
     }
     return ADZE_OK;
@@ -154,7 +160,10 @@ static int check_row(survey *s, const adze_tree *t) {
 static int collect(survey *s, const adze_tree *root) {
     for (int i = 0; i < s->all.n; i++) {
         lab_exp *e;
+        const adze_tree *record;
+        TRY(lab_record_read(s->c, s->o, s->all.name[i], &s->arena, &record));
         TRY(lab_read(s->c, s->o->dir, s->all.name[i], &e));
+        s->waiting += record == NULL;
         for (int k = 0; k < e->nrows && s->ntouched < TOUCHED; k++) {
             const char *row = adze_arena_strdup(&s->arena, e->rows[k]);
             bool known = false;
@@ -165,7 +174,8 @@ static int collect(survey *s, const adze_tree *root) {
             if (!known) {
                 fault(s, e->rows[k], s->all.name[i], "the experiment names a row that claims.yaml has not");
             }
-            s->touched[s->ntouched++] = row ? row : "";
+            s->touched[s->ntouched] = row ? row : "";
+            s->ntouched += record != NULL;
         }
         lab_free(s->c, e);
     }
@@ -186,9 +196,10 @@ static int look(survey *s, const adze_tree *root) {
 
 static int tell(survey *s) {
     if (s->c->global.json) {
-        adze_text_add(&s->out, "],\"rows\":%d,\"later\":%d,\"experiments\":%d}\n", s->rows, s->later, s->all.n);
+        adze_text_add(&s->out, "],\"rows\":%d,\"later\":%d,\"experiments\":%d,\"not_run\":%d}\n", s->rows, s->later, s->all.n, s->waiting);
     } else {
-        adze_text_add(&s->out, "%d rows, %d experiments; %d faults, %d for later\n", s->rows, s->all.n, s->faults, s->later);
+        adze_text_add(&s->out, "%d rows, %d experiments (%d not run yet); %d faults, %d for later\n", s->rows, s->all.n, s->waiting, s->faults,
+                      s->later);
     }
     TRY(cli_print_text(s->c, &s->out));
     return s->faults ? adze_fail(s->c->ctx, ADZE_EDEVICE, "%d rows or names are not covered", s->faults) : ADZE_OK;

@@ -37,7 +37,7 @@ typedef struct adze_mix { /* what a mixing entry decides for an example: label k
 } adze_mix;
 
 typedef struct adze_aug_kind { /* a row of the table */
-    const char *name, *doc, *paper;
+    const char *name, *doc, *paper, *cost;
     const adze_field *fields;
     bool (*run)(adze_aug_job *j);                                                 /* true: the result lies in out. NULL: it mixes examples */
     adze_mix (*mix)(const adze_aug_params *v, adze_rng *r, int64_t h, int64_t w); /* NULL: it changes one picture */

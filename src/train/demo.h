@@ -54,6 +54,7 @@ int adze_demo_plateau(const adze_demo *d);
 int adze_demo_double_well(const adze_demo *d);
 int adze_demo_oscillator(const adze_demo *d);
 int adze_demo_early_stopping(const adze_demo *d);
+int adze_demo_ridge(const adze_demo *d);
 int adze_demo_wilson(const adze_demo *d);
 int adze_demo_reddi(const adze_demo *d);
 int adze_demo_wishart(const adze_demo *d);

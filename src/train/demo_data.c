@@ -57,8 +57,13 @@ static int wilson_run(const adze_demo *d, const regression *r, const adze_runner
     double *w = adze_alloc(d->ctx, r->cols, sizeof *w), loss = 0, *cell = adze_found_row(d->f, "%s", who->name);
     int wrong = 0, st = w != NULL ? adze_descent_open(&k, d->ctx, &s, &who->o) : ADZE_ENOMEM;
     st = st == ADZE_OK ? adze_descent_start(&k, w) : st;
-    for (int64_t i = 0; i < adze_demo_steps(d, 5000) && st == ADZE_OK; i++) {
+    const int64_t most = adze_demo_steps(d, 5000), every = most / 100 > 0 ? most / 100 : 1;
+    adze_track *margin = adze_found_track(d->f, "%s", who->name);
+    for (int64_t i = 0; i < most && st == ADZE_OK; i++) {
         st = adze_descent_step(&k, &loss);
+        if (i % every == 0) {
+            adze_found_point(d->f, margin, (double)i, adze_descent_get(&k, 0) - adze_descent_get(&k, 1) - adze_descent_get(&k, 2));
+        }
     }
     for (int64_t i = 0; i < r->cols && st == ADZE_OK; i++) {
         w[i] = adze_descent_get(&k, i);
@@ -94,6 +99,8 @@ int adze_demo_wilson(const adze_demo *d) {
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         st = wilson_run(d, &r, &list[i]);
     }
+    snprintf(d->f->title, sizeof d->f->title, "Margin of fresh examples of the smaller class");
+    d->f->x_label = "step", d->f->y_label = "margin";
     adze_free(d->ctx, r.x);
     adze_free(d->ctx, list);
     return st;
@@ -177,7 +184,7 @@ int adze_demo_wishart(const adze_demo *d) {
         int64_t rows;
         double share;
     } tried[] = {{2000, 0.02}, {2000, 0.05}, {2000, 0.1}, {2000, 0.2}, {2000, 0.3}, {400, 0.3}};
-    double worst = 0;
+    double worst = 0, measured[ADZE_COUNT(tried)];
     adze_found_columns(d->f, columns, 3);
     for (size_t i = 0; i < ADZE_COUNT(tried); i++) {
         const int64_t rows = tried[i].rows;
@@ -190,7 +197,19 @@ int adze_demo_wishart(const adze_demo *d) {
         }
         cell[1] = formula, cell[2] = fabs(cell[0] / formula - 1);
         worst = rows == 2000 ? fmax(worst, cell[2]) : worst; /* few rows are farther from the limit */
+        measured[i] = cell[0];
     }
+    adze_track *t = adze_found_track(d->f, "2000 rows");
+    for (size_t i = 0; i < ADZE_COUNT(tried) && tried[i].rows == 2000; i++) {
+        adze_found_point(d->f, t, tried[i].share, measured[i]);
+    }
+    t = adze_found_track(d->f, "formula");
+    for (int i = 2; i <= 30; i++) {
+        const double root = sqrt(i / 100.0);
+        adze_found_point(d->f, t, i / 100.0, pow((1 + root) / (1 - root), 2));
+    }
+    snprintf(d->f->title, sizeof d->f->title, "Condition of random data");
+    d->f->x_label = "columns over rows", d->f->y_label = "condition";
     adze_found(d->f, "error_most", worst);
     return ADZE_OK;
 }
@@ -209,7 +228,7 @@ int adze_demo_duplicate(const adze_demo *d) {
                 {"100 copies", 100 * ROWS, true},
                 {"half twice", ROWS + ROWS / 2, false}};
     static const char *const columns[] = {"gradient", "difference"};
-    double at[COLS], first[COLS], g[COLS], worst = 0;
+    double at[COLS], first[COLS], g[COLS], apart[ADZE_COUNT(sets)], worst = 0;
     adze_found_columns(d->f, columns, 2);
     for (size_t k = 0; k < ADZE_COUNT(sets); k++) {
         const int rows = sets[k].rows;
@@ -229,7 +248,8 @@ int adze_demo_duplicate(const adze_demo *d) {
             at[i] = 0.1 * (i + 1);
         }
         const adze_surface s = {COLS, squares, &data};
-        double loss, apart = 0;
+        double loss;
+        apart[k] = 0;
         int st = adze_descent_open(&run, d->ctx, &s, &sgd.o);
         st = st == ADZE_OK ? adze_descent_at(&run, at, &loss, g) : st;
         adze_descent_close(&run);
@@ -239,12 +259,22 @@ int adze_demo_duplicate(const adze_demo *d) {
         cell[0] = 0;
         for (int i = 0; i < COLS; i++) {
             first[i] = k == 0 ? g[i] : first[i];
-            cell[0] = hypot(cell[0], g[i]), apart = hypot(apart, g[i] - first[i]);
+            cell[0] = hypot(cell[0], g[i]), apart[k] = hypot(apart[k], g[i] - first[i]);
         }
-        cell[1] = apart / cell[0];
+        cell[1] = apart[k] /= cell[0];
         worst = sets[k].whole ? fmax(worst, cell[1]) : worst;
     }
     adze_found(d->f, "difference_most", worst);
+    for (int whole = 0; whole < 2; whole++) {
+        adze_track *t = adze_found_track(d->f, whole ? "all of it" : "half of it");
+        for (size_t k = 0; k < ADZE_COUNT(sets); k++) {
+            if (sets[k].whole == whole && k > 0) {
+                adze_found_point(d->f, t, log10((double)sets[k].rows / ROWS), log10(fmax(apart[k], 1e-17)));
+            }
+        }
+    }
+    snprintf(d->f->title, sizeof d->f->title, "How far copies of the data turn the gradient");
+    d->f->x_label = "log10 of the copies", d->f->y_label = "log10";
     return ADZE_OK;
 }
 
@@ -374,7 +404,7 @@ int adze_demo_clip(const adze_demo *d) {
     static const char *const columns[] = {"norm before", "norm after", "largest", "angle"};
     static const char *const names[] = {"by value", "by norm", "by norm, small"};
     const double clip = adze_demo_clip_at(d, ADZE_DEMO_CLIP);
-    double v[N];
+    double v[N], drawn[N] = {0};
     const linear l = {N, v};
     adze_rng r = adze_rng_make(d->o->seed, adze_hash_str("clip"));
     adze_found_columns(d->f, columns, 4);
@@ -393,11 +423,18 @@ int adze_demo_clip(const adze_demo *d) {
         for (int i = 0; i < N; i++) {
             apart = hypot(apart, v[i] / a - c[i] / b);
         }
+        adze_track *t = adze_found_track(d->f, "%s", k == 0 ? "gradient" : names[k - 1]);
+        for (int i = 0; i < N; i++) { /* the gradient as it is; then what value and norm made of it */
+            adze_found_point(d->f, t, i + 1, k == 0 ? v[i] / a : drawn[i]);
+            drawn[i] = c[i] / b;
+        }
         double *cell = adze_found_row(d->f, "%s", names[k]);
         cell[0] = a, cell[1] = b, cell[2] = most, cell[3] = 2 * asin(fmin(apart / 2, 1)) * 180 / acos(-1); /* degrees */
         adze_demo_key(d, k == 0 ? "value" : k == 1 ? "norm" : "small", "angle", cell[3]);
         adze_demo_key(d, k == 0 ? "value" : k == 1 ? "norm" : "small", "kept", b / a);
     }
+    snprintf(d->f->title, sizeof d->f->title, "The direction of a gradient and of what clipping leaves");
+    d->f->x_label = "component", d->f->y_label = "over its norm";
     adze_found(d->f, "value_most", adze_findings_cell(d->f, "by value", "largest"));
     adze_found(d->f, "norm_after", adze_findings_cell(d->f, "by norm", "norm after"));
     return ADZE_OK;

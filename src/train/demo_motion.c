@@ -13,8 +13,10 @@ adze_val adze_demo_bowl(adze_graph *g, adze_val w, const void *bowl) {
 
 /* -- rates --------------------------------------------------------------------------------------------------------------------------------------- */
 
-/* Factor per step over the second half of `most` steps from (1, 1). */
-static int rate_of(const adze_demo *d, const adze_surface *s, const adze_runner *r, int64_t most, double *rate) {
+enum { RATES_DRAWN = 150 }; /* steps */
+
+/* Factor per step over the second half of `most` steps from (1, 1). drawn: a name for the way, or NULL. */
+static int rate_of(const adze_demo *d, const adze_surface *s, const adze_runner *r, int64_t most, const char *drawn, double *rate) {
     static const double from[2] = {1, 1};
     double *ways = adze_alloc(d->ctx, 2 * (most + 1), sizeof *ways);
     if (ways == NULL) {
@@ -24,8 +26,18 @@ static int rate_of(const adze_demo *d, const adze_surface *s, const adze_runner 
     const int st = adze_demo_walk(d, &w);
     const double *a = ways + most / 2 * 2, *b = ways + most * 2;
     *rate = exp((log(hypot(b[0], b[1])) - log(hypot(a[0], a[1]))) / (double)(most - most / 2));
+    adze_track *t = drawn != NULL ? adze_found_track(d->f, "%s", drawn) : NULL;
+    for (int64_t i = 0; i <= RATES_DRAWN && t != NULL && st == ADZE_OK; i++) {
+        adze_found_point(d->f, t, (double)i, log10(hypot(ways[2 * i], ways[2 * i + 1])));
+    }
     adze_free(d->ctx, ways);
     return st;
+}
+
+static void draw_rate(const adze_demo *d, const char *name, double rate) {
+    adze_track *t = adze_found_track(d->f, "%s", name);
+    adze_found_point(d->f, t, 0, log10(hypot(1, 1)));
+    adze_found_point(d->f, t, RATES_DRAWN, log10(hypot(1, 1)) + RATES_DRAWN * log10(rate));
 }
 
 int adze_demo_rates(const adze_demo *d) {
@@ -40,14 +52,22 @@ int adze_demo_rates(const adze_demo *d) {
         const adze_runner a = adze_demo_runner(d, ADZE_DEMO_SGD, 2 / (1 + k), 0);
         const adze_runner b = adze_demo_runner(d, ADZE_DEMO_HEAVY, 4 / ((1 + root) * (1 + root)), heavy * heavy);
         double *cell = adze_found_row(d->f, "kappa %g", k), rate[2];
-        TRY(rate_of(d, &s, &a, 1000, &rate[0]));
-        TRY(rate_of(d, &s, &b, (int64_t)(460 / -log(heavy)), &rate[1])); /* its roots are double: the longer, the nearer */
+        const bool drawn = k == 100;
+        const int64_t steps = (int64_t)(100 * root); /* the heavy ball's roots are double: the longer, the nearer */
+        TRY(rate_of(d, &s, &a, steps, drawn ? "descent" : NULL, &rate[0]));
+        TRY(rate_of(d, &s, &b, steps, drawn ? "heavy ball" : NULL, &rate[1]));
+        if (drawn) {
+            draw_rate(d, "descent, formula", plain);
+            draw_rate(d, "heavy ball, formula", heavy);
+        }
         cell[0] = rate[0], cell[1] = plain, cell[2] = fabs(log(rate[0]) / log(plain) - 1);
         cell[3] = rate[1], cell[4] = heavy, cell[5] = fabs(log(rate[1]) / log(heavy) - 1);
         most[0] = fmax(most[0], cell[2]), most[1] = fmax(most[1], cell[5]);
     }
     adze_found(d->f, "descent_error", most[0]); /* of the logarithm of the rate, relative, at the worst kappa */
     adze_found(d->f, "heavy_ball_error", most[1]);
+    snprintf(d->f->title, sizeof d->f->title, "Distance from the minimum, condition 100");
+    d->f->x_label = "step", d->f->y_label = "log10";
     return ADZE_OK;
 }
 
@@ -258,6 +278,15 @@ int adze_demo_early_stopping(const adze_demo *d) {
         formula_error = fmax(formula_error, fabs(cell[0] - cell[1]));
         difference = fmax(difference, cell[3]);
     }
+    for (int i = 0; i < 3 && st == ADZE_OK; i++) {
+        adze_track *t = adze_found_track(d->f, i == 0 ? "stopped" : i == 1 ? "formula" : "decayed");
+        for (int k = 0; k < EIGENVALUES; k++) {
+            const double way[3] = {log[most * EIGENVALUES + k], 1 - pow(1 - lr * lambda[k], (double)most), lambda[k] / (lambda[k] + alpha)};
+            adze_found_point(d->f, t, log10(lambda[k]), way[i]);
+        }
+    }
+    snprintf(d->f->title, sizeof d->f->title, "Shares of the way: %lld steps, and decay", (long long)most);
+    d->f->x_label = "log10 of the curvature", d->f->y_label = "share";
     adze_free(d->ctx, log);
     adze_found(d->f, "alpha", alpha);
     adze_found(d->f, "formula_error", formula_error);

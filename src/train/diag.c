@@ -50,6 +50,7 @@ static const struct {
     {"bn-coupling", adze_probe_coupling, true, "whether an example's outputs depend on the batch's other examples", "Ioffe and Szegedy 2015, section 3.4"},
     {"linear", adze_probe_linear, true, "whether f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line", "Balduzzi et al. 2017"},
     {"sensitivity", adze_probe_sensitivity, true, "change of outputs and loss when each weight tensor turns by a hundredth", "-"},
+    {"ablation", adze_probe_ablation, true, "errors when more and more of the units of hidden layers are deleted", "Srivastava et al. 2014, section 7; Morcos et al. 2018"},
     {"effective-lr", adze_probe_effective_lr, false, "an optimiser's step over its rate while the gradient stays 1", "Duchi, Hazan and Singer 2011; Kingma and Ba 2015"},
 };
 /* clang-format on */
@@ -87,11 +88,15 @@ int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, c
 
 /* -- fit ----------------------------------------------------------------------------------------------------------------------------------------- */
 
-/* Epochs at the start in which the loss stayed within 2 % of where it began, when it fell by more than a tenth in one epoch afterwards. */
+/* Epochs at the start in which the loss stayed within 2 % of where it began, when it fell by more than a tenth in one epoch afterwards, or when they
+ * are all that there are. */
 static int64_t flat_start(const adze_epoch_stats *s, int64_t n) {
     int64_t flat = 1;
     while (flat < n && fabs(s[flat].loss - s[0].loss) < 0.02 * fabs(s[0].loss)) {
         flat++;
+    }
+    if (flat == n && n >= 2) {
+        return n;
     }
     for (int64_t i = flat; i < n && flat >= 2; i++) {
         if (s[i].loss < 0.9 * s[i - 1].loss) {
@@ -115,7 +120,10 @@ static const char *fit_verdict(const adze_epoch_stats *s, int64_t n, double rise
     const adze_epoch_stats *last = &s[n - 1];
     const double gap = last->acc - last->val_acc;
     const bool classes = has_classes(s, n), ahead = gap > 0.05 || (rise > 0.1 && gap > 0.01);
-    return flat > 0                                          ? "bad first weights: the loss lay still and then fell"
+    const bool still = flat == n && n > 1 && classes && last->acc < target;
+    const bool woke = flat > 0 && flat < n;
+    return still  ? "bad first weights or rate: the loss lies still; try another initialisation, then a larger or a smaller rate"
+           : woke ? "bad first weights: the loss lay still and then fell"
            : (classes && isfinite(gap) ? ahead : rise > 0.1) ? "overfit: training is ahead of validation; more data, augmentation or regularisation"
            : (classes ? last->acc < target : n > 1 && last->loss > 0.95 * s[0].loss)
                ? "underfit: not even the training examples are fitted; a larger model, a longer training or a better rate"
@@ -145,7 +153,7 @@ int adze_diag_fit(adze_ctx *ctx, const adze_epoch_stats *stats, int64_t n, const
     adze_found(out, "flat_epochs", (double)flat);
     adze_found(out, "overfit", strncmp(verdict, "overfit", 7) == 0);
     adze_found(out, "underfit", strncmp(verdict, "underfit", 8) == 0);
-    adze_found(out, "bad_init", flat > 0);
+    adze_found(out, "bad_init", strncmp(verdict, "bad first", 9) == 0);
     snprintf(out->verdict, sizeof out->verdict, "%s", verdict);
     return adze_found_status(out);
 }

@@ -1,6 +1,7 @@
-/* Probes of single questions: does batch normalisation tie examples together, is a network linear, what does a small turn of the weights change, how
- * large are an optimiser's steps under a constant gradient. */
+/* Probes of single questions: does batch normalisation tie examples together, is a network linear, what does a small turn of the weights change, what
+ * the loss of units, how large are an optimiser's steps under a constant gradient. */
 #include "train/descent.h"
+#include "train/evaluate.h"
 #include "train/tap.h"
 
 #include <math.h>
@@ -208,6 +209,115 @@ int adze_probe_sensitivity(adze_ctx *ctx, const adze_diag_subject *s, const adze
     }
     adze_free(ctx, w);
     adze_free(ctx, y);
+    adze_tap_close(&t);
+    return st;
+}
+
+/* -- ablation: a share of the units of every dense and convolutional layer but the last is deleted: their weights and biases become 0 ------------ */
+
+enum { SHARES = 9, DRAWS = 3 };
+
+static bool has_units(const adze_tap *t, int param) {
+    const adze_layer_kind *kind = t->layer[param] >= 0 ? t->m->layers[t->layer[param]].spec->kind : NULL;
+    return kind == &adze_layer_dense || kind == &adze_layer_conv;
+}
+
+static void delete_units(const adze_tap *t, const double *w, double share, int draw, double *at, int64_t *order) {
+    int last = -1, layer = -1;
+    int64_t from = 0, units = 0;
+    memcpy(at, w, (size_t)t->nweights * sizeof *w);
+    for (int i = 0; i < t->nparams; i++) {
+        last = has_units(t, i) ? t->layer[i] : last;
+    }
+    for (int i = 0; i < t->nparams; i++) {
+        const adze_type type = adze_store_type(t->store, t->slot[i]);
+        const int64_t n = adze_type_count(&type), cols = type.dims[type.rank - 1];
+        if (has_units(t, i) && t->layer[i] != layer) { /* its weights come first */
+            layer = t->layer[i];
+            units = cols;
+            adze_rng r = adze_rng_make(t->o->seed, adze_hash_str("ablation") + (uint64_t)(layer * DRAWS + draw));
+            for (int64_t k = 0; k < units; k++) {
+                order[k] = k;
+            }
+            adze_rng_permute(&r, order, units);
+        }
+        for (int64_t k = 0; k < n && t->layer[i] == layer && layer != last && cols == units; k++) {
+            at[from + k] = (double)order[k % cols] < share * (double)units ? 0 : at[from + k];
+        }
+        from += n;
+    }
+}
+
+static int share_of_errors(adze_tap *t, const adze_diag_subject *s, double *error) {
+    const int64_t n = s->x.dims[0] / t->batch * t->batch, *label = adze_tensor_data(&s->labels);
+    int64_t wrong = 0;
+    for (int64_t first = 0; first < n; first += t->batch) {
+        const double *y;
+        int64_t ny;
+        TRY(adze_tap_fill(t, first));
+        TRY(adze_tap_run(t));
+        TRY(adze_tap_read(t, "y", 0, &y, &ny));
+        for (int64_t i = 0; i < t->batch; i++) {
+            wrong += adze_scores_rank(y + i * (ny / t->batch), ny / t->batch, label[first + i]) != 0;
+        }
+    }
+    *error = (double)wrong / (double)n;
+    return ADZE_OK;
+}
+
+static int ablation(adze_tap *t, const adze_diag_subject *s, adze_findings *f, double *w, int64_t *order) {
+    static const char *const columns[] = {"error", "rise"};
+    double first = 0, area = 0;
+    adze_found_columns(f, columns, 2);
+    adze_track *track = adze_found_track(f, "error");
+    TRY(adze_tap_weights(t, w));
+    for (int i = 0; i < SHARES; i++) {
+        const double share = 0.1 * i;
+        double mean = 0, *cell = adze_found_row(f, "%.0f %% of the units", 100 * share);
+        for (int draw = 0; draw < (i > 0 ? DRAWS : 1); draw++) {
+            double error;
+            delete_units(t, w, share, draw, w + t->nweights, order);
+            TRY(adze_tap_set_weights(t, w + t->nweights));
+            TRY(share_of_errors(t, s, &error));
+            mean += error / (i > 0 ? DRAWS : 1);
+        }
+        first = i > 0 ? first : mean;
+        area += mean / SHARES;
+        cell[0] = mean, cell[1] = mean - first;
+        adze_found_point(f, track, share, mean);
+        if (i == 3 || i == 5) {
+            adze_found(f, i == 3 ? "rise_30" : "rise_50", mean - first);
+        }
+    }
+    adze_found(f, "error", first);
+    adze_found(f, "error_mean", area);
+    snprintf(f->title, sizeof f->title, "Errors when units are deleted");
+    f->x_label = "share of the units", f->y_label = "error";
+    return ADZE_OK;
+}
+
+int adze_probe_ablation(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
+    adze_tap t = {.ctx = NULL};
+    double *w = NULL;
+    int64_t *order = NULL, most = 0;
+    int st = adze_tap_open(&t, ctx, s, o, o->batch, ADZE_DIAG_EVAL, 0);
+    if (st == ADZE_OK && (adze_val_type(t.g, t.y).rank != 2 || adze_val_type(t.g, t.y).dims[1] < 2)) {
+        st = adze_fail(ctx, ADZE_EARG, "probe 'ablation' counts errors: model '%s' has no classes", adze_model_name(t.m));
+    }
+    for (int i = 0; st == ADZE_OK && i < t.nparams; i++) {
+        const adze_type type = adze_store_type(t.store, t.slot[i]);
+        most = has_units(&t, i) && type.dims[type.rank - 1] > most ? type.dims[type.rank - 1] : most;
+    }
+    if (st == ADZE_OK && most == 0) {
+        st = adze_fail(ctx, ADZE_EARG, "probe 'ablation' deletes units of dense and convolutional layers: model '%s' has none", adze_model_name(t.m));
+    }
+    if (st == ADZE_OK) {
+        w = adze_alloc(ctx, 2 * t.nweights, sizeof *w);
+        order = adze_alloc(ctx, most, sizeof *order);
+        st = w && order ? ablation(&t, s, f, w, order) : ADZE_ENOMEM;
+    }
+    adze_free(ctx, w);
+    adze_free(ctx, order);
     adze_tap_close(&t);
     return st;
 }

@@ -128,27 +128,49 @@ const char *const adze_loss_names[] = {"auto",      "softmax_xent",      "mse", 
 #define NUMBERS "numbers"
 
 static const loss_row losses[] = {
-    [ADZE_LOSS_AUTO] = {{"what the last layer asks for: softmax_xent; rbf layers have their own", "classes", ""}, SMOOTH | LINKED, NULL},
-    [ADZE_LOSS_SOFTMAX_XENT] = {{"-sum p log softmax(y)", CLASSES, "Bridle 1990; smoothing: Szegedy et al. 2016"}, SMOOTH | LINKED, build_xent},
-    [ADZE_LOSS_MSE] = {{"mean (y - p)^2", NUMBERS, ""}, 0, build_mse},
-    [ADZE_LOSS_HUBER] = {{"mean of e^2 / 2 where |e| <= d, else d (|e| - d / 2); e = y - p, d = huber_delta", NUMBERS, "Huber 1964"}, 0, build_huber},
-    [ADZE_LOSS_MAE] = {{"mean |y - p|", NUMBERS, ""}, 0, build_mae},
-    [ADZE_LOSS_SIGMOID_XENT] = {{"mean -(p log s(y) + (1 - p) log(1 - s(y)))", "probabilities, each for itself", ""}, SMOOTH | LINKED, build_sigmoid},
-    [ADZE_LOSS_HINGE] = {{"max(0, 1 + max over wrong y - right y)", "one class", "Crammer and Singer 2001"}, 0, build_hinge},
-    [ADZE_LOSS_SQUARED_HINGE] = {{"max(0, 1 + max over wrong y - right y)^2", "one class", ""}, 0, build_squared_hinge},
-    [ADZE_LOSS_HINGE_OVR] = {{"mean max(0, 1 - s y), s = 2 p - 1", "0 and 1, each for itself", "Cortes and Vapnik 1995"}, 0, build_hinge_ovr},
-    [ADZE_LOSS_SQUARED_HINGE_OVR] = {{"mean max(0, 1 - s y)^2, s = 2 p - 1", "0 and 1, each for itself", "Tang 2013"}, 0, build_squared_hinge_ovr},
+    [ADZE_LOSS_AUTO] = {{"what the last layer asks for: softmax_xent; rbf layers have their own", "classes", "", "as it"}, SMOOTH | LINKED, NULL},
+    [ADZE_LOSS_SOFTMAX_XENT] = {{"-sum p log softmax(y)", CLASSES, "Bridle 1990; smoothing: Szegedy et al. 2016",
+                                 "an exponential and 5 operations an output"},
+                                SMOOTH | LINKED,
+                                build_xent},
+    [ADZE_LOSS_MSE] = {{"mean (y - p)^2", NUMBERS, "", "3 operations an output"}, 0, build_mse},
+    [ADZE_LOSS_HUBER] = {{"mean of e^2 / 2 where |e| <= d, else d (|e| - d / 2); e = y - p, d = huber_delta", NUMBERS, "Huber 1964",
+                          "6 operations an output"},
+                         0,
+                         build_huber},
+    [ADZE_LOSS_MAE] = {{"mean |y - p|", NUMBERS, "", "3 operations an output"}, 0, build_mae},
+    [ADZE_LOSS_SIGMOID_XENT] = {{"mean -(p log s(y) + (1 - p) log(1 - s(y)))", "probabilities, each for itself", "",
+                                 "an exponential, a logarithm and 5 operations an output"},
+                                SMOOTH | LINKED,
+                                build_sigmoid},
+    [ADZE_LOSS_HINGE] = {{"max(0, 1 + max over wrong y - right y)", "one class", "Crammer and Singer 2001", "2 operations an output"},
+                         0,
+                         build_hinge},
+    [ADZE_LOSS_SQUARED_HINGE] = {{"max(0, 1 + max over wrong y - right y)^2", "one class", "", "2 operations an output"}, 0, build_squared_hinge},
+    [ADZE_LOSS_HINGE_OVR] = {{"mean max(0, 1 - s y), s = 2 p - 1", "0 and 1, each for itself", "Cortes and Vapnik 1995", "5 operations an output"},
+                             0,
+                             build_hinge_ovr},
+    [ADZE_LOSS_SQUARED_HINGE_OVR] = {{"mean max(0, 1 - s y)^2, s = 2 p - 1", "0 and 1, each for itself", "Tang 2013", "6 operations an output"},
+                                     0,
+                                     build_squared_hinge_ovr},
     [ADZE_LOSS_SMOOTH_HINGE] = {{"mean of m^2 / 2 where 0 <= m <= 1, m - 1/2 beyond, 0 below; m = 1 - s y, s = 2 p - 1", "0 and 1, each for itself",
-                                 "Rennie and Srebro 2005"},
+                                 "Rennie and Srebro 2005", "8 operations an output"},
                                 0,
                                 build_smooth_hinge},
-    [ADZE_LOSS_KL] = {{"sum p (log p - log softmax(y))", CLASSES, "Kullback and Leibler 1951"}, SMOOTH | LINKED, build_kl},
-    [ADZE_LOSS_NLL] = {{"-sum p y; y are logarithms of probabilities", CLASSES, ""}, 0, build_nll},
-    [ADZE_LOSS_GAUSSIAN] = {{"mean ((p - m)^2 exp(-s) + s) / 2; y = (m, s)", "numbers, half as many as outputs", "Nix and Weigend 1994"},
+    [ADZE_LOSS_KL] = {{"sum p (log p - log softmax(y))", CLASSES, "Kullback and Leibler 1951",
+                       "an exponential, a logarithm and 6 operations an output"},
+                      SMOOTH | LINKED,
+                      build_kl},
+    [ADZE_LOSS_NLL] = {{"-sum p y; y are logarithms of probabilities", CLASSES, "", "2 operations an output"}, 0, build_nll},
+    [ADZE_LOSS_GAUSSIAN] = {{"mean ((p - m)^2 exp(-s) + s) / 2; y = (m, s)", "numbers, half as many as outputs", "Nix and Weigend 1994",
+                             "half an exponential and 3 operations an output"},
                             HALVED,
                             build_gaussian},
-    [ADZE_LOSS_POISSON] = {{"mean exp(y) - p y", "counts", ""}, 0, build_poisson},
-    [ADZE_LOSS_FOCAL] = {{"-(1 - q)^g log q; q = softmax(y) of the class, g = focal_gamma", "one class", "Lin et al. 2017"}, LINKED, build_focal},
+    [ADZE_LOSS_POISSON] = {{"mean exp(y) - p y", "counts", "", "an exponential and 3 operations an output"}, 0, build_poisson},
+    [ADZE_LOSS_FOCAL] = {{"-(1 - q)^g log q; q = softmax(y) of the class, g = focal_gamma", "one class", "Lin et al. 2017",
+                          "an exponential and 3 operations an output"},
+                         LINKED,
+                         build_focal},
 };
 
 const adze_loss_info *adze_loss_at(int i) {
@@ -160,7 +182,8 @@ bool adze_loss_smooths(int loss) {
 }
 
 bool adze_loss_takes_numbers(int loss) {
-    static const int known[] = {ADZE_LOSS_AUTO, ADZE_LOSS_MSE, ADZE_LOSS_MAE, ADZE_LOSS_HUBER, ADZE_LOSS_SIGMOID_XENT};
+    static const int known[] = {ADZE_LOSS_AUTO,         ADZE_LOSS_MSE,      ADZE_LOSS_MAE,    ADZE_LOSS_HUBER,
+                                ADZE_LOSS_SIGMOID_XENT, ADZE_LOSS_GAUSSIAN, ADZE_LOSS_POISSON};
     for (size_t i = 0; i < ADZE_COUNT(known); i++) {
         if (loss == known[i]) {
             return true;
@@ -188,18 +211,35 @@ int adze_loss_build(adze_graph *g, const adze_train_opts *o, adze_val y, adze_va
     return adze_graph_status(g);
 }
 
+/* What outputs say of the target p, as numbers. */
+static adze_val guess_of(adze_graph *g, int loss, adze_val y, adze_val p) {
+    const adze_type t = adze_val_type(g, p);
+    switch (loss) {
+    case ADZE_LOSS_SIGMOID_XENT:
+        return adze_sigmoid(g, y);
+    case ADZE_LOSS_POISSON:
+        return adze_exp(g, y);
+    case ADZE_LOSS_GAUSSIAN: /* the means come first */
+        return adze_slice(g, y, (int64_t[]){0, 0}, t.dims, (int64_t[]){1, 1});
+    default:
+        return y;
+    }
+}
+
 /* x, flat, is the target; error: what the outputs, as numbers, are off it. */
 static int reconstruction(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val x, adze_val y, adze_train_terms *out) {
     const adze_type t = adze_val_type(g, y), tx = adze_val_type(g, x);
-    if (t.rank != 2 || adze_type_count(&t) != adze_type_count(&tx)) {
+    const int64_t share = (losses[o->loss].flags & HALVED) != 0 ? 2 : 1;
+    if (t.rank != 2 || adze_type_count(&t) != share * adze_type_count(&tx)) {
         char a[128], b[128];
-        return adze_fail(adze_graph_ctx(g), ADZE_ESHAPE, "option target input: model '%s' makes %s of %s, which is no reconstruction",
-                         adze_model_name(m), adze_type_print(&t, a, sizeof a), adze_type_print(&tx, b, sizeof b));
+        return adze_fail(adze_graph_ctx(g), ADZE_ESHAPE, "option target input: model '%s' makes %s of %s, which is no reconstruction%s",
+                         adze_model_name(m), adze_type_print(&t, a, sizeof a), adze_type_print(&tx, b, sizeof b),
+                         share > 1 ? " with a mean and a variance for each number" : "");
     }
     adze_train_opts own = *o;
     own.loss = o->loss == ADZE_LOSS_AUTO ? ADZE_LOSS_MSE : o->loss;
-    const adze_val p = adze_reshape(g, x, t.dims, 2), guess = own.loss == ADZE_LOSS_SIGMOID_XENT ? adze_sigmoid(g, y) : y;
-    out->error = adze_sum(g, adze_square(g, adze_sub(g, guess, p)), LAST, 1, false);
+    const adze_val p = adze_reshape(g, x, (int64_t[]){t.dims[0], t.dims[1] / share}, 2);
+    out->error = adze_sum(g, adze_square(g, adze_sub(g, guess_of(g, own.loss, y, p), p)), LAST, 1, false);
     return adze_loss_build(g, &own, y, p, &out->loss);
 }
 
@@ -217,7 +257,8 @@ int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o
     }
     if ((losses[o->loss].flags & HALVED) != 0) {
         return adze_fail(adze_graph_ctx(g), ADZE_ENOSUP,
-                         "loss %s needs numbers as targets, but data sets carry classes: build it with adze_loss_build", adze_loss_names[o->loss]);
+                         "loss %s needs numbers as targets, but data sets carry classes: give target input, or build it with adze_loss_build",
+                         adze_loss_names[o->loss]);
     }
     if (o->label_smoothing <= 0 && o->loss == ADZE_LOSS_AUTO) {
         return adze_model_loss(m, g, y, label, loss);

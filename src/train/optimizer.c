@@ -219,87 +219,106 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
     [ADZE_SGD] = {
         .formula = "w -= lr g",
         .paper = "Robbins and Monro, A stochastic approximation method, 1951",
+        .cost = "4 operations a weight",
         .usual = {0.1, NO, NO, NO, NO, NO, NO, NO}, .build = build_sgd},
     [ADZE_MOMENTUM] = {
         .formula = "m = rho m + g; w -= lr m",
         .paper = "Polyak, Some methods of speeding up the convergence of iteration methods, 1964; rate outside the velocity",
+        .cost = "6 operations a weight",
         .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
     [ADZE_NESTEROV] = {
         .formula = "m = rho m + g; w -= lr (g + rho m)",
         .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 3 and 4; weights ahead, rate outside the velocity",
+        .cost = "8 operations a weight",
         .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "m"}}, .build = build_momentum},
     [ADZE_ADAM] = {
         .formula = "m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w -= lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)",
         .paper = "Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 1",
+        .cost = "14 operations a weight",
         .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_CORRECTS,
         .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 1, .factors = factors_adam, .build = build_adam},
     [ADZE_ADAMW] = {
         .formula = "as adam, and w -= lr weight_decay w",
         .paper = "Loshchilov and Hutter, Decoupled weight decay regularization, 2019, algorithm 2",
+        .cost = "16 operations a weight",
         .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
         .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 1, .factors = factors_adam, .build = build_adam},
     [ADZE_HEAVY_BALL] = {
         .formula = "v = rho v - lr g; w += v",
         .paper = "Sutskever, Martens, Dahl, Hinton, On the importance of initialization and momentum, 2013, eq. 1 and 2",
+        .cost = "6 operations a weight",
         .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_heavy_ball},
     [ADZE_NESTEROV_AHEAD] = {
         .formula = "x = w - rho v; v = rho v - lr g; x += v; w = x + rho v: gradients are taken ahead",
         .paper = "Nesterov, A method of solving a convex programming problem with convergence rate O(1/k^2), 1983; Sutskever et al. 2013, eq. 3 and 4",
+        .cost = "10 operations a weight",
         .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_ahead},
     [ADZE_NESTEROV_SHIFTED] = {
         .formula = "u = rho v - lr g; w += (1 + rho) u - rho v; v = u",
         .paper = "Bengio, Boulanger-Lewandowski, Pascanu, Advances in optimizing recurrent networks, 2012, section 3.5",
+        .cost = "9 operations a weight",
         .usual = {0.01, 0.9, NO, NO, NO, NO, NO, NO}, .slots = {{.role = "v"}}, .build = build_nesterov_shifted},
     [ADZE_ADAGRAD] = {
         .formula = "s += g^2; w -= lr g / (sqrt(s) + eps)",
         .paper = "Duchi, Hazan, Singer, Adaptive subgradient methods, 2011, figure 1, diagonal",
+        .cost = "7 operations a weight",
         .usual = {0.01, NO, NO, NO, 1e-10, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .slots = {{.role = "s"}}, .build = build_adagrad},
     [ADZE_ADADELTA] = {
         .formula = "s = b2 s + (1 - b2) g^2; d = sqrt(u + eps) / sqrt(s + eps) g; u = b2 u + (1 - b2) d^2; w -= lr d",
         .paper = "Zeiler, ADADELTA: an adaptive learning rate method, 2012, algorithm 1",
+        .cost = "14 operations a weight",
         .usual = {1, NO, NO, 0.95, 1e-06, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .slots = {{.role = "s"}, {.role = "u"}}, .build = build_adadelta},
     [ADZE_RMSPROP] = {
         .formula = "s = b2 s + (1 - b2) g^2; centered: a = b2 a + (1 - b2) g, else a = 0; m = rho m + g / (sqrt(s - a^2) + eps); w -= lr m",
         .paper = "Tieleman and Hinton, Lecture 6.5, 2012; centered: Graves, Generating sequences with recurrent neural networks, 2013, eq. 38 to 41",
+        .cost = "9 operations a weight, centered or with momentum 13",
         .usual = {0.001, 0, NO, 0.9, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_CENTERS,
         .slots = {{.role = "s"}, {.role = "a", .when = WHEN(centered)}, {.role = "m", .when = WHEN(momentum)}}, .build = build_rmsprop},
     [ADZE_AMSGRAD] = {
         .formula = "as adam with the largest v so far in place of v",
         .paper = "Reddi, Kale, Kumar, On the convergence of Adam and beyond, 2018, algorithm 2, which has no bias_correction",
+        .cost = "15 operations a weight",
         .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
         .slots = {{.role = "m"}, {.role = "v"}, {.role = "most"}}, .nfactors = 2, .factors = factors_corrections, .build = build_amsgrad},
     [ADZE_ADAMAX] = {
         .formula = "m = b1 m + (1 - b1) g; u = max(b2 u, |g| + eps); w -= lr m / ((1 - b1^t) u)",
         .paper = "Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 2",
+        .cost = "10 operations a weight",
         .usual = {0.002, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
         .slots = {{.role = "m"}, {.role = "u"}}, .nfactors = 1, .factors = factors_corrections, .build = build_adamax},
     [ADZE_NADAM] = {
         .formula = "m, v as adam; k(t) = b1 (1 - 0.96^(0.004 t) / 2), K(t) = k(1) .. k(t); w -= lr ((1 - k(t)) / (1 - K(t)) g + k(t+1) / (1 - K(t+1)) m) / (sqrt(v / (1 - b2^t)) + eps)",
         .paper = "Dozat, Incorporating Nesterov momentum into Adam, 2016, algorithm 2",
+        .cost = "16 operations a weight",
         .usual = {0.002, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
         .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 3, .factors = factors_nadam, .build = build_nadam},
     [ADZE_RADAM] = {
         .formula = "m, v as adam; q = 2 / (1 - b2) - 1, p = q - 2 t b2^t / (1 - b2^t); p > 5: w -= lr m / (1 - b1^t) sqrt((p - 4) (p - 2) q / ((q - 4) (q - 2) p)) sqrt(1 - b2^t) / (sqrt(v) + eps), else w -= lr m / (1 - b1^t)",
         .paper = "Liu, Jiang, He et al., On the variance of the adaptive learning rate and beyond, 2020, algorithm 2",
+        .cost = "13 operations a weight",
         .usual = {0.001, NO, 0.9, 0.999, 1e-08, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
         .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 3, .factors = factors_radam, .build = build_radam},
     [ADZE_LION] = {
         .formula = "w -= lr (sign(b1 m + (1 - b1) g) + weight_decay w); m = b2 m + (1 - b2) g",
         .paper = "Chen, Liang, Huang et al., Symbolic discovery of optimization algorithms, 2023, algorithm 2",
+        .cost = "10 operations a weight",
         .usual = {0.0001, NO, 0.9, 0.99, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES,
         .slots = {{.role = "m"}}, .build = build_lion},
     [ADZE_LARS] = {
         .formula = "r = trust |w| / (|g| + l2 |w|), trust for biases and scales; m = rho m + lr r (g + l2 w); w -= m",
         .paper = "You, Gitman, Ginsburg, Large batch training of convolutional networks, 2017, algorithm 1",
+        .cost = "7 operations a weight and two norms a tensor",
         .usual = {10, 0.9, NO, NO, NO, NO, NO, 0.001}, .slots = {{.role = "m"}}, .build = build_lars},
     [ADZE_LAMB] = {
         .formula = "d = adam's direction + weight_decay w; w -= lr |w| / |d| d, without the ratio for biases and scales",
         .paper = "You, Li, Reddi et al., Large batch optimization for deep learning, 2020, algorithm 2",
+        .cost = "17 operations a weight and two norms a tensor",
         .usual = {0.002, NO, 0.9, 0.999, 1e-06, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DECOUPLES | ADZE_OPT_CORRECTS,
         .slots = {{.role = "m"}, {.role = "v"}}, .nfactors = 2, .factors = factors_corrections, .build = build_lamb},
     [ADZE_RPROP] = {
         .formula = "f = grow f where g has its last sign, shrink f where not, there g = 0 for this step; w -= lr f sign(g); whole batches only",
         .paper = "Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993, eq. 4 and 5; without backtracking: Igel and Huesken, 2003",
+        .cost = "9 operations a weight",
         .usual = {0.01, NO, NO, NO, NO, 1.2, 0.5, NO}, .reads = ADZE_OPT_ADAPTIVE,
         .slots = {{.role = "f", .init = 1}, {.role = "last"}}, .build = build_rprop},
     [ADZE_SHAMPOO] = {
@@ -327,26 +346,32 @@ static const adze_optimizer table[ADZE_NOPTIMIZERS] = {
     [ADZE_NEWTON] = {
         .formula = "w -= a (H + t I)^-1 g; t: as much as makes it positive definite, a: strong Wolfe search",
         .paper = "Nocedal and Wright, Numerical Optimization, 2006, algorithm 3.3",
+        .cost = "of n weights: n^2 numbers, n Hessian products and n^3 / 3 operations a step",
         .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .second = &adze_second_quasi},
     [ADZE_BFGS] = {
         .formula = "w -= a B g; B = (I - r s y') B (I - r y s') + r s s', r = 1 / s'y; a: strong Wolfe search",
         .paper = "Broyden, Fletcher, Goldfarb, Shanno, 1970; Nocedal and Wright 2006, algorithm 6.1",
+        .cost = "of n weights: n^2 numbers, 6 n^2 operations a step and its search",
         .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .second = &adze_second_quasi},
     [ADZE_LBFGS] = {
         .formula = "as bfgs from the last lbfgs_m pairs s, y; overlap < 1: w -= lr B g and y from examples of one batch before and after",
         .paper = "Liu and Nocedal, On the limited memory BFGS method, 1989; batches: Berahas, Nocedal, Takac, A multi-batch L-BFGS method, 2016",
+        .cost = "2 lbfgs_m numbers and 8 lbfgs_m operations a weight, and its search",
         .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE, .second = &adze_second_quasi},
     [ADZE_HF] = {
         .formula = "w += lr a d, (G + damping I) d = -g by conjugate gradients; G: Gauss-Newton matrix of the last batch; a: 0.8 times itself until the loss falls",
         .paper = "Martens, Deep learning via Hessian-free optimization, 2010",
+        .cost = "up to cg_steps products with the curvature a step, each about two gradients; 5 numbers a weight",
         .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DAMPS, .second = &adze_second_free},
     [ADZE_KFAC] = {
         .formula = "w += lr m; m = a d + b m, d = -(A + p c I)^-1 g (S + c / p I)^-1 of each layer; a, b: minimum of the quadratic model with the Fisher matrix",
         .paper = "Martens and Grosse, Optimizing neural networks with Kronecker-factored approximate curvature, 2015; convolutions: Grosse and Martens 2016",
+        .cost = "of r x c: 3 r^2 + 3 c^2 numbers, 2 r c (r + c) operations a step, about 6 (r^3 + c^3) every kfac_invert_every",
         .usual = {1, NO, NO, NO, NO, NO, NO, NO}, .reads = ADZE_OPT_ADAPTIVE | ADZE_OPT_DAMPS, .second = &adze_second_kfac},
     [ADZE_DELTA_BAR_DELTA] = {
         .formula = "f += grow where g has the sign of d, f *= shrink where not; d = b1 d + (1 - b1) g; w -= lr f g",
         .paper = "Jacobs, Increased rates of convergence through learning rate adaptation, 1988",
+        .cost = "13 operations a weight",
         .usual = {0.02, NO, 0.7, NO, NO, 0.05, 0.9, NO}, .slots = {{.role = "f", .init = 1}, {.role = "d"}}, .build = build_delta_bar_delta},
 };
 /* clang-format on */

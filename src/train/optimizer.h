@@ -46,7 +46,7 @@ enum {
 };
 
 typedef struct adze_optimizer {
-    const char *formula, *paper, *cost; /* cost: NULL: a few operations and the slots for each weight */
+    const char *formula, *paper, *cost; /* cost: beside the slots */
     adze_opt_usual usual;
     uint32_t reads; /* ADZE_OPT_.. */
     adze_opt_slot slots[ADZE_OPT_SLOTS];

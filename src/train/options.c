@@ -222,8 +222,9 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
                          adze_loss_names[o->loss]);
     }
     if (o->target == ADZE_TARGET_INPUT && (o->label_smoothing > 0 || !adze_loss_takes_numbers(o->loss))) {
-        return adze_fail(ctx, ADZE_EARG,
-                         "option target input goes with losses auto (mse), mse, mae, huber and sigmoid_xent, without label_smoothing");
+        return adze_fail(
+            ctx, ADZE_EARG,
+            "option target input goes with losses auto (mse), mse, mae, huber, gaussian, poisson and sigmoid_xent, without label_smoothing");
     }
     char augment[ADZE_OPTION_TEXT];
     return adze_train_augment(ctx, o, augment);

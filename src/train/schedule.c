@@ -64,9 +64,13 @@ static double snapshot_share(const adze_train_opts *o, double epochs) {
     return (epochs - from) / (to - from);
 }
 
+static double swa_first(const adze_train_opts *o, double lr) {
+    return o->swa_lr > 0 ? o->swa_lr : lr / 2;
+}
+
 /* Stochastic weight averaging, `step` steps after its begin: constant, or in cycles straight down (Izmailov et al. 2018, section 3.2). */
 static double swa_rate(const adze_train_opts *o, double lr, int64_t step, int64_t steps_per_epoch) {
-    const double from = o->swa_lr > 0 ? o->swa_lr : lr / 2;
+    const double from = swa_first(o, lr);
     const int64_t cycle = o->swa_cycle * steps_per_epoch;
     const double share = cycle > 0 ? (double)(step % cycle + 1) / (double)cycle : 0;
     return (1 - share) * from + share * fmin(o->min_lr, from);
@@ -100,10 +104,10 @@ static double way_factor(const adze_train_opts *o, double share, double epochs) 
     }
 }
 
-/* Up from lr / start_div over rise_share of the steps, then down to min_lr, both along a half cosine. */
-static double one_cycle(const adze_train_opts *o, double lr, double share) {
+/* Up from lr / start_div over rise_share of the steps, then down to `low`, both along a half cosine. */
+static double one_cycle(const adze_train_opts *o, double lr, double low, double share) {
     const bool rises = share < o->rise_share;
-    const double from = rises ? lr / o->start_div : fmin(o->min_lr, lr);
+    const double from = rises ? lr / o->start_div : fmin(low, lr);
     const double at = rises ? 1 - share / o->rise_share : (share - o->rise_share) / (1 - o->rise_share);
     return from + (lr - from) * half_cosine(at);
 }
@@ -114,7 +118,7 @@ static double range_start(const adze_train_opts *o, double lr) {
 
 /* What a warm-up rises to: the schedule's own beginning. */
 static double top(const adze_train_opts *o, double lr) {
-    return o->schedule == ADZE_ONE_CYCLE ? one_cycle(o, lr, 0) : o->schedule == ADZE_RANGE ? range_start(o, lr) : lr;
+    return o->schedule == ADZE_ONE_CYCLE ? one_cycle(o, lr, 0, 0) : o->schedule == ADZE_RANGE ? range_start(o, lr) : lr;
 }
 
 double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_per_epoch, int64_t total) {
@@ -123,18 +127,21 @@ double adze_schedule_lr(const adze_train_opts *o, int64_t step, int64_t steps_pe
     if (at < warm) {
         return top(o, lr) * (at + 1) / warm;
     }
-    const int64_t averaging = o->average == ADZE_AVERAGE_SWA ? step - adze_average_start(o) * steps_per_epoch : -1;
-    if (averaging >= 0) {
-        return swa_rate(o, lr, averaging, steps_per_epoch);
+    const bool swa = o->average == ADZE_AVERAGE_SWA;
+    const int64_t begin = adze_average_start(o) * steps_per_epoch;
+    if (swa && step >= begin) {
+        return swa_rate(o, lr, step - begin, steps_per_epoch);
     }
-    double left = (double)total - warm, share = left > 0 ? fmin((at - warm) / left, 1) : 0;
+    /* A schedule that goes somewhere arrives where the average's rate begins. */
+    const double left = (double)(swa ? begin : total) - warm, share = left > 0 ? fmin((at - warm) / left, 1) : 0;
+    const double low = swa && o->schedule != ADZE_RESTARTS ? swa_first(o, lr) : o->min_lr;
     switch (o->schedule) {
     case ADZE_COSINE:
     case ADZE_RESTARTS:
     case ADZE_POLYNOMIAL:
-        return o->min_lr < lr ? o->min_lr + (lr - o->min_lr) * way_factor(o, share, (o->snapshots > 0 ? at : at - warm) / per_epoch) : lr;
+        return low < lr ? low + (lr - low) * way_factor(o, share, (o->snapshots > 0 ? at : at - warm) / per_epoch) : lr;
     case ADZE_ONE_CYCLE:
-        return one_cycle(o, lr, share);
+        return one_cycle(o, lr, low, share);
     case ADZE_RANGE: {
         const double lo = range_start(o, lr);
         return lo * pow(lr / lo, left > 1 ? (at - warm) / (left - 1) : 1);

@@ -77,6 +77,7 @@ int adze_probe_index(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_
 int adze_probe_ics(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f);
 int adze_probe_coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f);
 int adze_probe_linear(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f);
+int adze_probe_ablation(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f);
 int adze_probe_sensitivity(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f);
 int adze_probe_effective_lr(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f);
 

@@ -69,10 +69,10 @@ static int prepare_model(adze_trainer *t) {
                          adze_model_name(t->model));
     }
     const int norm = t->o.norm > 0 ? t->o.norm - 1 : p.norm;
-    if (t->o.target == ADZE_TARGET_INPUT && t->o.loss == ADZE_LOSS_SIGMOID_XENT && norm != ADZE_NORM_NONE && norm != ADZE_NORM_MINMAX &&
-        norm != ADZE_NORM_MINMAX_FEATURE) {
-        return adze_fail(t->ctx, ADZE_EARG, "loss sigmoid_xent wants targets from 0 to 1: with target input, give norm none or minmax, not %s",
-                         adze_norm_names[norm]);
+    const bool from_0 = t->o.loss == ADZE_LOSS_SIGMOID_XENT || t->o.loss == ADZE_LOSS_POISSON;
+    if (t->o.target == ADZE_TARGET_INPUT && from_0 && norm != ADZE_NORM_NONE && norm != ADZE_NORM_MINMAX && norm != ADZE_NORM_MINMAX_FEATURE) {
+        return adze_fail(t->ctx, ADZE_EARG, "loss %s wants targets from 0 %s: with target input, give norm none or minmax, not %s",
+                         adze_loss_names[t->o.loss], t->o.loss == ADZE_LOSS_POISSON ? "on" : "to 1", adze_norm_names[norm]);
     }
     if (!p.fixed) {
         p.norm = norm;

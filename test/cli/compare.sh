@@ -39,6 +39,7 @@ done < one/options.txt
 expect 0 '' "$adze" compare net.yaml --vary lr=0.001,0.05,0.1 --seeds 4 --data data "${every[@]}" --out one
 cmp -s out.txt first.txt || fail "with every option given the table differs: $(diff out.txt first.txt)"
 expect 0 '"metric":"val_loss"' "$adze" compare net.yaml --vary lr=0.001,0.05,0.1 --seeds 4 "${common[@]}" --out one --metric val_loss --json
+expect 0 '"metric":"gap"' "$adze" compare net.yaml --vary lr=0.001,0.05,0.1 --seeds 4 "${common[@]}" --out one --metric gap --json
 expect 0 'epochs_to' "$adze" compare net.yaml --vary lr=0.001,0.05,0.2 --seeds 5 "${common[@]}" --out one --metric epochs_to:0.5
 [ "$stamp" = "$(stat -c %Y.%i one/lr=0.1/seed-1/model.safetensors)" ] || fail "a finished run was trained again"
 [ -d one/lr=0.2/seed-5 ] || fail "the new value was not trained"
@@ -50,7 +51,7 @@ grep -q 'run 8 of 8: optimizer=adam batch=16 seed 8' err.txt || fail "plain prog
 
 # A setting that diverges is left out and said so; it is not tried again.
 expect 0 'diverged' "$adze" compare net.yaml --vary lr=0.05,1e30 --seeds 2 "${common[@]}" --optimizer sgd --out wild
-grep -q '^lr=1e30,1,,,,,$' wild/runs.csv || fail "a diverged run in runs.csv: $(cat wild/runs.csv)"
+grep -q '^lr=1e30,1,,,,,,$' wild/runs.csv || fail "a diverged run in runs.csv: $(cat wild/runs.csv)"
 
 # Interrupted and gone on with, it says what it would have said.
 "$adze" compare net.yaml --vary lr=0.01,0.05 --seeds 2 --data data --val-count 20 --batch 8 --epochs 30 --out whole > whole.txt 2>&1
@@ -67,7 +68,7 @@ for s in 1 2 3; do
     [ $got -eq 5 ] || [ $got -eq 143 ] || [ $got -eq 0 ] || fail "interrupted: exit code $got: $(cat cut.txt)"
 done
 expect 0 '' "$adze" compare net.yaml --vary lr=0.01,0.05 --seeds 2 --data data --val-count 20 --batch 8 --epochs 30 --out cut
-diff <(cut -d, -f1-6 cut/runs.csv) <(cut -d, -f1-6 whole/runs.csv) > diff.txt || fail "an interrupted comparison ends differently: $(cat diff.txt)"
+diff <(cut -d, -f1-7 cut/runs.csv) <(cut -d, -f1-7 whole/runs.csv) > diff.txt || fail "an interrupted comparison ends differently: $(cat diff.txt)"
 cmp cut/lr=0.05/seed-2/model.safetensors whole/lr=0.05/seed-2/model.safetensors || fail "an interruption changed the weights"
 
 # What is refused, before anything is trained.

@@ -128,12 +128,15 @@ rows:
   - {id: T3, claim: a third}
   - {id: T4, claim: a fourth, later: needs pruning}
 END
-expect 0 '4 rows, 2 experiments; 0 faults, 1 for later' "$adze" lab coverage
+expect 0 '4 rows, 2 experiments (0 not run yet); 0 faults, 1 for later' "$adze" lab coverage
+mv experiments/records/root.json root.json # what nobody has run covers nothing
+expect 1 'T1    nothing: no experiment with a record' "$adze" lab coverage
+mv root.json experiments/records/root.json
 cat >> experiments/claims.yaml << 'END'
   - {id: T5, claim: nobody's}
   - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance"]}
 END
-expect 1 'T5    nothing: no experiment, test or command names this row' "$adze" lab coverage
+expect 1 'T5    nothing: no experiment with a record, no test and no command names this row' "$adze" lab coverage
 for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: neither its help'; do
     grep -q "^T6    $what" out.txt || fail "coverage did not say '$what': $(cat out.txt)"
 done
