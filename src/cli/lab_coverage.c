@@ -209,8 +209,8 @@ static int tell(survey *s) {
         adze_text_add(&s->out, "],\"rows\":%d,\"later\":%d,\"experiments\":%d,\"not_run\":%d,\"waiting\":%d}\n", s->rows, s->later, s->all.n,
                       s->unrun, s->waiting);
     } else {
-        adze_text_add(&s->out, "%d rows, %d experiments (%d not run yet); %d faults, %d for later\n", s->rows, s->all.n, s->waiting, s->faults,
-                      s->later);
+        adze_text_add(&s->out, "%d rows, %d experiments (%d not run yet); %d faults, %d rows waiting for one, %d for later\n", s->rows, s->all.n,
+                      s->unrun, s->faults, s->waiting, s->later);
     }
     TRY(cli_print_text(s->c, &s->out));
     return s->faults ? adze_fail(s->c->ctx, ADZE_EDEVICE, "%d rows or names are not covered", s->faults) : ADZE_OK;
