@@ -128,7 +128,9 @@ const char *const adze_loss_names[] = {"auto",      "softmax_xent",      "mse", 
 #define NUMBERS "numbers"
 
 static const loss_row losses[] = {
-    [ADZE_LOSS_AUTO] = {{"what the last layer asks for: softmax_xent; rbf layers have their own", "classes", "", "as that loss"}, SMOOTH | LINKED, NULL},
+    [ADZE_LOSS_AUTO] = {{"what the last layer asks for: softmax_xent; rbf layers have their own", "classes", "", "as that loss"},
+                        SMOOTH | LINKED,
+                        NULL},
     [ADZE_LOSS_SOFTMAX_XENT] = {{"-sum p log softmax(y)", CLASSES, "Bridle 1990; smoothing: Szegedy et al. 2016",
                                  "an exponential and 5 operations an output"},
                                 SMOOTH | LINKED,
