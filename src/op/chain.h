@@ -29,8 +29,12 @@
     X(where)                                                                                                                                         \
     X(choose)                                                                                                                                        \
     X(keep_if)                                                                                                                                       \
-    X(fma) X(add_relu) X(norm) X(norm_relu) X(norm_add) X(norm_add_relu) X(norm_grad) X(add_gate) X(same) X(plus) X(gate) X(plus_if) X(add_relu_if)  \
-        X(norm_add_if) X(norm_add_relu_if) X(add_gate_if)
+    X(fma)                                                                                                                                           \
+    X(add_relu)                                                                                                                                      \
+    X(norm)                                                                                                                                          \
+    X(norm_relu)                                                                                                                                     \
+    X(norm_add) X(norm_add_relu) X(norm_grad) X(add_gate) X(same) X(plus) X(gate) X(plus_if) X(add_relu_if) X(norm_add_if) X(norm_add_relu_if)       \
+        X(add_gate_if)
 #define ADZE_CHAIN_CODES(X) ADZE_CHAIN_UNARY(X) ADZE_CHAIN_BINARY(X) ADZE_CHAIN_COMPARE(X) ADZE_CHAIN_CAST(X) ADZE_CHAIN_MORE(X)
 
 typedef enum adze_chain_code {
