@@ -25,16 +25,10 @@
  * b, c). From fma on lines may read and write bf16; same, plus and gate are x, add and relu_grad as such lines. choose (flag, a, b) is where with one
  * flag for all elements, keep_if (flag, a) the same with b 0; x_if is x where the flag is set, else without the first term: plus_if (a, b, flag): a +
  * b or b; norm_add_if (.., r, flag): or r; add_gate_if (a, b, flag, c). */
-#define ADZE_CHAIN_MORE(X)                                                                                                                           \
-    X(where)                                                                                                                                         \
-    X(choose)                                                                                                                                        \
-    X(keep_if)                                                                                                                                       \
-    X(fma)                                                                                                                                           \
-    X(add_relu)                                                                                                                                      \
-    X(norm)                                                                                                                                          \
-    X(norm_relu)                                                                                                                                     \
-    X(norm_add) X(norm_add_relu) X(norm_grad) X(add_gate) X(same) X(plus) X(gate) X(plus_if) X(add_relu_if) X(norm_add_if) X(norm_add_relu_if)       \
-        X(add_gate_if)
+#define ADZE_CHAIN_CHOICE(X) X(where) X(choose) X(keep_if)
+#define ADZE_CHAIN_LINES(X) X(fma) X(add_relu) X(norm) X(norm_relu) X(norm_add) X(norm_add_relu) X(norm_grad) X(add_gate) X(same) X(plus) X(gate)
+#define ADZE_CHAIN_FLAGGED(X) X(plus_if) X(add_relu_if) X(norm_add_if) X(norm_add_relu_if) X(add_gate_if)
+#define ADZE_CHAIN_MORE(X) ADZE_CHAIN_CHOICE(X) ADZE_CHAIN_LINES(X) ADZE_CHAIN_FLAGGED(X)
 #define ADZE_CHAIN_CODES(X) ADZE_CHAIN_UNARY(X) ADZE_CHAIN_BINARY(X) ADZE_CHAIN_COMPARE(X) ADZE_CHAIN_CAST(X) ADZE_CHAIN_MORE(X)
 
 typedef enum adze_chain_code {
