@@ -202,16 +202,21 @@ static void accumulated_batches_agree_with_the_large_batch(void **state) {
     accumulate_and_compare(drop_net);
 }
 
+typedef struct clips {
+    double norm, value, share;
+} clips;
+
 /* The change of all trainable weights by one step of plain descent: its norm and its largest element, divided by the learning rate. */
-static void one_step(double clip_norm, double clip_value, double *norm, double *most) {
+static void one_step(clips c, double *norm, double *most) {
     setting s = usual(tiny_net);
     bench before = {0}, b = {.stop_at = 1};
     s.o.optimizer = ADZE_SGD;
     s.o.dtype = 1;
     s.o.lr = 0.5;
     s.o.l2 = 0;
-    s.o.clip_norm = clip_norm;
-    s.o.clip_value = clip_value;
+    s.o.clip_norm = c.norm;
+    s.o.clip_value = c.value;
+    s.o.clip_auto = c.share;
     must(&before, bench_open(&before, &s));
     must(&b, bench_open(&b, &s));
     assert_int_equal(adze_trainer_run(b.t, NULL), ADZE_ESTOPPED);
@@ -239,13 +244,39 @@ static void one_step(double clip_norm, double clip_value, double *norm, double *
 static void clipping_bounds_the_norm_or_every_element(void **state) {
     (void)state;
     double norm, most, raw, raw_most;
-    one_step(0, 0, &raw, &raw_most);
-    one_step(raw / 4, 0, &norm, &most);
+    one_step((clips){0}, &raw, &raw_most);
+    one_step((clips){.norm = raw / 4}, &norm, &most);
     assert_true(fabs(norm - raw / 4) < 1e-9 && fabs(most - raw_most / 4) < 1e-9);
-    one_step(raw * 2, 0, &norm, &most);
+    one_step((clips){.norm = raw * 2}, &norm, &most);
     assert_true(fabs(norm - raw) < 1e-9);
-    one_step(0, raw_most / 3, &norm, &most);
+    one_step((clips){.value = raw_most / 3}, &norm, &most);
     assert_true(fabs(most - raw_most / 3) < 1e-9 && norm < raw && norm > raw / 3);
+}
+
+/* A factor far above 1 changes no bit; one below bounds the steps, from a checkpoint on as without a break; and the norm's share is exact. */
+static void clipping_by_the_usual_norm(void **state) {
+    (void)state;
+    bench free_run = {0}, loose = {0}, tight = {0}, two = {0};
+    char dir[256];
+    setting s = usual(tiny_net);
+    train(&free_run, &s, false);
+    s.o.clip_auto = 50;
+    train(&loose, &s, false);
+    same_hash(&free_run, &loose, "a clip that never acts");
+    s.o.clip_auto = 0.5;
+    train(&tight, &s, false);
+    assert_memory_not_equal(tight.hash, free_run.hash, sizeof tight.hash);
+    train_in_two(&two, &s, dir, sizeof dir, 7);
+    same_hash(&tight, &two, "a break under clip_auto");
+    double norm, most, raw, raw_most;
+    one_step((clips){0}, &raw, &raw_most);
+    one_step((clips){.share = 0.25}, &norm, &most);
+    assert_true(fabs(norm - raw / 4) < 1e-9 && fabs(most - raw_most / 4) < 1e-9);
+    bench_close(&free_run);
+    bench_close(&loose);
+    bench_close(&tight);
+    bench_close(&two);
+    faulty_folder_drop(dir);
 }
 
 /* -- what goes wrong -- */
@@ -521,6 +552,7 @@ int main(void) {
         cmocka_unit_test(threads_and_workers_change_no_bit),
         cmocka_unit_test(accumulated_batches_agree_with_the_large_batch),
         cmocka_unit_test(clipping_bounds_the_norm_or_every_element),
+        cmocka_unit_test(clipping_by_the_usual_norm),
         cmocka_unit_test(early_stopping_ends_with_its_reason_also_after_a_resume),
         cmocka_unit_test(roots_are_counted_in_the_memory_limit),
         cmocka_unit_test(gathered_sums_that_overflow_are_told),

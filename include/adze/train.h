@@ -18,7 +18,7 @@ typedef struct adze_train_opts { /* adze_train_fields drives the command line, c
     double momentum, weight_decay, l2, beta1, beta2, eps;
     double warmup_epochs, min_lr, gamma;
     int64_t step_epochs;
-    double clip_value, clip_norm;
+    double clip_value, clip_norm, clip_auto;
     double label_smoothing, huber_delta, focal_gamma;
     int64_t patience; /* early stopping: validation checks without improvement; 0: off */
     double min_delta;

@@ -239,10 +239,19 @@ int adze_second_refuse(const adze_steps *s) {
     const struct {
         const char *name;
         bool given;
-    } unread[] = {{"clip_value", o->clip_value > 0},  {"clip_norm", o->clip_norm > 0},           {"clip_tensor", o->clip_tensor > 0},
-                  {"clip_agc", o->clip_agc > 0},      {"lookahead_k", o->lookahead_k > 0},       {"sam", o->sam > 0},
-                  {"groups", o->groups[0] != 0},      {"augment with mixed examples", s->mixes}, {"l1", s->rule.l1 > 0 || o->l1 > 0},
-                  {"maxnorm", o->maxnorm > 0},        {"activity_l1", o->activity_l1[0] != 0},   {"activity_kl", o->activity_kl[0] != 0},
+    } unread[] = {{"clip_value", o->clip_value > 0},
+                  {"clip_norm", o->clip_norm > 0},
+                  {"clip_auto", o->clip_auto > 0},
+                  {"clip_tensor", o->clip_tensor > 0},
+                  {"clip_agc", o->clip_agc > 0},
+                  {"lookahead_k", o->lookahead_k > 0},
+                  {"sam", o->sam > 0},
+                  {"groups", o->groups[0] != 0},
+                  {"augment with mixed examples", s->mixes},
+                  {"l1", s->rule.l1 > 0 || o->l1 > 0},
+                  {"maxnorm", o->maxnorm > 0},
+                  {"activity_l1", o->activity_l1[0] != 0},
+                  {"activity_kl", o->activity_kl[0] != 0},
                   {"drop_path", s->model->depths > 0}};
     for (size_t i = 0; i < ADZE_COUNT(unread); i++) {
         if (unread[i].given) {

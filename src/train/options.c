@@ -135,6 +135,7 @@ static const adze_field train_fields[] = {
     {"plateau_patience", ADZE_F_I64, 0, AT(plateau_patience), 0, "5", 1, 1e9, NULL, "plateau: epochs without improvement before a cut"},
     {"clip_value", ADZE_F_F64, 0, AT(clip_value), 0, "0", 0, 1e300, NULL, "gradients are cut to plus or minus this; 0: off"},
     {"clip_norm", ADZE_F_F64, 0, AT(clip_norm), 0, "0", 0, 1e300, NULL, "gradients are scaled to at most this norm; 0: off"},
+    {"clip_auto", ADZE_F_F64, 0, AT(clip_auto), 0, "0", 0, 1e300, NULL, "to at most so many times their usual norm; 0: off"},
     {"clip_tensor", ADZE_F_F64, 0, AT(clip_tensor), 0, "0", 0, 1e300, NULL, "the same for each tensor by itself; 0: off"},
     {"clip_agc", ADZE_F_F64, 0, AT(clip_agc), 0, "0", 0, 1e300, NULL, "each unit's gradient to this share of its weights' norm; 0: off"},
     {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "auto", 0, 0, adze_loss_names, "loss; `adze list losses` has the formulas"},
@@ -199,8 +200,8 @@ int adze_train_check(adze_ctx *ctx, const adze_train_opts *o) {
         return adze_fail(ctx, ADZE_EARG, "option weight_decay is the decoupled decay of adamw and some others; with optimizer %s use l2",
                          optimizers[o->optimizer]);
     }
-    if ((o->clip_norm > 0) + (o->clip_tensor > 0) + (o->clip_agc > 0) > 1) {
-        return adze_fail(ctx, ADZE_EARG, "options clip_norm, clip_tensor and clip_agc bound the same: give one of them");
+    if ((o->clip_norm > 0) + (o->clip_auto > 0) + (o->clip_tensor > 0) + (o->clip_agc > 0) > 1) {
+        return adze_fail(ctx, ADZE_EARG, "options clip_norm, clip_auto, clip_tensor and clip_agc bound the same: give one of them");
     }
     if (o->milestones.n == 0) {
         return adze_fail(ctx, ADZE_EARG, "option milestones needs at least one epoch, such as 80,120");

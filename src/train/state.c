@@ -15,6 +15,7 @@ static const adze_field progress_fields[] = {
     {"best", ADZE_F_F64, 0, AT(best), 0, "0", 0, 0, NULL, "monitored value of the best epoch"},
     {"best_epoch", ADZE_F_I64, 0, AT(best_epoch), 0, "-1", -1, 1e15, NULL, "the best epoch; -1: none yet"},
     {"best_step", ADZE_F_I64, 0, AT(best_step), 0, "-1", -1, 1e15, NULL, "the best epoch's last step"},
+    {"usual_norm", ADZE_F_F64, 0, AT(usual_norm), 0, "0", 0, 0, NULL, "running mean of the gradient's norm, for clip_auto"},
     {"waited", ADZE_F_I64, 0, AT(waited), 0, "0", 0, 1e15, NULL, "epochs without improvement"},
     {"patience_over", ADZE_F_BOOL, 0, AT(patience_over), 0, "false", 0, 0, NULL, "stopped early"},
     {"averaged", ADZE_F_I64, 0, AT(averaged), 0, "0", 0, 1e15, NULL, "weights in the average"},

@@ -67,10 +67,10 @@ int adze_steps_plan(adze_steps *s, int64_t batch, bool later);
 int adze_steps_shrink(adze_steps *s, int64_t memory); /* bytes that a grad plan's values may take: those with more compute some of them twice */
 int adze_steps_bind(adze_steps *s, int64_t arena);    /* arena: bytes that somebody else wants of s->arena; 0: nobody */
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* one that was compiled */
-int adze_steps_norm(adze_steps *s, double *norm); /* of the gradients, after clip_value; not finite when any of them is not */
-int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm);
-int adze_steps_climb(adze_steps *s, double norm);    /* sam: the weights move up the gradient of this norm, */
-int adze_steps_return(adze_steps *s);                /* and back to their very bits */
+int adze_steps_norm(adze_steps *s, double *norm);                        /* of the gradients, after clip_value; not finite when any of them is not */
+int adze_steps_update(adze_steps *s, double lr, int64_t t, double clip); /* clip: what the whole gradient is multiplied by */
+int adze_steps_climb(adze_steps *s, double norm);                        /* sam: the weights move up the gradient of this norm, */
+int adze_steps_return(adze_steps *s);                                    /* and back to their very bits */
 int adze_steps_average(adze_steps *s, double share); /* the average goes so far towards the weights; all the way, it becomes the model to the bit */
 int adze_steps_copy(adze_steps *s, const int *slots, int n, char *at, bool keep); /* the slots' bytes to `at`, or back */
 int adze_steps_keep(adze_steps *s);                                               /* remembers the slots that a grad run changes */
@@ -93,6 +93,9 @@ void adze_update_close(adze_steps *s);
 adze_val adze_unit_norm(adze_graph *g, adze_val x);
 adze_val adze_shrink_to(adze_graph *g, adze_val x, adze_val norm, adze_val most); /* x most / norm where norm > most */
 bool adze_in_last_layer(const adze_steps *s, int param);
+static inline bool adze_clips_whole(const adze_train_opts *o) { /* all gradients by one factor */
+    return o->clip_norm > 0 || o->clip_auto > 0;
+}
 
 /* The loss per example (N) that the options ask for: x the model's input, y (N, C) its output, label i64 (N). */
 typedef struct adze_train_terms {

@@ -296,8 +296,24 @@ static int diverged(adze_trainer *t, adze_grad_plan *g, const char *what) {
     return st == ADZE_ENOMEM ? st : ADZE_ENAN;
 }
 
+/* What the gradient of this norm is multiplied by. The usual norm is a running mean in which none counts more than ten times the mean before it: an
+ * explosion leaves it nearly where it was (Pascanu, Mikolov, Bengio, 2013, section 3.2: half to ten times the average is a good bound). */
+static double clip_of(adze_trainer *t, double norm) {
+    double most = t->o.clip_norm > 0 ? t->o.clip_norm : INFINITY;
+    if (t->o.clip_auto > 0) {
+        const double usual = t->p.usual_norm > 0 ? t->p.usual_norm : norm;
+        t->p.usual_norm = usual + (fmin(norm, 10 * usual) - usual) * fmax(1 / (double)(t->p.step + 1), 0.01);
+        most = t->o.clip_auto * usual;
+    }
+    return norm > most ? most / norm : 1;
+}
+
 static int update(adze_trainer *t, double lr, double norm) {
-    const int st = adze_steps_update(&t->steps, lr, t->p.step + 1, norm);
+    const double usual = t->p.usual_norm;
+    const int st = adze_steps_update(&t->steps, lr, t->p.step + 1, clip_of(t, norm));
+    if (st != ADZE_OK) {
+        t->p.usual_norm = usual;
+    }
     if (st == ADZE_ENAN) {
         char why[256];
         snprintf(why, sizeof why, "%s", adze_errmsg(t->ctx));

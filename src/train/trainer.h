@@ -12,6 +12,7 @@ typedef struct adze_progress {     /* all state that is no tensor: with the stor
     int64_t epoch, batch, step;    /* epochs done, batches done in this one, updates done in all */
     int64_t seen, right;           /* of this epoch so far */
     double loss_sum, error_sum;    /* likewise */
+    double usual_norm;             /* of gradients, for clip_auto; 0: none seen */
     double best;                   /* monitored value of the best epoch */
     int64_t best_epoch, best_step; /* -1: none yet */
     int64_t waited;                /* epochs without improvement */

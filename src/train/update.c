@@ -142,7 +142,7 @@ static adze_val clipped(const adze_steps *s, adze_graph *g, int param, adze_val 
         const adze_val most = adze_clip(g, adze_unit_norm(g, w), 1e-3, INFINITY);
         grad = adze_shrink_to(g, grad, adze_unit_norm(g, grad), adze_scale(g, most, o->clip_agc, 0));
     }
-    return o->clip_norm > 0 ? adze_mul(g, grad, clip) : grad;
+    return adze_clips_whole(o) ? adze_mul(g, grad, clip) : grad;
 }
 
 /* -- the plans ----------------------------------------------------------------------------------------------------------------------------------- */
@@ -171,7 +171,7 @@ static void build_param(adze_steps *s, adze_graph *g, int i, adze_opt_param p, a
 }
 
 static void build_params(adze_steps *s, adze_graph *g, adze_opt_param p, void (*write)(const adze_opt_param *p)) {
-    const adze_val clip = s->o->clip_norm > 0 ? adze_input(g, "clip", adze_scalar_type(s->dtype)) : (adze_val){0};
+    const adze_val clip = adze_clips_whole(s->o) ? adze_input(g, "clip", adze_scalar_type(s->dtype)) : (adze_val){0};
     for (int i = 0; i < s->nparams; i++) {
         build_param(s, g, i, p, clip, write);
     }
@@ -289,10 +289,10 @@ int adze_update_bind(adze_steps *s) {
     if (s->o->sam > 0) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_CLIMB].session, "climb", &s->climb));
     }
-    if (s->o->clip_norm > 0 && s->update[ADZE_UPDATE_OBSERVE].plan != NULL) {
+    if (adze_clips_whole(s->o) && s->update[ADZE_UPDATE_OBSERVE].plan != NULL) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_OBSERVE].session, "clip", &s->observe_clip));
     }
-    return s->o->clip_norm > 0 ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;
+    return adze_clips_whole(s->o) ? adze_session_input(step, "clip", &s->clip) : ADZE_OK;
 }
 
 void adze_update_close(adze_steps *s) {
@@ -309,14 +309,13 @@ static int gather(const adze_steps *s, int64_t t, double clip, bool *moves) {
     if (m.observe == NULL) {
         return ADZE_OK;
     }
-    if (s->o->clip_norm > 0) {
+    if (adze_clips_whole(s->o)) {
         adze_tensor_set(&s->observe_clip, 0, clip);
     }
     return adze_matrix_gather(&m, t, moves);
 }
 
-int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm) {
-    const double clip = s->o->clip_norm > 0 && norm > s->o->clip_norm ? s->o->clip_norm / norm : 1;
+int adze_steps_update(adze_steps *s, double lr, int64_t t, double clip) {
     double c[ADZE_OPT_FACTORS] = {0};
     bool moves;
     TRY(gather(s, t, clip, &moves));
@@ -328,7 +327,7 @@ int adze_steps_update(adze_steps *s, double lr, int64_t t, double norm) {
     for (int k = 0; k < adze_optimizer_of(&s->rule)->nfactors; k++) {
         adze_tensor_set(&s->factor[k], 0, c[k]);
     }
-    if (s->o->clip_norm > 0) {
+    if (adze_clips_whole(s->o)) {
         adze_tensor_set(&s->clip, 0, clip);
     }
     TRY(adze_session_run(s->update[ADZE_UPDATE_STEP].session));
