@@ -321,9 +321,8 @@ double adze_min_first(const adze_minimizer *m, const double *d) {
     const int64_t n = m->fn->n;
     const double size = sqrt(la_dot(d, d, n)), slope = la_dot(d, adze_min_gradient(m), n);
     const bool steep = m->o.method == ADZE_MIN_GD || m->o.method == ADZE_MIN_CG, newton = m->o.method == ADZE_MIN_NEWTON;
-    if (!steep && !newton && m->o.scale == ADZE_MIN_SCALE_NONE &&
-        m->at[FELL] > 0) { /* as if f fell by as much once more (NW 3.60), at most Newton's step */
-        return fmin(1, -2.02 * m->at[FELL] / slope);
+    if (!steep && !newton && m->o.scale == ADZE_MIN_SCALE_NONE) { /* as if f fell by as much once more (NW 3.60), at most Newton's step */
+        return fmin(1, -2.02 * (m->at[FELL] > 0 ? m->at[FELL] : size / 2) / slope);
     }
     if (newton || (!steep && m->at[PAIRS] > 0)) {
         return 1;
@@ -410,7 +409,7 @@ static int minimize(adze_minimizer *m) {
         }
         TRY(adze_min_step(m, &moved));
         if (!moved) {
-            m->r.why = still(m) ? ADZE_MIN_GRADIENT : ADZE_MIN_NO_DESCENT;
+            m->r.why = still(m) ? ADZE_MIN_GRADIENT : m->r.evals >= m->o.evals ? ADZE_MIN_EVALS : ADZE_MIN_NO_DESCENT;
             return ADZE_OK;
         }
         if (m->fn->step) {

@@ -63,10 +63,8 @@ static double next_trial(interval *v, trial t) {
         q = between(t, b, secant(t, b));
         const bool nearer = fabs(c - t.a) < fabs(q - t.a);
         a = nearer == v->bracketed ? c : q;
-        if (v->bracketed) {
-            const double most = t.a + 0.66 * (v->end.a - t.a);
-            a = t.a > b.a ? fmin(most, a) : fmax(most, a);
-        }
+        const double most = t.a + 0.66 * (v->end.a - t.a);
+        a = !v->bracketed ? fmin(fmax(a, v->lo), v->hi) : t.a > b.a ? fmin(most, a) : fmax(most, a);
     } else if (v->bracketed) { /* 4: lower, and no flatter */
         a = between(t, v->end, cubic(t, v->end, &real));
     } else {
@@ -78,7 +76,7 @@ static double next_trial(interval *v, trial t) {
         v->end = t.slope * b.slope < 0 ? b : v->end;
         v->best = t;
     }
-    return fmin(fmax(a, v->lo), v->hi);
+    return a;
 }
 
 static int more_thuente(adze_min_line *l) {
