@@ -22,7 +22,8 @@ configure: | bootstrap
 	@cmake -S . -B $(BUILD) -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX) $(CMAKE_FLAGS) > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
 	@rm -f $(BUILD).log
 
-demo: all
+demo: configure
+	@cmake --build $(BUILD) -j $(JOBS) --target adze
 	@scripts/demo $(BUILD)/adze $(DEMO_SEED)
 
 test: all

@@ -39,7 +39,9 @@ static int follow(void *user, adze_trainer *t, int64_t step, int64_t steps, doub
     const adze_type type = adze_tensor_type(&w);
     for (int64_t i = 0; i < adze_type_count(&type); i++) {
         const double v = adze_tensor_get(&w, i);
-        const double share = f->n == 0 ? 1 : f->o->average == ADZE_AVERAGE_EMA ? 1 - f->o->ema_decay : 1.0 / (double)(f->n + 1);
+        const double share = f->n == 0                           ? 1
+                             : f->o->average == ADZE_AVERAGE_EMA ? fmax(1 - f->o->ema_decay, 9.0 / (double)(f->n + 10))
+                                                                 : 1.0 / (double)(f->n + 1);
         f->sum[i] += share * (v - f->sum[i]);
     }
     f->n++;

@@ -39,7 +39,7 @@ typedef enum adze_status {
     ADZE_EFORMAT = -6,  /* a file's content is not what it claims to be */
     ADZE_ENOSUP = -7,   /* legal, but not supported here */
     ADZE_EDEVICE = -8,  /* a device failed */
-    ADZE_ECOMM = -9,    /* a rank or the network failed */
+    ADZE_ECOMM = -9,    /* a rank, the network or another process is in the way: may pass */
     ADZE_EBUG = -10,    /* a fault of Adze itself */
     ADZE_ENAN = -11,    /* training diverged: a tensor is not finite */
     ADZE_ESTOPPED = -12 /* stopped on request; what had to be saved is saved */

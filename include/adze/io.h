@@ -35,7 +35,8 @@ ADZE_API int adze_png_parse(adze_ctx *ctx, const void *bytes, size_t n, const ch
 /* u8 (H, W), (H, W, 1) or (H, W, 3) -> PNG, replaced durably. */
 ADZE_API int adze_png_write(adze_ctx *ctx, const char *path, adze_tensor image);
 
-/* Examples side by side in rows of `cols`, each pixel `zoom` wide, a white line between them: u8 (H, W, C), a new tensor. ids NULL: the first n. */
+/* Examples side by side in rows of `cols`, each pixel `zoom` wide, a white line between them: u8 (H, W, C), a new tensor. ids NULL: the first n;
+ * a negative id leaves its place white. */
 ADZE_API int adze_contact_sheet(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, int cols, int zoom, adze_tensor *out);
 
 /* A chart: lines over one x axis. Values that are not finite are left out. */

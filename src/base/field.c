@@ -215,6 +215,9 @@ static int parse_value(const parsing *p, void *at) {
 
 int adze_field_parse(adze_ctx *ctx, const adze_field *f, void *obj, const char *text, const char *where) {
     parsing p = {.ctx = ctx, .f = f, .text = text, .where = where};
+    if (!f || !obj || !text) {
+        return adze_fail(ctx, ADZE_EARG, "%s%sthere is no such option, or no value for it", where ? where : "", where ? ": " : "");
+    }
     name_place(&p);
     return parse_value(&p, member(f, obj));
 }

@@ -23,6 +23,7 @@ typedef struct cli {
     cli_global global;
     const struct cli_cmd *cmd;
     bool silent; /* run by another command: the result is files only */
+    bool told;   /* what comes has been said already */
 } cli;
 
 enum { CLI_MAX_TABLES = 3, CLI_MAX_FIELDS = 256 };

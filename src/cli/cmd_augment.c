@@ -87,7 +87,7 @@ static int write_sheet(cli *c, const adze_dataset *d, const data_opts *o, uint8_
     TRY(adze_dataset_from_memory(c->ctx, d->example, pixels, labels, n, 1, &pictures));
     int status = adze_contact_sheet(c->ctx, pictures, NULL, n, (int)o->columns, (int)o->zoom, &sheet);
     if (status == ADZE_OK) {
-        status = adze_png_write(c->ctx, o->out, sheet);
+        status = cli_write_png(c, o->out, sheet);
         adze_tensor_free(&sheet);
     }
     adze_dataset_close(pictures);

@@ -251,8 +251,12 @@ static int claim_folder(job *j) {
     if (status == ADZE_OK && adze_path_exists(k->c->ctx, path)) {
         status = adze_read_file(k->c->ctx, path, 1 << 20, (void **)&have, &n);
         if (status == ADZE_OK && strcmp(have, want) != 0) {
-            status =
-                adze_fail(k->c->ctx, ADZE_EARG, "'%s' holds a comparison with other options (options.txt has them); choose another --out", k->out);
+            size_t i = 0, line = 0;
+            for (; have[i] == want[i]; i++) {
+                line = have[i] == '\n' ? i + 1 : line;
+            }
+            status = adze_fail(k->c->ctx, ADZE_EARG, "'%s' holds a comparison with other options (there %.*s, here %.*s); choose another --out",
+                               k->out, (int)strcspn(have + line, "\n"), have + line, (int)strcspn(want + line, "\n"), want + line);
         }
     } else if (status == ADZE_OK) {
         const adze_piece piece = {want, (int64_t)strlen(want)};

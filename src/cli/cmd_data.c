@@ -14,7 +14,7 @@ static const adze_field FIELDS[] = {
     {"augment", ADZE_F_STR, 0, offsetof(data_opts, augment), sizeof(((data_opts *)0)->augment), "", 0, 0, NULL,
      "augment: as in train, say hflip,crop:pad=4"},
     {"rows", ADZE_F_I64, 0, offsetof(data_opts, rows), 0, "8", 1, 1000, NULL, "augment: examples"},
-    {"zoom", ADZE_F_I64, 0, offsetof(data_opts, zoom), 0, "1", 1, 16, NULL, "augment: pixels are drawn so large"},
+    {"zoom", ADZE_F_I64, 0, offsetof(data_opts, zoom), 0, "1", 1, 16, NULL, "show, augment: pixels are drawn so large"},
     {"against", ADZE_F_STR, 0, offsetof(data_opts, against), sizeof(((data_opts *)0)->against), "", 0, 0, NULL,
      "shift: the data set to compare with; default: the same one"},
     {"against_part", ADZE_F_STR, 0, offsetof(data_opts, against_part), sizeof(((data_opts *)0)->against_part), "test", 0, 0, NULL, "shift: its part"},
@@ -94,6 +94,12 @@ static int64_t shared_examples(const census *a, const census *b) {
     return n;
 }
 
+/* A class's name, or its number. */
+static const char *class_name(const adze_dataset *d, int64_t k, char number[32]) {
+    snprintf(number, 32, "%lld", (long long)k);
+    return d->class_names && k >= 0 && k < d->classes ? d->class_names[k] : number;
+}
+
 static void describe(cli *c, adze_text *t, const adze_dataset *d, const char *part, const census *s) {
     if (c->global.json) {
         adze_text_add(t, "{\"part\":\"%s\",\"examples\":%lld,\"shape\":", part, (long long)d->count);
@@ -111,7 +117,8 @@ static void describe(cli *c, adze_text *t, const adze_dataset *d, const char *pa
     adze_text_add(t, "%s %s: %lld examples, %s, mean %.2f, deviation %.2f, %lld duplicates\n", d->name, part, (long long)d->count,
                   adze_type_print(&d->example, shape, sizeof(shape)), s->mean, s->sd, (long long)s->duplicates);
     for (int k = 0; k < d->classes && k < 256; k++) {
-        adze_text_add(t, "  %-14s %7lld\n", d->class_names ? d->class_names[k] : "", (long long)s->counts[k]);
+        char name[32];
+        adze_text_add(t, "  %-14s %7lld\n", class_name(d, k, name), (long long)s->counts[k]);
     }
     adze_text_add(t, "  fingerprint %016llx%016llx\n", (unsigned long long)d->fingerprint[1], (unsigned long long)d->fingerprint[0]);
 }
@@ -172,12 +179,10 @@ static int check(cli *c, const char *name, const data_opts *o) {
     return status;
 }
 
-static int write_picture(cli *c, const char *path, uint8_t *pixels, int64_t h, int64_t w, int64_t channels) {
-    adze_tensor image;
-    TRY(adze_tensor_wrap(c->ctx, adze_type_make(ADZE_U8, 3, (int64_t[]){h, w, channels}), pixels, &image));
-    int status = adze_png_write(c->ctx, path, image);
-    adze_tensor_free(&image);
-    return status;
+int cli_write_png(cli *c, const char *path, adze_tensor image) {
+    const char *dot = strrchr(path, '.');
+    return dot && strcmp(dot, ".png") == 0 ? adze_png_write(c->ctx, path, image)
+                                           : cli_usage_error(c, "--out '%s': the picture is a PNG, so its name ends in .png", path);
 }
 
 /* One example as a PNG, for `adze predict`. */
@@ -194,11 +199,18 @@ static int picture(cli *c, const char *name, const data_opts *o) {
         status = d->read(d, o->index, x, &label);
     }
     if (status == ADZE_OK) {
+        adze_tensor image;
         const adze_type *e = &d->example;
-        status = write_picture(c, o->out, x, e->dims[0], e->rank > 1 ? e->dims[1] : 1, e->rank > 2 ? e->dims[2] : 1);
+        const int64_t dims[3] = {e->dims[0], e->rank > 1 ? e->dims[1] : 1, e->rank > 2 ? e->dims[2] : 1};
+        status = adze_tensor_wrap(c->ctx, adze_type_make(ADZE_U8, 3, dims), x, &image);
+        if (status == ADZE_OK) {
+            status = cli_write_png(c, o->out, image);
+            adze_tensor_free(&image);
+        }
     }
     if (status == ADZE_OK) {
-        const char *name_of = d->class_names && label >= 0 && label < d->classes ? d->class_names[label] : "unnamed";
+        char number[32];
+        const char *name_of = class_name(d, label, number);
         adze_text t = {.ctx = c->ctx};
         if (c->global.json) {
             adze_text_add(&t, "{\"schema\":1,\"file\":");
@@ -219,26 +231,24 @@ static int picture(cli *c, const char *name, const data_opts *o) {
 /* A row for each class, its first examples from left to right. */
 static int show(cli *c, const char *name, const data_opts *o) {
     adze_dataset *d;
+    adze_tensor sheet = {.dtype = ADZE_NONE};
     TRY(adze_dataset_open(c->ctx, name, o->part, &d));
-    int64_t h = d->example.dims[0], w = d->example.rank > 1 ? d->example.dims[1] : 1, ch = d->example.rank > 2 ? d->example.dims[2] : 1;
-    int64_t rows = d->classes, gap = 2, sw = o->columns * (w + gap) + gap, sh = rows * (h + gap) + gap;
-    uint8_t *sheet = adze_alloc(c->ctx, sw * sh * ch, 1), *x = adze_alloc(c->ctx, h * w * ch, 1);
-    int64_t *seen = adze_alloc(c->ctx, rows, sizeof(*seen));
-    int status = sheet && x && seen ? ADZE_OK : ADZE_ENOMEM;
+    const int64_t rows = d->classes, n = rows * o->columns;
+    uint8_t *x = adze_alloc(c->ctx, adze_type_bytes(&d->example), 1);
+    int64_t *ids = adze_alloc(c->ctx, n, sizeof(*ids)), *seen = adze_alloc(c->ctx, rows, sizeof(*seen));
+    int status = x && ids && seen ? ADZE_OK : ADZE_ENOMEM;
+    for (int64_t i = 0; i < n && status == ADZE_OK; i++) {
+        ids[i] = -1;
+    }
     for (int64_t i = 0; i < d->count && status == ADZE_OK; i++) {
         int64_t label = -1;
         status = d->read(d, i, x, &label);
-        if (status != ADZE_OK || label < 0 || label >= rows || seen[label] >= o->columns) {
-            continue;
-        }
-        int64_t top = label * (h + gap) + gap, left = seen[label]++ * (w + gap) + gap;
-        for (int64_t r = 0; r < h; r++) {
-            memcpy(sheet + ((top + r) * sw + left) * ch, x + r * w * ch, (size_t)(w * ch));
+        if (status == ADZE_OK && label >= 0 && label < rows && seen[label] < o->columns) {
+            ids[label * o->columns + seen[label]++] = i;
         }
     }
-    if (status == ADZE_OK) {
-        status = write_picture(c, o->out, sheet, sh, sw, ch);
-    }
+    status = status == ADZE_OK ? adze_contact_sheet(c->ctx, d, ids, n, (int)o->columns, (int)o->zoom, &sheet) : status;
+    status = status == ADZE_OK ? cli_write_png(c, o->out, sheet) : status;
     if (status == ADZE_OK) {
         adze_text t = {.ctx = c->ctx};
         adze_text_add(&t, "%s", c->global.json ? "{\"schema\":1,\"file\":" : o->out);
@@ -248,11 +258,12 @@ static int show(cli *c, const char *name, const data_opts *o) {
         adze_text_add(&t,
                       c->global.json ? ",\"classes\":%lld,\"columns\":%lld,\"width\":%lld,\"height\":%lld}\n"
                                      : ": %lld classes, %lld of each, %lldx%lld pixels\n",
-                      (long long)rows, (long long)o->columns, (long long)sw, (long long)sh);
+                      (long long)rows, (long long)o->columns, (long long)sheet.dims[1], (long long)sheet.dims[0]);
         status = cli_print_text(c, &t);
     }
+    adze_tensor_free(&sheet);
     adze_free(c->ctx, seen);
-    adze_free(c->ctx, sheet);
+    adze_free(c->ctx, ids);
     adze_free(c->ctx, x);
     adze_dataset_close(d);
     return status;

@@ -70,7 +70,8 @@ static void row(adze_text *t, const adze_score *s, const char *name) {
 static const char *tail(const char *path) {
     enum { ROOM = 34 };
     const size_t n = strlen(path);
-    return n > ROOM ? path + n - ROOM : path;
+    const char *cut = n > ROOM ? strchr(path + n - ROOM, '/') : NULL;
+    return n <= ROOM ? path : cut ? cut + 1 : path + n - ROOM;
 }
 
 static void versus(adze_text *t, const char *what, const adze_versus *v) {

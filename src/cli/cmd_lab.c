@@ -56,7 +56,7 @@ static int list_one(cli *c, const lab_opts *o, const lab_exp *e, adze_text *t, b
         for (int i = 0; i < e->nrows; i++) {
             snprintf(rows + strlen(rows), sizeof(rows) - strlen(rows), "%s%s", i ? " " : "", e->rows[i]);
         }
-        snprintf(line, sizeof(line), "%-26s %-16.16s %5.1f min  %s%s%s", e->name, rows, minutes, verdict, stale ? " (stale)" : "",
+        snprintf(line, sizeof(line), "%-30s %-15.15s %9.1f  %s%s%s", e->name, rows, minutes, verdict, stale ? " (stale)" : "",
                  e->quick ? "  quick" : "");
         adze_text_add(t, "%s\n", line);
         return ADZE_OK;
@@ -100,7 +100,8 @@ static int each_listed(cli *c, const lab_opts *o, lab_exp *e, void *arg) {
 
 static int list(cli *c, const lab_opts *o) {
     adze_text t = {.ctx = c->ctx};
-    adze_text_add(&t, "%s", c->global.json ? "{\"schema\":1,\"experiments\":[" : "");
+    adze_text_add(&t, c->global.json ? "{\"schema\":1,\"experiments\":[" : "%-30s %-15s %9s  %s\n", "experiment", "rows", "minutes",
+                  "verdict (stale: file or data have changed since)");
     const int status = for_each(c, o, each_listed, &t);
     adze_text_add(&t, "%s", c->global.json ? "]}\n" : "");
     if (status != ADZE_OK) {

@@ -171,8 +171,10 @@ static void introduce(job *j) {
     char a[32], b[32];
     const adze_type *e = &j->data->example;
     cli_progress *p = &j->progress;
-    cli_progress_say(p, "data   %s  %lld examples, %lldx%lldx%lld, %d classes", j->data->name, (long long)j->data->count, (long long)e->dims[0],
-                     (long long)(e->rank > 1 ? e->dims[1] : 1), (long long)(e->rank > 2 ? e->dims[2] : 1), j->data->classes);
+    const int64_t pad = adze_model_preprocess(j->trainer->model)->pad;
+    snprintf(a, sizeof(a), pad > 0 ? ", in a border of %lld" : "", (long long)pad);
+    cli_progress_say(p, "data   %s  %lld examples, %lldx%lldx%lld%s, %d classes", j->data->name, (long long)j->data->count, (long long)e->dims[0],
+                     (long long)(e->rank > 1 ? e->dims[1] : 1), (long long)(e->rank > 2 ? e->dims[2] : 1), a, j->data->classes);
     cli_progress_say(p, "model  %s  %lld params (%s)  memory %s at batch %lld", adze_model_name(j->model), (long long)adze_model_params(j->model),
                      cli_bytes(a, sizeof(a), 4.0 * (double)adze_model_params(j->model)),
                      cli_bytes(b, sizeof(b), (double)adze_trainer_memory(j->trainer)), (long long)j->o.batch);
@@ -275,6 +277,7 @@ static int train(job *j, bool resume) {
     adze_callbacks cb = {.user = j, .step_end = on_step, .epoch_end = on_epoch};
     cli_progress_start(&j->progress, j->c, j->o.epochs);
     TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, ckpt, &cb, &j->trainer));
+    j->c->told = false;
     if (resume) {
         TRY(resume_run(j, ckpt));
     }
@@ -372,6 +375,7 @@ static int start(job *j, const train_opts *t) {
         TRY(adze_trainer_new(j->c->ctx, j->model, j->data, &j->o, NULL, &none, &j->trainer));
         adze_trainer_free(j->trainer);
         j->trainer = NULL;
+        j->c->told = true;
         TRY(cli_rundir_create(&j->run, j->c, t->out, adze_model_name(j->model)));
         char *yaml;
         TRY(adze_model_to_yaml(j->model, &yaml));

@@ -4,6 +4,8 @@
 
 #include "cli/cli.h"
 
+int cli_write_png(cli *c, const char *path, adze_tensor image); /* a path that ends otherwise is refused */
+
 typedef struct data_opts {
     char part[16], out[512], augment[384], against[512], against_part[16];
     int64_t columns, rows, index, zoom, examples, permutations;

@@ -1,6 +1,8 @@
 /* Models by name or by file, for every command that takes one. */
 #include "cli/cli.h"
 
+#include <stdlib.h>
+
 static bool ends_with(const char *s, const char *tail) {
     size_t n = strlen(s), m = strlen(tail);
     return n >= m && strcmp(s + n - m, tail) == 0;
@@ -21,10 +23,26 @@ int cli_load_model(cli *c, const char *name, adze_model **m, adze_store **s) {
     return adze_model_from_zoo(c->ctx, name, m);
 }
 
+/* A file of weights may be named by a finished run's folder, or by a link to it, as ckpt/best and ckpt/last are. */
+static int weights_of(cli *c, const char *name, char *out, size_t n) {
+    if (adze_path_join(out, n, name, "model.safetensors") == ADZE_OK && adze_path_exists(c->ctx, out)) {
+        return ADZE_OK;
+    }
+    char *file = realpath(name, NULL);
+    const bool weights = ends_with(file ? file : name, ".safetensors");
+    free(file);
+    snprintf(out, n, "%s", name);
+    return weights ? ADZE_OK
+                   : cli_usage_error(
+                         c, "'%s' has no weights; a trained model is a .safetensors file or a finished run's folder, made by `adze train`", name);
+}
+
 int cli_data_of(cli *c, const char *given, const char *file, char *out, size_t n) {
     const char *name, *doc, *was = "fashion-mnist"; /* of files that do not say */
+    char path[1024];
     adze_model *m = NULL;
-    int status = given[0] ? ADZE_OK : adze_model_load(c->ctx, file, &m, NULL);
+    int status = given[0] ? ADZE_OK : weights_of(c, file, path, sizeof(path));
+    status = given[0] || status != ADZE_OK ? status : adze_model_load(c->ctx, path, &m, NULL);
     if (m && adze_model_data(m)[0]) {
         was = adze_model_data(m);
     } else if (m) {
@@ -48,10 +66,9 @@ int cli_data_of(cli *c, const char *given, const char *file, char *out, size_t n
 }
 
 int cli_load_trained(cli *c, const char *name, adze_model **m, adze_store **s) {
-    if (!ends_with(name, ".safetensors")) {
-        *m = NULL;
-        *s = NULL;
-        return cli_usage_error(c, "'%s' has no weights; a trained model is a .safetensors file, made by `adze train`", name);
-    }
-    return cli_load_model(c, name, m, s);
+    char path[1024];
+    *m = NULL;
+    *s = NULL;
+    TRY(weights_of(c, name, path, sizeof(path)));
+    return adze_model_load(c->ctx, path, m, s);
 }

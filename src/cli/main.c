@@ -105,7 +105,7 @@ static int run_version(cli *c, int argc, const char **argv) {
     } else if (status == ADZE_OK && c->global.json) {
         printf("{\"schema\":1,\"version\":\"%s\",\"compiler\":\"%s\",\"io\":[\"yaml\",\"gzip\",\"png\"]}\n", adze_version(), __VERSION__);
     } else if (status == ADZE_OK) {
-        printf("adze %s\n", adze_version());
+        printf("adze %s, built by a compiler of version %s, reads and writes YAML, gzip, PNG\n", adze_version(), __VERSION__);
     }
     cli_args_free(c, &a);
     return status == ADZE_OK ? cli_finish_output(c) : status;
@@ -113,7 +113,7 @@ static int run_version(cli *c, int argc, const char **argv) {
 
 static void print_log(void *user, adze_level level, const char *message) {
     const cli *c = user;
-    if (level == ADZE_WARN || (c->global.verbose && !c->global.quiet)) {
+    if ((level == ADZE_WARN && !c->told) || (c->global.verbose && !c->global.quiet)) {
         fprintf(stderr, "adze: %s\n", message);
     }
 }
@@ -225,7 +225,8 @@ static void tell(const cli *c, int argc, const char **argv, int status) {
 
 int main(int argc, char **argv) {
     const char **args = (const char **)argv;
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe becomes an error of the write, told like any other */
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe becomes an error of the write, told like any other, */
+    signal(SIGXFSZ, SIG_IGN); /* and so does a file that may not grow */
     cli c = {0};
     adze_ctx_opts opts = {.size = sizeof(opts), .log = print_log, .log_user = &c};
     char room[256];

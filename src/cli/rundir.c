@@ -4,7 +4,10 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 const adze_field CLI_RUN_FIELDS[] = {
     {"model", ADZE_F_STR, 0, offsetof(cli_run_opts, model), sizeof(((cli_run_opts *)0)->model), "", 0, 0, NULL, "zoo name or model file"},
@@ -39,6 +42,15 @@ static int append(const cli_rundir *r, const char *name, const char *text) {
     return adze_append_file(r->c->ctx, path, text);
 }
 
+/* Until the process ends. A file system without locks lets everybody in. */
+static int lock_folder(cli_rundir *r) {
+    r->lock = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (r->lock > 0 && flock(r->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        return adze_fail(r->c->ctx, ADZE_ECOMM, "another process is training in '%s': wait for it, or stop it first", r->path);
+    }
+    return ADZE_OK;
+}
+
 /* The first number that is free; mkdir itself decides, so that two trainings started together never share a folder. */
 static int claim_number(cli_rundir *r, const char *model_name) {
     adze_ctx *ctx = r->c->ctx;
@@ -61,6 +73,8 @@ int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_
     *r = (cli_rundir){.c = c};
     if (out && *out) {
         snprintf(r->path, sizeof(r->path), "%s", out);
+        TRY(adze_make_dirs(c->ctx, r->path));
+        TRY(lock_folder(r));
         char config[1024];
         TRY(cli_rundir_file(r, "config.yaml", config, sizeof(config)));
         if (adze_path_exists(c->ctx, config)) {
@@ -68,6 +82,7 @@ int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_
         }
     } else {
         TRY(claim_number(r, model_name));
+        TRY(lock_folder(r));
     }
     char dir[1024];
     TRY(cli_rundir_file(r, "plots", dir, sizeof(dir)));
@@ -135,6 +150,7 @@ int cli_rundir_open(cli_rundir *r, cli *c, const char *path) {
     if (!adze_path_exists(c->ctx, path)) {
         return adze_fail(c->ctx, ADZE_EARG, "there is no run at '%s'", path);
     }
+    TRY(lock_folder(r));
     return read_metrics(r);
 }
 
@@ -142,7 +158,11 @@ void cli_rundir_close(cli_rundir *r) {
     if (r->c) {
         adze_free(r->c->ctx, r->history);
     }
+    if (r->lock > 0) {
+        close(r->lock);
+    }
     r->history = NULL;
+    r->lock = 0;
 }
 
 /* YAML scalars that a person could have typed: strings are quoted, all else is plain. */
@@ -204,7 +224,9 @@ int cli_options_read(cli *c, const char *path, cli_run_opts *ro, adze_train_opts
         char *s = NULL;
         if (bad) {
             status = adze_text_finish(&faults, &s);
-            status = status == ADZE_OK ? adze_fail(ctx, ADZE_EARG, "%s%d faults in the %s", s, bad, ro ? "run's config" : "recipe") : status;
+            status = status == ADZE_OK
+                         ? adze_fail(ctx, ADZE_EARG, "%s%d fault%s in the %s", s, bad, bad == 1 ? "" : "s", ro ? "run's config" : "recipe")
+                         : status;
         }
         adze_free(ctx, s);
         adze_text_drop(&faults);

@@ -18,6 +18,7 @@ typedef struct cli_rundir {
     char path[768];
     adze_epoch_stats *history; /* epochs from 0 as in the library; files and people count from 1 */
     int64_t n, cap;
+    int lock; /* the folder, held so that no second process trains in it; 0: not */
 } cli_rundir;
 
 int cli_rundir_create(cli_rundir *r, cli *c, const char *out, const char *model_name); /* runs/NAME-001, -002, ...; `out` names it instead */

@@ -217,6 +217,9 @@ static int sheet_fill(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, 
     int st = ADZE_OK;
     for (int64_t i = 0; i < n && st == ADZE_OK; i++) {
         int64_t id = ids != NULL ? ids[i] : i;
+        if (id < 0) {
+            continue;
+        }
         st = d->read(d, id, x, &label);
         if (st == ADZE_OK) {
             sheet_paint(sheet, &d->example, x, i / cols * h + 1, i % cols * w + 1, zoom);

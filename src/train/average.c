@@ -99,8 +99,7 @@ adze_val adze_average_toward(adze_graph *g, adze_val avg, adze_val w, adze_val s
 }
 
 void adze_average_build(adze_steps *s, adze_graph *g) {
-    const bool varies = s->o->average != ADZE_AVERAGE_EMA;
-    const adze_val share = varies ? adze_input(g, "share", adze_scalar_type(s->dtype)) : (adze_val){0};
+    const adze_val share = adze_input(g, "share", adze_scalar_type(s->dtype));
     for (int i = 0; i < s->nparams; i++) {
         const char *slot = adze_store_name(s->store, s->params[i]);
         const adze_type type = adze_store_type(s->store, s->params[i]);
@@ -109,11 +108,7 @@ void adze_average_build(adze_steps *s, adze_graph *g) {
             return;
         }
         const adze_val w = adze_slot(g, slot, type), avg = adze_slot(g, name, type);
-        if (varies) {
-            adze_assign(g, avg, adze_average_toward(g, avg, w, share));
-        } else { /* one pass over memory */
-            adze_ema(g, avg, w, s->o->ema_decay);
-        }
+        adze_assign(g, avg, adze_average_toward(g, avg, w, share));
     }
 }
 
@@ -121,9 +116,7 @@ int adze_steps_average(adze_steps *s, double share) {
     if (share == 1) { /* avg + (w - avg) is not w to the bit */
         return copy_slots(s, ADZE_SLOT_TRAINABLE);
     }
-    if (s->o->average != ADZE_AVERAGE_EMA) {
-        adze_tensor_set(&s->share, 0, share);
-    }
+    adze_tensor_set(&s->share, 0, share);
     return adze_session_run(s->update[ADZE_UPDATE_AVERAGE].session);
 }
 
@@ -293,7 +286,8 @@ int adze_average_step(adze_trainer *t) {
     if (o->average == ADZE_AVERAGE_SWA && (left > o->accumulate || (o->swa_cycle > 0 && (epoch + 1) % o->swa_cycle != 0))) {
         return ADZE_OK;
     }
-    const double more = o->average == ADZE_AVERAGE_EMA ? 1 - o->ema_decay : 1 / (double)(t->p.averaged + 1);
+    const double n = (double)t->p.averaged; /* ema: at first it forgets faster, or a short training would end near its start */
+    const double more = o->average == ADZE_AVERAGE_EMA ? fmax(1 - o->ema_decay, 9 / (n + 10)) : 1 / (n + 1);
     TRY(adze_steps_average(&t->steps, t->p.averaged == 0 ? 1 : more));
     t->p.averaged++;
     return ADZE_OK;

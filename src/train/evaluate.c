@@ -297,7 +297,19 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
     return ADZE_OK;
 }
 
+int adze_example_check(adze_ctx *ctx, const adze_model *m, const adze_dataset *d, int64_t pad) {
+    const adze_type want = adze_model_input_type(m, 1, ADZE_F32), *have = &d->example;
+    const int64_t dims[3] = {have->dims[0] + 2 * pad, have->dims[1] + 2 * pad, have->dims[2]};
+    const adze_type padded = have->rank == 3 ? adze_type_make(ADZE_U8, 3, dims) : *have;
+    char a[96], b[96];
+    return adze_type_count(&padded) == adze_type_count(&want)
+               ? ADZE_OK
+               : adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, but those of '%s' are %s with a border of %lld", adze_model_name(m),
+                           adze_type_print(&want, a, sizeof a), d->name, adze_type_print(have, b, sizeof b), (long long)pad);
+}
+
 static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
+    TRY(adze_example_check(e->ctx, e->model, d, adze_model_preprocess(e->model)->pad));
     if (d->classes > e->classes && !e->rebuilds) {
         return adze_fail(e->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %lld apart", d->name, d->classes,
                          adze_model_name(e->model), (long long)e->classes);

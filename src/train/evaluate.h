@@ -31,6 +31,8 @@ int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model 
 void adze_evaluator_close(adze_evaluator *e);
 int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out);
 
+/* Are the data's examples, with a border of so many pixels, as large as the model's input? */
+int adze_example_check(adze_ctx *ctx, const adze_model *m, const adze_dataset *d, int64_t pad);
 int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs); /* x (n, ..); probs (n, classes): new */
 
 /* The row of y (.., classes) as double. */

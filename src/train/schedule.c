@@ -38,6 +38,10 @@ static int64_t milestones_passed(const adze_train_opts *o, double epochs) {
 }
 
 void adze_schedule_remark(adze_ctx *ctx, const adze_train_opts *o) {
+    if (o->epochs > 0 && o->warmup_epochs >= (double)o->epochs) {
+        adze_note(ctx, ADZE_WARN, "option warmup_epochs: the rate climbs for %g of %lld epochs and never arrives at lr", o->warmup_epochs,
+                  (long long)o->epochs);
+    }
     if (o->schedule == ADZE_MILESTONES && milestones_passed(o, (double)(o->epochs - 1)) == 0) {
         adze_note(ctx, ADZE_WARN, "schedule milestones: no cut, the first after %lld epochs, comes within %lld: the rate stays as it is",
                   (long long)o->milestones.v[0], (long long)o->epochs);

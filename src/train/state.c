@@ -144,8 +144,8 @@ static int compare_options(adze_ctx *ctx, const char *file, const adze_train_opt
         }
         if (strcmp(a, b) != 0 && !may_differ(f, then, now)) {
             return adze_fail(ctx, ADZE_EARG,
-                             "cannot resume from '%s': option %s was %s and is now %s; give the old value, or train anew in another folder", file,
-                             f->name, a, b);
+                             "cannot resume from '%s': option %s was %s and is now %s; give the old value%s, or train anew in another folder", file,
+                             f->name, a, b, strcmp(f->name, "epochs") == 0 ? " or a larger one" : "");
         }
     }
     return ADZE_OK;

@@ -43,19 +43,11 @@ static int split_data(adze_trainer *t) {
 /* The border that makes the images as large as the model's input. */
 static int choose_pad(adze_trainer *t, int64_t *pad) {
     adze_type want = adze_model_input_type(t->model, 1, ADZE_F32), have = t->data->example;
-    char a[96], b[96];
     *pad = t->o.pad >= 0 ? t->o.pad : 0;
     if (t->o.pad < 0 && want.rank == 4 && have.rank == 3) {
         *pad = (want.dims[1] - have.dims[0]) / 2 > 0 ? (want.dims[1] - have.dims[0]) / 2 : 0;
     }
-    int64_t n = adze_type_count(&want), dims[3] = {have.dims[0] + 2 * *pad, have.dims[1] + 2 * *pad, have.dims[2]};
-    adze_type padded = have.rank == 3 ? adze_type_make(ADZE_U8, 3, dims) : have;
-    if (adze_type_count(&padded) != n) {
-        return adze_fail(t->ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, but those of '%s' are %s with a border of %lld",
-                         adze_model_name(t->model), adze_type_print(&want, a, sizeof a), t->data->name, adze_type_print(&have, b, sizeof b),
-                         (long long)*pad);
-    }
-    return ADZE_OK;
+    return adze_example_check(t->ctx, t->model, t->data, *pad);
 }
 
 static int prepare_model(adze_trainer *t) {

@@ -272,7 +272,7 @@ int adze_update_bind(adze_steps *s) {
             TRY(adze_session_new_in(s->ctx, s->update[i].plan, s->store, "", s->arena, &s->update[i].session));
         }
     }
-    if (s->o->average == ADZE_AVERAGE_POLYAK || s->o->average == ADZE_AVERAGE_SWA) {
+    if (s->o->average != ADZE_AVERAGE_NONE) {
         TRY(adze_session_input(s->update[ADZE_UPDATE_AVERAGE].session, "share", &s->share));
     }
     if (s->second != NULL) {

@@ -92,7 +92,7 @@ rm experiments/broken.yaml experiments/records/broken.*
 # Texts where a record has maps or quotes.
 cp experiments/records/root.json root.json
 echo '{"result":{},"rule_hash":{}}' > experiments/records/root.json
-expect 0 'min  - (stale)' "$adze" lab list --rows T1
+expect 0 '- (stale)' "$adze" lab list --rows T1
 echo '{"result":"con\"firmed"}' > experiments/records/root.json
 expect 0 '"verdict":"con\"firmed","stale":true' "$adze" lab list --json --rows T1
 mv root.json experiments/records/root.json

@@ -70,6 +70,17 @@ mkdir elsewhere
 expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 1 --out far
 (cd elsewhere && expect 0 '' "$adze" train --resume ../far --epochs 2 --quiet; exit $bad) || bad=1
 
+# A finished run's folder and the links to its checkpoints are models; a model of another size is told apart from the data.
+expect 0 'accuracy' "$adze" eval far --data data
+expect 0 'accuracy' "$adze" eval far/ckpt/last --data data
+expect 2 'takes examples as' "$adze" eval far --data fashion-mnist
+
+# A remark is made once, a file that may not grow is an error like any other, and pictures are PNGs.
+expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 1 --optimizer sgd --momentum 0.9 --out once --quiet
+[ "$(grep -c 'momentum does nothing' err.txt)" -eq 1 ] || fail "the remark: $(cat err.txt)"
+(ulimit -f 1 && expect 4 'too large' "$adze" train net.yaml "${train[@]}" --epochs 1 --out small --quiet; exit $bad) || bad=1
+expect 2 'ends in .png' "$adze" data show data --out sheet.jpg
+
 # Pictures are answered in their order, whether they fill a batch or not, and one that fails does not silence the others.
 for i in 0 1 2 3; do
     "$adze" data picture data --index $i --out p$i.png > /dev/null || fail 'no picture'
@@ -93,6 +104,7 @@ for s in HUP XCPU TERM; do
     done
     kill -USR1 $pid
     sleep 0.1
+    [ $s != TERM ] || expect 75 'another process' "$adze" train --resume sig$s
     kill -0 $pid 2> /dev/null || fail "SIGUSR1 ended the training: $(cat sig.txt)"
     kill -$s $pid
     [ $s = TERM ] || for _ in 1 2 3 4 5; do kill -$s $pid 2> /dev/null; done # the system sends these two more than once
