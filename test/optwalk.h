@@ -395,8 +395,9 @@ MAYBE static void runner_close(runner *r) {
 MAYBE static void runner_step(runner *r, const double *g) {
     double norm;
     put(r, r->steps.grads, g);
-    fine(r, adze_steps_norm(&r->steps, &norm));
-    fine(r, adze_steps_update(&r->steps, adze_train_lr(&r->o), ++r->t, norm));
+    fine(r, adze_steps_norm(&r->steps, true, &norm));
+    const double clip = r->o.clip_norm > 0 ? fmin(1, r->o.clip_norm / norm) : 1;
+    fine(r, adze_steps_update(&r->steps, adze_train_lr(&r->o), ++r->t, clip));
 }
 
 MAYBE static double distance(const double *a, const double *b) {

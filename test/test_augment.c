@@ -659,7 +659,7 @@ static void mixed_examples_carry_the_labels_and_shares_of_their_pixels(void **st
             }
             const double share = m.share[i];
             assert_true(fabs(mean - 5 * (share * (double)m.label[i] + (1 - share) * (double)m.other[i])) < 1e-3);
-            assert_true(share >= 0.43 && share <= 1);
+            assert_true(share >= (strstr(texts[k], "cutmix") ? 0 : 0.5) && share <= 1);
             mixes += share < 0.98 && m.label[i] != m.other[i];
         }
         assert_true(k == 3 ? mixes == 0 : mixes > 40);
@@ -688,7 +688,7 @@ static void float64_batches_are_mixed_alike(void **state) {
             from_other += x[0][y][c][1] == 45;
         }
     }
-    assert_true(from_other > 0 && from_other <= SIDES * SIDES / 2 + SIDES);
+    assert_true(from_other > 0 && from_other < SIDES * SIDES);
     adze_loader_free(l);
     adze_tensor_free(&tx);
     adze_tensor_free(&tl);

@@ -51,7 +51,7 @@ static void sam_climbs_and_comes_back_to_the_bit(void **state) {
 enum { TINY = 64 * 4 + 4 };
 
 /* The gradient that one step of plain descent at rate 1 has followed, from the usual weights moved by `shift`. */
-static void one_gradient(double sam, const double *shift, double *g) {
+static void one_gradient(double sam, double clip, const double *shift, double *g) {
     setting s = usual(tiny_net);
     bench b = {.stop_at = 1};
     double before[TINY];
@@ -61,6 +61,7 @@ static void one_gradient(double sam, const double *shift, double *g) {
     s.o.l2 = 0;
     s.o.schedule = ADZE_CONSTANT;
     s.o.sam = sam;
+    s.o.clip_value = clip;
     must(&b, bench_open(&b, &s));
     for (int pass = 0; pass < 2; pass++) {
         int at = 0;
@@ -84,27 +85,63 @@ static void one_gradient(double sam, const double *shift, double *g) {
     bench_close(&b);
 }
 
+/* The whole way, whatever clips the gradient that the step takes there. */
 static void sam_takes_the_gradient_up_the_slope(void **state) {
     (void)state;
-    double shift[TINY] = {0}, plain[TINY], sharp[TINY], want[TINY], size = 0, most = 0, apart = 0;
-    one_gradient(0, shift, plain);
-    one_gradient(0.3, shift, sharp);
-    for (int i = 0; i < TINY; i++) {
-        size += plain[i] * plain[i];
+    for (int k = 0; k < 2; k++) {
+        double shift[TINY] = {0}, plain[TINY], sharp[TINY], want[TINY], size = 0, most = 0, apart = 0, clip = k * 1e-3;
+        one_gradient(0, 0, shift, plain);
+        one_gradient(0.3, clip, shift, sharp);
+        for (int i = 0; i < TINY; i++) {
+            size += plain[i] * plain[i];
+        }
+        for (int i = 0; i < TINY; i++) {
+            shift[i] = 0.3 * plain[i] / sqrt(size);
+        }
+        one_gradient(0, clip, shift, want);
+        for (int i = 0; i < TINY; i++) {
+            most = fmax(most, fabs(sharp[i] - want[i]));
+            apart = fmax(apart, fabs(sharp[i] - plain[i]));
+        }
+        assert_true(most < 1e-12 && apart > 1e-3);
     }
-    for (int i = 0; i < TINY; i++) {
-        shift[i] = 0.3 * plain[i] / sqrt(size);
+}
+
+/* Running statistics are those of the weights that stay: one step with sam leaves the same as one without. */
+static void sam_keeps_the_statistics_of_its_first_pass(void **state) {
+    (void)state;
+    double seen[2][64] = {{0}};
+    int n = 0;
+    for (int k = 0; k < 2; k++) {
+        setting s = usual(full_net);
+        bench b = {.stop_at = 1};
+        s.o.sam = k * 0.5;
+        must(&b, bench_open(&b, &s));
+        assert_int_equal(adze_trainer_run(b.t, NULL), ADZE_ESTOPPED);
+        adze_store *store = adze_trainer_store(b.t);
+        n = 0;
+        for (int i = 0; i < adze_store_count(store); i++) {
+            adze_tensor x;
+            if (strstr(adze_store_name(store, i), ":mean") == NULL && strstr(adze_store_name(store, i), ":var") == NULL) {
+                continue;
+            }
+            must(&b, adze_store_tensor(store, i, &x));
+            const adze_type type = adze_tensor_type(&x);
+            for (int64_t j = 0; j < adze_type_count(&type) && n < 64; j++) {
+                seen[k][n++] = adze_tensor_get(&x, j);
+            }
+        }
+        bench_close(&b);
     }
-    one_gradient(0, shift, want);
-    for (int i = 0; i < TINY; i++) {
-        most = fmax(most, fabs(sharp[i] - want[i]));
-        apart = fmax(apart, fabs(sharp[i] - plain[i]));
-    }
-    assert_true(most < 1e-12 && apart > 1e-3);
+    assert_true(n > 1);
+    assert_memory_equal(seen[0], seen[1], sizeof seen[0]);
 }
 
 static void groups_scale_rate_and_decay(void **state) {
     (void)state;
+    double rate, decay;
+    adze_groups_find("*:lr=2,decay=1", "fc1:b", false, &rate, &decay); /* a factor makes nothing of what has no decay */
+    assert_true(rate == 2 && decay == 0);
     for (int m = 0; m < 3; m++) { /* one of the ops, one of the chains, one that decouples */
         const trial *c = find_trial(m == 0 ? "momentum" : m == 1 ? "heavy_ball" : "lion");
         adze_train_opts o = options_of(c);
@@ -305,6 +342,7 @@ int main(void) {
         cmocka_unit_test(lookahead_moves_slow_weights_every_k_steps),
         cmocka_unit_test(sam_climbs_and_comes_back_to_the_bit),
         cmocka_unit_test(sam_takes_the_gradient_up_the_slope),
+        cmocka_unit_test(sam_keeps_the_statistics_of_its_first_pass),
         cmocka_unit_test(groups_scale_rate_and_decay),
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(clipping_bounds_what_it_says),

@@ -79,6 +79,8 @@ static void idle_options_are_remarked_upon(void **state) {
                  {"average_batches", "7", "average", "none", "polyak"},
                  {"gamma", "0.5", "schedule", "cosine", "step"},
                  {"milestones", "1,2", "schedule", "step", "milestones"},
+                 {"lr", "0.5", "optimizer", "bfgs", "sgd"},
+                 {"warmup_epochs", "1", "optimizer", "newton", "adam"},
                  {"huber_delta", "2", "loss", "mse", "huber"}};
     for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
         for (int read = 0; read < 2; read++) {

@@ -1,6 +1,6 @@
 /* adze schedule: the rate that a training would have at each step, as a table and a picture; and the learning-rate range test. */
 #include "cli/rundir.h"
-#include "train/options.h"
+#include "train/optimizer.h"
 
 #include <math.h>
 
@@ -204,6 +204,9 @@ static int range(cli *c, const char *name, const schedule_opts *s, const adze_tr
     adze_dataset *d = NULL;
     if (s->lo >= s->hi) {
         return cli_usage_error(c, "--lo %g must be below --hi %g", s->lo, s->hi);
+    }
+    if (adze_optimizer_searches(o)) {
+        return cli_usage_error(c, "this optimizer searches along a line for each step: it has no rate to look for");
     }
     TRY(cli_load_model(c, name, &m, &store));
     adze_store_free(store);

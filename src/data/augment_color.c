@@ -217,26 +217,36 @@ static double gamma_draw(adze_rng *r, double shape) {
     }
 }
 
-/* The larger part of a Beta(alpha, alpha) draw, so that the example's own label keeps at least half. Tiny draws may both be 0: then nothing mixes. */
-static double larger_share(adze_rng *r, double alpha) {
+/* A draw from Beta(alpha, alpha). Tiny draws of gamma may both be 0: then nothing mixes. */
+static double beta_draw(adze_rng *r, double alpha) {
     if (alpha <= 0) {
         return 1;
     }
     const double a = gamma_draw(r, alpha), b = gamma_draw(r, alpha);
-    return a + b > 0 ? fmax(a, b) / (a + b) : 1;
+    return a + b > 0 ? a / (a + b) : 1;
 }
 
+/* The larger part, so that the example's own label keeps at least half: its partner has the same mixtures the other way round. */
 adze_mix adze_aug_mixup(const adze_aug_params *v, adze_rng *r, int64_t h, int64_t w) {
     (void)h;
     (void)w;
-    return (adze_mix){.share = larger_share(r, v->alpha)};
+    const double share = beta_draw(r, v->alpha);
+    return (adze_mix){.share = fmax(share, 1 - share)};
 }
 
+/* The part of [0, most) that lies within length / 2 of a point drawn from it: where it begins, and its length. */
+static int64_t cut(adze_rng *r, double length, int64_t most, int64_t *from) {
+    const double centre = (double)adze_rng_range(r, 0, most - 1);
+    *from = (int64_t)fmax(0, floor(centre - length / 2));
+    return (int64_t)fmin((double)most, floor(centre + length / 2)) - *from;
+}
+
+/* The box may lie over the edge, where it is cut (Yun et al. 2019, appendix A). */
 adze_mix adze_aug_cutmix(const adze_aug_params *v, adze_rng *r, int64_t h, int64_t w) {
-    const double part = sqrt(1 - larger_share(r, v->alpha));
-    adze_mix m = {.box = true, .height = side(part * (double)h, h), .width = side(part * (double)w, w)};
-    m.top = adze_rng_range(r, 0, h - m.height);
-    m.left = adze_rng_range(r, 0, w - m.width);
+    const double part = sqrt(1 - beta_draw(r, v->alpha));
+    adze_mix m = {.box = true};
+    m.height = cut(r, part * (double)h, h, &m.top);
+    m.width = cut(r, part * (double)w, w, &m.left);
     m.share = 1 - (double)(m.height * m.width) / (double)(h * w);
     return m;
 }

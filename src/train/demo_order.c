@@ -34,7 +34,7 @@ static int look(void *user, adze_trainer *t, int64_t step, int64_t per_epoch, do
     attempt *a = user;
     double norm;
     (void)per_epoch, (void)lr;
-    TRY(adze_steps_norm(&t->steps, &norm));
+    TRY(adze_steps_norm(&t->steps, true, &norm));
     a->steepest = fmax(a->steepest, norm);
     a->loss += loss / SMOOTH;
     if (step % SMOOTH == 0) {

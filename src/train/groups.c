@@ -99,12 +99,11 @@ static bool find_group(const char *groups, const char *name, group *out) {
     return false;
 }
 
-void adze_groups_find(const char *groups, const char *name, double *lr, double *decay) {
+void adze_groups_find(const char *groups, const char *name, bool decays, double *lr, double *decay) {
     group a;
-    if (find_group(groups, name, &a)) {
-        *lr = a.lr >= 0 ? a.lr : *lr;
-        *decay = a.decay >= 0 ? a.decay : *decay;
-    }
+    const bool found = find_group(groups, name, &a);
+    *lr = found && a.lr >= 0 ? a.lr : 1;
+    *decay = !decays ? 0 : found && a.decay >= 0 ? a.decay : 1;
 }
 
 const char *adze_groups_maxnorm(const char *groups, const char *name, double *bound) {

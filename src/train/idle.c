@@ -63,9 +63,15 @@ static bool rule_reads(const adze_train_opts *o, const char *option) {
     return true;
 }
 
+bool adze_optimizer_searches(const adze_train_opts *o) {
+    return o->optimizer == ADZE_NEWTON || o->optimizer == ADZE_BFGS || (o->optimizer == ADZE_LBFGS && o->overlap >= 1);
+}
+
 /* The choice that leaves the option without use, as "optimizer sgd"; NULL: it is read. */
 static const char *idle_with(const adze_train_opts *o, const char *option, char *text, size_t n) {
-    const char *choice = rule_reads(o, option) ? NULL : "optimizer", *values = "";
+    const bool rate = has_word("lr min_lr schedule warmup_epochs", option), searches = adze_optimizer_searches(o);
+    const char *choice = rule_reads(o, option) && !(rate && searches) ? NULL : "optimizer", *values = "";
+    choice = strcmp(option, "inner") == 0 && o->optimizer == ADZE_LBFGS && !searches ? "overlap" : choice;
     for (size_t i = 0; i < ADZE_COUNT(readers) && choice == NULL; i++) {
         if (has_word(readers[i].options, option)) {
             choice = readers[i].choice;

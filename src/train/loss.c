@@ -1,4 +1,5 @@
 /* Losses: one table of what `loss` may be, each a graph from outputs and targets to one number for each example. */
+#include "model/layer.h"
 #include "adze/ops.h"
 #include "train/steps.h"
 
@@ -261,6 +262,11 @@ int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o
         return adze_fail(adze_graph_ctx(g), ADZE_ENOSUP,
                          "loss %s needs numbers as targets, but data sets carry classes: give target input, or build it with adze_loss_build",
                          adze_loss_names[o->loss]);
+    }
+    if (o->label_smoothing > 0 && o->loss == ADZE_LOSS_AUTO && m->layers[m->nlayers - 1].spec->kind == &adze_layer_rbf) {
+        return adze_fail(adze_graph_ctx(g), ADZE_EARG,
+                         "option label_smoothing: the rbf layer of model '%s' has a loss of its own, which takes no smoothed targets; choose a loss",
+                         adze_model_name(m));
     }
     if (o->label_smoothing <= 0 && o->loss == ADZE_LOSS_AUTO) {
         return adze_model_loss(m, g, y, label, loss);

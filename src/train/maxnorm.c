@@ -99,12 +99,12 @@ static int judge_all(report *r) {
     for (int i = 0; i < s->nparams; i++) {
         const int param = s->params[i];
         bounded p = {.g = r->sum[i], .limit = adze_penalty_bound(s, param)};
-        double rate = 1, decay = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
+        double rate, decay;
         if (!r->sum[i]) {
             continue;
         }
         TRY(adze_store_tensor(s->store, param, &p.w));
-        adze_groups_find(s->o->groups, adze_store_name(s->store, param), &rate, &decay);
+        adze_groups_find(s->o->groups, adze_store_name(s->store, param), (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0, &rate, &decay);
         p.l2 = s->rule.l2 * decay;
         p.l1 = s->o->l1 * decay;
         const adze_type type = adze_tensor_type(&p.w);

@@ -58,6 +58,7 @@ typedef struct adze_optimizer {
 } adze_optimizer;
 
 const adze_optimizer *adze_optimizer_of(const adze_train_opts *o);
+bool adze_optimizer_searches(const adze_train_opts *o); /* along a line for its step: it has no rate */
 /* The options with the optimiser's usual settings where none were given. */
 adze_train_opts adze_optimizer_settle(const adze_train_opts *o);
 /* Whether a parameter has that slot; type is the parameter's and becomes the slot's. o: settled. */
@@ -83,9 +84,9 @@ int64_t adze_matrix_memory(const adze_train_opts *o, const adze_opt_view *v); /*
  * none in t = 1, so that no gradient makes the basis that it is seen in. */
 int adze_matrix_gather(const adze_matrix *m, int64_t t, bool *moves);
 
-/* What `groups` says of a parameter. Factors stay as they are where no pattern fits. */
+/* What `groups` says of a parameter. Factors are 1 where no pattern fits; that of the decay is 0 where none `decays`. */
 int adze_groups_check(adze_ctx *ctx, const char *groups, const char *const *names, int n); /* names NULL: the form alone */
-void adze_groups_find(const char *groups, const char *name, double *lr, double *decay);
+void adze_groups_find(const char *groups, const char *name, bool decays, double *lr, double *decay);
 const char *adze_groups_maxnorm(const char *groups, const char *name, double *bound); /* the group that says so, within groups; NULL: none */
 bool adze_name_fits(const char *pattern, size_t n, const char *name);                 /* *: any run of characters, ?: any one */
 

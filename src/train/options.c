@@ -56,7 +56,7 @@ static const adze_field train_fields[] = {
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "seed of weights, split, order, augmentation and dropout"},
     {"optimizer", ADZE_F_ENUM, 0, AT(optimizer), 0, "momentum", 0, 0, optimizers, "update rule"},
     {"lr", ADZE_F_F64, 0, AT(lr), 0, "0", 0, 1e300, NULL, "learning rate; 0: the optimizer's usual one (adze list optimizers)"},
-    {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "-1", -1, 1, NULL, "share of the old velocity; -1: the optimizer's usual one"},
+    {"momentum", ADZE_F_F64, 0, AT(momentum), 0, "-1", -1, 0.999999, NULL, "share of the old velocity; -1: the optimizer's usual one"},
     {"l2", ADZE_F_F64, 0, AT(l2), 0, "-1", -1, 1e6, NULL,
      "l2 times the weight is added to its gradient (not to biases and scales); -1: the optimizer's usual one"},
     {"l1", ADZE_F_F64, 0, AT(l1), 0, "0", 0, 1e6, NULL, "l1 times the sum of absolute weights (not of biases and scales) is added to the loss"},

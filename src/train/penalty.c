@@ -127,9 +127,8 @@ int adze_penalty_check(adze_ctx *ctx, const adze_train_opts *o) {
 
 /* Factors of a parameter's rate and of its penalties. */
 static void factors(const adze_steps *s, int param, double *rate, double *decay) {
-    *rate = 1;
-    *decay = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
-    adze_groups_find(s->o->groups, adze_store_name(s->store, param), rate, decay);
+    const bool decays = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
+    adze_groups_find(s->o->groups, adze_store_name(s->store, param), decays, rate, decay);
 }
 
 adze_val adze_penalty_subgrad(const adze_steps *s, adze_graph *g, adze_val w, adze_val grad, double decay) {

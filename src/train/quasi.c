@@ -24,10 +24,6 @@ static const char *name_of(const adze_steps *s) {
     return adze_field_find(adze_train_fields(), "optimizer")->names[s->o->optimizer];
 }
 
-static bool searches(const adze_steps *s) {
-    return s->o->optimizer != ADZE_LBFGS || s->o->overlap >= 1;
-}
-
 /* -- the function: mean loss and L2 penalty of the update's examples ----------------------------------------------------------------------------- */
 
 /* The n examples from `from` on go into a session's inputs. */
@@ -149,7 +145,7 @@ static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {
     quasi *q = (quasi *)base;
     adze_steps *s = base->steps;
     q->batch = batch;
-    if (!searches(s)) {
+    if (!adze_optimizer_searches(s->o)) {
         q->beside = (int64_t)ceil((double)batch * s->o->overlap);
         return q->beside > 0 ? adze_steps_plan(s, q->beside, false) : ADZE_OK;
     }
@@ -177,7 +173,7 @@ static int see(adze_second *base, const adze_grad_plan *g, int64_t n, int64_t fr
     quasi *q = (quasi *)base;
     adze_tensor part;
     q->examples = from + n;
-    if (!searches(base->steps)) {
+    if (!adze_optimizer_searches(base->steps->o)) {
         return ADZE_OK;
     }
     TRY(adze_tensor_slice(base->steps->ctx, q->pictures, 0, from, from + n, &part));
@@ -261,7 +257,7 @@ static int step(adze_second *base, const adze_second_step *u) {
     TRY(adze_flat_get(s, NULL, q->x));
     TRY(adze_flat_get(s, "g", g));
     const double f = u->loss + adze_flat_penalty(s, q->x);
-    if (searches(s)) {
+    if (adze_optimizer_searches(s->o)) {
         adze_min_set(&q->min, f, g);
         return searched(q);
     }

@@ -38,7 +38,8 @@ static int find_slots(adze_steps *s) {
     s->outs = adze_alloc(s->ctx, s->model->nlayers, sizeof *s->outs);
     s->partial = adze_alloc(s->ctx, s->nchunks, sizeof *s->partial);
     s->backup = adze_alloc(s->ctx, bytes, 1);
-    return s->outs != NULL && s->partial != NULL && s->backup != NULL ? ADZE_OK : ADZE_ENOMEM;
+    s->first = adze_alloc(s->ctx, s->o->sam > 0 ? bytes : 0, 1);
+    return s->outs != NULL && s->partial != NULL && s->backup != NULL && s->first != NULL ? ADZE_OK : ADZE_ENOMEM;
 }
 
 int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o) {
@@ -71,6 +72,7 @@ void adze_steps_close(adze_steps *s) {
     adze_free(s->ctx, s->outs);
     adze_free(s->ctx, s->partial);
     adze_free(s->ctx, s->backup);
+    adze_free(s->ctx, s->first);
     *s = (adze_steps){0};
 }
 
@@ -239,14 +241,14 @@ static void norm_task(void *arg, int ith, int nth) {
     }
 }
 
-int adze_steps_norm(adze_steps *s, double *norm) {
+int adze_steps_norm(adze_steps *s, bool clipped, double *norm) {
     double sum = 0;
     for (int i = 0; i < s->nparams; i++) {
         adze_tensor t;
         TRY(adze_store_tensor(s->store, s->grads[i], &t));
         adze_type type = adze_tensor_type(&t);
         norm_job j = {.data = adze_tensor_data(&t), .n = adze_type_count(&type), .f64 = t.dtype == ADZE_F64, .partial = s->partial};
-        j.clip = s->o->clip_value > 0 ? s->o->clip_value : INFINITY;
+        j.clip = clipped && s->o->clip_value > 0 ? s->o->clip_value : INFINITY;
         int64_t chunks = (j.n + NORM_CHUNK - 1) / NORM_CHUNK;
         if (chunks > 1) {
             adze_pool_run(s->ctx, norm_task, &j, adze_ctx_threads(s->ctx));

@@ -55,7 +55,7 @@ typedef struct adze_steps {
     int64_t nchunks;
     int *state; /* slots that a grad run changes: running statistics */
     int nstate;
-    char *backup;               /* their bytes before the step */
+    char *backup, *first;       /* their bytes before the step; with sam, after its first pass */
     struct adze_second *second; /* NULL: the optimiser is of first order */
 } adze_steps;
 
@@ -67,7 +67,7 @@ int adze_steps_plan(adze_steps *s, int64_t batch, bool later);
 int adze_steps_shrink(adze_steps *s, int64_t memory); /* bytes that a grad plan's values may take: those with more compute some of them twice */
 int adze_steps_bind(adze_steps *s, int64_t arena);    /* arena: bytes that somebody else wants of s->arena; 0: nobody */
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* one that was compiled */
-int adze_steps_norm(adze_steps *s, double *norm);                        /* of the gradients, after clip_value; not finite when any of them is not */
+int adze_steps_norm(adze_steps *s, bool clipped, double *norm); /* of the gradients, after clip_value or before; not finite when any of them is not */
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double clip); /* clip: what the whole gradient is multiplied by */
 int adze_steps_climb(adze_steps *s, double norm);                        /* sam: the weights move up the gradient of this norm, */
 int adze_steps_return(adze_steps *s);                                    /* and back to their very bits */

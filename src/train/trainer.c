@@ -337,17 +337,21 @@ static int step_batch(adze_trainer *t, int64_t examples, step_sums *s, adze_grad
     return isfinite(s->loss) ? ADZE_OK : diverged(t, g, "loss");
 }
 
-/* Sam's second pass over the batch that the plan still holds, from weights up the slope. Statistics are those of this pass alone. */
+/* Sam's second pass over the batch that the plan still holds, from weights up the slope. Statistics are those of the first, at the weights that stay.
+ */
 static int sharp_gradient(adze_trainer *t, adze_grad_plan *g, double *norm) {
-    TRY(adze_steps_restore(&t->steps));
-    TRY(adze_steps_climb(&t->steps, *norm));
-    int st = adze_session_run(g->session);
-    TRY(adze_steps_return(&t->steps));
+    adze_steps *k = &t->steps;
+    TRY(adze_steps_norm(k, false, norm));
+    TRY(adze_steps_copy(k, k->state, k->nstate, k->first, true));
+    TRY(adze_steps_climb(k, *norm));
+    const int st = adze_session_run(g->session);
+    TRY(adze_steps_return(k));
+    TRY(adze_steps_copy(k, k->state, k->nstate, k->first, false));
     if (st != ADZE_OK) {
         (void)adze_steps_restore(&t->steps);
         return st;
     }
-    TRY(adze_steps_norm(&t->steps, norm));
+    TRY(adze_steps_norm(&t->steps, true, norm));
     return isfinite(*norm) ? ADZE_OK : diverged(t, g, "gradient");
 }
 
@@ -365,7 +369,7 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
             return st;
         }
     }
-    TRY(adze_steps_norm(&t->steps, &norm));
+    TRY(adze_steps_norm(&t->steps, true, &norm));
     if (!isfinite(norm)) {
         return diverged(t, g, "gradient");
     }

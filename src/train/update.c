@@ -153,8 +153,8 @@ static void build_param(adze_steps *s, adze_graph *g, int i, adze_opt_param p, a
     const int param = s->params[i];
     const char *name = adze_store_name(s->store, param);
     p.scaled = (adze_store_flags(s->store, param) & ADZE_SLOT_DECAY) != 0;
-    double rate = 1, decay = p.scaled;
-    adze_groups_find(s->o->groups, name, &rate, &decay);
+    double rate, decay;
+    adze_groups_find(s->o->groups, name, p.scaled, &rate, &decay);
     p.w = slot_val(s, g, param);
     p.grad = adze_penalty_subgrad(s, g, p.w, clipped(s, g, param, p.w, slot_val(s, g, s->grads[i]), clip), decay);
     p.l2 = s->rule.l2 * decay;

@@ -79,6 +79,8 @@ expect 2 'takes examples as' "$adze" eval far --data fashion-mnist
 expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 1 --optimizer sgd --momentum 0.9 --out once --quiet
 [ "$(grep -c 'momentum does nothing' err.txt)" -eq 1 ] || fail "the remark: $(cat err.txt)"
 (ulimit -f 1 && expect 4 'too large' "$adze" train net.yaml "${train[@]}" --epochs 1 --out small --quiet; exit $bad) || bad=1
+expect 2 'takes no smoothed targets' "$adze" train lenet5 --data data --label-smoothing 0.1 --dry-run
+expect 2 'no rate to look for' "$adze" schedule range net.yaml --data data --optimizer lbfgs
 expect 2 'ends in .png' "$adze" data show data --out sheet.jpg
 
 # Pictures are answered in their order, whether they fill a batch or not, and one that fails does not silence the others.
