@@ -65,8 +65,7 @@ static int32_t find_equal(simple *s, int32_t id) {
     }
 }
 
-/* -- nodes that change nothing
- * --------------------------------------------------------------------------------------------------------------------------- */
+/* -- nodes that change nothing ------------------------------------------------------------------------------------------------------------------- */
 
 /* The one number that all elements of v have, when v is a constant scalar or a view of one. */
 static bool constant(const adze_graph *g, int32_t v, double *out) {
@@ -127,8 +126,7 @@ static int32_t same_as(const adze_graph *g, const adze_gnode *n) {
     return (is_op(n, "div") && is_number(g, b, 1)) || (is_op(n, "sub") && is_number(g, b, 0)) ? a : 0;
 }
 
-/* -- chains of views
- * ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- chains of views ----------------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_perm(const adze_gnode *n) {
     return is_op(n, "transpose") && ((const adze_perm_attrs *)n->attrs)->perm.n == n->types[0].rank;
@@ -187,8 +185,7 @@ static int fold_matmul(simple *s, adze_gnode *n) {
     return n->attrs ? ADZE_OK : ADZE_ENOMEM;
 }
 
-/* -- the pass
- * ----------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the pass ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static int visit(simple *s, int32_t id) {
     adze_graph *g = s->g;

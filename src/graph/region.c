@@ -192,8 +192,7 @@ int adze_repeat_end(adze_graph *g) {
     return ADZE_OK;
 }
 
-/* -- the walk of derivatives
- * -------------------------------------------------------------------------------------------------------------------------- */
+/* -- the walk of derivatives --------------------------------------------------------------------------------------------------------------------- */
 
 /* Regions begin and end one after the other, and a node outside that was appended between a region's first and last node never depends on the
  * region: so each region's nodes, in ascending order, may stand where its last one does. */

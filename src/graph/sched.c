@@ -95,8 +95,7 @@ int adze_sched_build(adze_sched *s) {
     return adze_sched_edges(s);
 }
 
-/* -- list scheduling
- * ---------------------------------------------------------------------------------------------------------------------------------- */
+/* -- list scheduling ----------------------------------------------------------------------------------------------------------------------------- */
 
 /* How many more bytes are alive after step i than before it. */
 static double growth(const adze_sched *s, int32_t i) {

@@ -398,8 +398,7 @@ int adze_session_times(const adze_session *s, double *seconds, int64_t n) {
     return ADZE_OK;
 }
 
-/* -- looking for what is not finite
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* -- looking for what is not finite -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct finding {
     char *name;

@@ -204,8 +204,7 @@ adze_val adze_scatter_add(adze_graph *g, adze_val y, adze_val ids, int axis, int
     return adze_apply(g, &adze_op_scatter_add, (adze_val[]){y, ids}, 2, &p, NULL);
 }
 
-/* -- one_hot
- * ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- one_hot ------------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { SET_HOT = ADZE_SET_NUM | ADZE_SET_BOOL | 1 << ADZE_U8 };
 

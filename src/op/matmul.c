@@ -57,8 +57,7 @@ static int infer_matmul(adze_sig *s) {
     return adze_set_out(s, 0, d, lead->rank, dims);
 }
 
-/* -- derivatives: with C = A B, dA = dC B' and dB = A' dC; a side without leading axes sums over the examples
- * ---------------------------------------- */
+/* -- derivatives: with C = A B, dA = dC B' and dB = A' dC; a side without leading axes sums over the examples ------------------------------------ */
 
 /* Sums away the axes before the last two. */
 static adze_val sum_batch(adze_graph *g, adze_val v) {

@@ -162,8 +162,7 @@ static void vjp_avgpool_dx(adze_adj *a) {
     a->r[0] = adze_avgpool(a->g, a->t[0], a->attrs);
 }
 
-/* -- reference kernels
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reference kernels --------------------------------------------------------------------------------------------------------------------------- */
 
 /* A box of positions, walked in row-major order. */
 typedef struct box {
@@ -349,8 +348,7 @@ static void ref_avgpool_dx(const adze_step *s, int ith, int nth) {
     }
 }
 
-/* -- cost: one operation for every (output, input) pair of a window
- * ------------------------------------------------------------------------------------ */
+/* -- cost: one operation for every (output, input) pair of a window ------------------------------------------------------------------------------ */
 
 static adze_cost cost_pool(const adze_sig *s) {
     const adze_geom g = adze_pool_geom(s->attrs, s->in[0].rank, s->in[0].dims, s->out[0].dims);

@@ -48,8 +48,7 @@ int64_t adze_random_per(const adze_view *v) {
     return n > 0 ? n : 1;
 }
 
-/* -- the three ops
- * ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the three ops ------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field UNIFORM_ATTRS[] = {ADZE_ATTR(adze_random_attrs, dims, ADZE_F_INTS, "shape"),
                                            ADZE_ATTR_DTYPE(adze_random_attrs, dtype),

@@ -78,8 +78,7 @@ static int infer_extreme(adze_sig *s) {
     return infer_reduce(s, SET_SUM, false);
 }
 
-/* -- reference: for each element kept, a walk over the set that is reduced
- * -------------------------------------------------------------------------------- */
+/* -- reference: for each element kept, a walk over the set that is reduced ----------------------------------------------------------------------- */
 
 typedef struct set { /* the elements that one result is made of */
     const adze_view *x;
@@ -227,8 +226,7 @@ REF(reduce_min, min_f, min_i)
 REF(prod, prod_f, prod_i)
 REF(logsumexp, logsumexp_f, NULL)
 
-/* -- derivatives
- * -------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- derivatives --------------------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val unreduce(adze_adj *a, adze_val t) {
     return adze_unreduce(a->g, t, a->x[0], &((const adze_reduce_attrs *)a->attrs)->axes);
@@ -344,9 +342,7 @@ static void jvp_logsumexp(adze_adj *a) {
     }
 }
 
-/* -- records
- * --------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void sample_reduce(adze_rng *r, adze_case *c, int dtypes, int64_t min) {
     adze_reduce_attrs *p = c->attrs;

@@ -311,8 +311,7 @@ const adze_op adze_op_gru_grad = {
     .sample = sample_gru_grad,
 };
 
-/* -- builders
- * ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- builders ------------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Zeros (N, H) for a state that is not given. */
 static adze_val first_state(adze_graph *g, const adze_rnn_in *in, adze_val given) {

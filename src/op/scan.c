@@ -101,8 +101,7 @@ static void sample_arg(adze_rng *r, adze_case *c) {
 ARG(argmax, "y = index of the largest x along the axis, i64; the first on ties; NaN counts as the largest")
 ARG(argmin, "y = index of the smallest x along the axis, i64; the first on ties; NaN counts as the smallest")
 
-/* -- cumsum
- * ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- cumsum -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field CUMSUM_ATTRS[] = {ADZE_ATTR(adze_cumsum_attrs, axis, ADZE_F_I64, "the axis to sum along"),
                                           ADZE_ATTR(adze_cumsum_attrs, reverse, ADZE_F_BOOL, "from the end"),

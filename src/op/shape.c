@@ -173,8 +173,7 @@ adze_val adze_reshape(adze_graph *g, adze_val x, const int64_t *dims, int rank) 
     return adze_apply(g, &adze_op_reshape, &x, 1, &p, NULL);
 }
 
-/* -- transpose
- * ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- transpose ----------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field PERM_ATTRS[] = {ADZE_ATTR(adze_perm_attrs, perm, ADZE_F_INTS, "output axis k is input axis perm[k]"), ADZE_ATTR_END};
 
@@ -242,8 +241,7 @@ adze_val adze_transpose(adze_graph *g, adze_val x, const int *perm, int n) {
     return moves ? adze_apply(g, &adze_op_transpose, &x, 1, &p, NULL) : x;
 }
 
-/* -- broadcast
- * ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- broadcast ----------------------------------------------------------------------------------------------------------------------------------- */
 
 static int infer_broadcast(adze_sig *s) {
     const adze_ints *d = &((const adze_dims_attrs *)s->attrs)->dims;
@@ -321,9 +319,7 @@ adze_val adze_sum_to(adze_graph *g, adze_val x, const int64_t *dims, int rank) {
     return adze_reshape(g, y, dims, rank);
 }
 
-/* -- flip
- * --------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- flip ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct flip_attrs {
     adze_ints axes;

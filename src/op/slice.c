@@ -126,8 +126,7 @@ adze_val adze_slice(adze_graph *g, adze_val x, const int64_t *from, const int64_
     return whole && p.step.n == 0 ? x : adze_apply(g, &adze_op_slice, &x, 1, &p, NULL);
 }
 
-/* -- slice_grad
- * -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- slice_grad ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field SLICE_GRAD_ATTRS[] = {ADZE_ATTR(adze_slice_grad_attrs, from, ADZE_F_INTS, "first index of each axis"),
                                               ADZE_ATTR(adze_slice_grad_attrs, to, ADZE_F_INTS, "one past the last index of each axis"),
@@ -190,9 +189,7 @@ const adze_op adze_op_slice_grad = {.name = "slice_grad",
                                     .ref = ref_slice_grad,
                                     .sample = sample_slice_grad};
 
-/* -- pad
- * -------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- pad ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { SET_PAD = ADZE_SET_NUM };
 static const adze_field PAD_ATTRS[] = {ADZE_ATTR(adze_pad_attrs, lo, ADZE_F_INTS, "elements before each axis"),
@@ -286,8 +283,7 @@ adze_val adze_pad(adze_graph *g, adze_val x, const int64_t *lo, const int64_t *h
     return adze_apply(g, &adze_op_pad, &x, 1, &p, NULL);
 }
 
-/* -- concat
- * --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- concat -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field AXIS_ATTRS[] = {ADZE_ATTR(adze_axis_attrs, axis, ADZE_F_I64, "the axis along which the inputs lie"), ADZE_ATTR_END};
 
@@ -381,9 +377,7 @@ adze_val adze_concat(adze_graph *g, const adze_val *x, int n, int axis) {
     return adze_apply(g, &adze_op_concat, x, n, &p, NULL);
 }
 
-/* -- split
- * -------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- split --------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field SPLIT_ATTRS[] = {ADZE_ATTR(adze_split_attrs, axis, ADZE_F_I64, "the axis to cut"),
                                          ADZE_ATTR(adze_split_attrs, sizes, ADZE_F_INTS, "sizes of the parts, in order"), ADZE_ATTR_END};

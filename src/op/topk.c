@@ -219,8 +219,7 @@ adze_val adze_take_along(adze_graph *g, adze_val x, adze_val ids, int axis) {
     return adze_apply(g, &adze_op_take_along, (adze_val[]){x, ids}, 2, &p, NULL);
 }
 
-/* -- scatter_along
- * --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- scatter_along ------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field SCATTER_ATTRS[] = {ADZE_ATTR(adze_scatter_attrs, axis, ADZE_F_I64, "the axis that the indices name"),
                                            ADZE_ATTR(adze_scatter_attrs, size, ADZE_F_I64, "its size in the result"), ADZE_ATTR_END};

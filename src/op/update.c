@@ -165,8 +165,7 @@ adze_val adze_sgd(adze_graph *g, adze_val w, adze_val m, adze_val grad, adze_val
     return adze_apply(g, &adze_op_momentum, (adze_val[]){w, m, grad, lr}, 4, &p, outs);
 }
 
-/* -- adam
- * --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- adam ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field ADAM_ATTRS[] = {ADZE_ATTR_DEF(adze_adam_attrs, beta1, ADZE_F_F64, "0.9", "decay of the mean"),
                                         ADZE_ATTR_DEF(adze_adam_attrs, beta2, ADZE_F_F64, "0.999", "decay of the mean square"),
@@ -226,8 +225,7 @@ adze_val adze_adam(adze_graph *g, adze_val w, adze_val m, adze_val v, adze_val g
     return adze_apply(g, &adze_op_adam, (adze_val[]){w, m, v, grad, lr, t}, 6, a, outs);
 }
 
-/* -- ema, accumulate
- * -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- ema, accumulate ----------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field EMA_ATTRS[] = {ADZE_ATTR(adze_ema_attrs, decay, ADZE_F_F64, "share of the old value"), ADZE_ATTR_END};
 

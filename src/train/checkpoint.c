@@ -208,8 +208,7 @@ int adze_ckpt_save(adze_ctx *ctx, const char *dir, adze_store *s, const adze_ckp
     return prune(ctx, dir, c);
 }
 
-/* -- reading
- * ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reading ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int restore_slot(adze_ctx *ctx, const adze_safetensors *f, const char *file, adze_store *s, int slot, bool write) {
     const char *name = adze_store_name(s, slot);

@@ -106,8 +106,7 @@ int adze_demo_wilson(const adze_demo *d) {
     return st;
 }
 
-/* -- reddi: slope 4 at every third step, else -1, on -1 .. 1; beta1 0, beta2 1/17, rate lr / sqrt t. The minimum of the sum is at -1
- * ----------------- */
+/* -- reddi: slope 4 at every third step, else -1, on -1 .. 1; beta1 0, beta2 1/17, rate lr / sqrt t. The minimum of the sum is at -1 ------------- */
 
 /* w[1] is the slope of this step: it is set anew before each. */
 static adze_val tilted(adze_graph *g, adze_val w, const void *user) {
@@ -278,8 +277,7 @@ int adze_demo_duplicate(const adze_demo *d) {
     return ADZE_OK;
 }
 
-/* -- recurrence: h = W h or h = tanh(W h) with W = rho Q, Q orthonormal
- * ------------------------------------------------------------------------------- */
+/* -- recurrence: h = W h or h = tanh(W h) with W = rho Q, Q orthonormal -------------------------------------------------------------------------- */
 
 enum { UNITS = 16, TIME = 30 };
 

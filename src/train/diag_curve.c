@@ -456,8 +456,7 @@ int adze_probe_index(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_
     return with_hessian(ctx, s, o, f, 5, indices);
 }
 
-/* -- ics: the gradient of a layer before and after the step of all layers below it (Santurkar et al. 2018, definition 2.1)
- * --------------------------- */
+/* -- ics: the gradient of a layer before and after the step of all layers below it (Santurkar et al. 2018, definition 2.1) ----------------------- */
 
 static int shift_of(adze_tap *t, adze_findings *f, double *v) {
     static const char *const columns[] = {"difference", "relative", "cosine"};

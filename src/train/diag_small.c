@@ -7,8 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* -- bn-coupling: the Jacobian of one example's outputs with respect to all examples' inputs
- * --------------------------------------------------------- */
+/* -- bn-coupling: the Jacobian of one example's outputs with respect to all examples' inputs ----------------------------------------------------- */
 
 static int coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, int mode, double *own, double *others) {
     adze_tap t = {.ctx = NULL};
@@ -53,8 +52,7 @@ int adze_probe_coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_di
     return ADZE_OK;
 }
 
-/* -- linear: f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line of inputs (Balduzzi et al. 2017, section 2)
- * -------------------- */
+/* -- linear: f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line of inputs (Balduzzi et al. 2017, section 2) ---------------- */
 
 static int outputs_of(adze_tap *t, const double *x, int64_t n, double *y, int64_t *ny) {
     adze_tensor in;

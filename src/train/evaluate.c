@@ -62,8 +62,7 @@ static double scores_nll(const double *s, int64_t classes, int64_t label, bool p
     return log(sum) + top - s[label];
 }
 
-/* -- the plan
- * ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the plan ------------------------------------------------------------------------------------------------------------------------------------ */
 
 /* The dtype of the first floating slot under the prefix: what the weights are is what is computed in. */
 static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
@@ -243,8 +242,7 @@ static bool gives_probabilities(const adze_evaluator *e) {
     return e->mixed ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
 }
 
-/* -- evaluation
- * ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- evaluation ---------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct tally { /* sums over examples, in their order */
     double loss, nll, error;
@@ -435,8 +433,7 @@ void adze_metrics_free(adze_ctx *ctx, adze_metrics *m) {
     *m = (adze_metrics){0};
 }
 
-/* -- prediction
- * ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- prediction ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs, double *scores) {
     int64_t total = x->dims[0];
