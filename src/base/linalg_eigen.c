@@ -205,9 +205,7 @@ static int eigen_run(adze_ctx *ctx, eigen_work *w, adze_la_mat a, double *values
     w->order = adze_alloc(ctx, n, sizeof *w->order);
     w->q.cap = n * la_min(n, 32);
     w->q.r = adze_alloc(ctx, w->q.cap, sizeof *w->q.r);
-    if (!w->order || !w->q.r) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w->order && w->q.r));
     if (vectors.at) {
         TRY(la_new(ctx, n, n, &w->z));
     }

@@ -144,9 +144,7 @@ static int fold_transposes(simple *s, adze_gnode *n, int32_t *same) {
         }
         n->in[0] = inner->in[0];
         n->attrs = adze_arena_dup(&s->g->arena, &a, sizeof a);
-        if (!n->attrs) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(n->attrs));
     }
     for (int64_t i = 0; i < a.perm.n; i++) {
         idle = idle && a.perm.v[i] == i;
@@ -182,7 +180,7 @@ static int fold_matmul(simple *s, adze_gnode *n) {
     if (changed) {
         n->attrs = adze_arena_dup(&s->g->arena, &a, sizeof a);
     }
-    return n->attrs ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(n->attrs);
 }
 
 /* -- the pass ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -223,7 +221,7 @@ int adze_pass_simplify(adze_work *w) {
     }
     s.now = adze_alloc(w->ctx, w->g->nvals, sizeof *s.now);
     s.table = adze_alloc(w->ctx, s.size, sizeof *s.table);
-    int status = s.now && s.table ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(s.now && s.table);
     for (int32_t v = 0; v < w->g->nvals && status == ADZE_OK; v++) {
         s.now[v] = v;
     }
