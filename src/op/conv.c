@@ -2,6 +2,7 @@
  * conv_dx (y, w -> x; also the transposed convolution), conv_dw (x, y -> w). Activations are (N, S..., C), weights (k..., C / groups, K). */
 #include "op/conv_geom.h"
 #include "op/element.h"
+#include "op/record.h"
 
 #define LIST_FIELD(member, low, text)                                                                                                                \
     { .name = #member, .kind = ADZE_F_INTS, .offset = offsetof(adze_conv_attrs, member), .lo = (low), .hi = ADZE_WINDOW_MAX, .help = text }
@@ -457,12 +458,9 @@ static void sample_conv_dw(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_conv = {
     .name = "conv",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_BILINEAR,
-    .attrs = CONV_FIELDS,
-    .attrs_size = sizeof(adze_conv_attrs),
+    ADZE_ATTRS(CONV_FIELDS, adze_conv_attrs),
     .doc = "y[n, o, k] = sum over taps t and channels c of k's group: x[n, o stride + t dilation - pad_lo, c] w[t, c, k], zeros outside.\n"
            "x (N, S..., C), w (k..., C / groups, K) -> y (N, O..., K), O = (S + pad_lo + pad_hi - (k - 1) dilation - 1) / stride + 1, rounded down.",
     .infer = infer_conv,
@@ -474,12 +472,9 @@ const adze_op adze_op_conv = {
 
 const adze_op adze_op_conv_dx = {
     .name = "conv_dx",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_BILINEAR,
-    .attrs = CONV_DX_FIELDS,
-    .attrs_size = sizeof(adze_conv_attrs),
+    ADZE_ATTRS(CONV_DX_FIELDS, adze_conv_attrs),
     .doc = "The adjoint of conv in x, and the transposed convolution: dx[n, p, c] = sum over t, k and o with o stride + t dilation - pad_lo = p:\n"
            "dy[n, o, k] w[t, c, k]. dy (N, O..., K), w (k..., C / groups, K) -> dx (N, size..., C); conv of that size must give O.",
     .infer = infer_conv_dx,
@@ -491,12 +486,9 @@ const adze_op adze_op_conv_dx = {
 
 const adze_op adze_op_conv_dw = {
     .name = "conv_dw",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_BILINEAR,
-    .attrs = CONV_DW_FIELDS,
-    .attrs_size = sizeof(adze_conv_attrs),
+    ADZE_ATTRS(CONV_DW_FIELDS, adze_conv_attrs),
     .doc = "The adjoint of conv in w: dw[t, c, k] = sum over n, o: x[n, o stride + t dilation - pad_lo, c] dy[n, o, k].\n"
            "x (N, S..., C), dy (N, O..., K) -> dw (size..., C / groups, K); conv of that kernel size must give O.",
     .infer = infer_conv_dw,

@@ -1,6 +1,6 @@
 /* Random tensors: uniform, normal, bernoulli. f32 and f64 get the same draws; a draw depends on seed, stream, step, example and element alone. */
 #include "op/random.h"
-#include "op/rules.h"
+#include "op/record.h"
 
 /* -- draws --------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -166,8 +166,7 @@ static void sample_bernoulli(adze_rng *r, adze_case *c) {
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
                                      .nout = 1,                                                                                                      \
                                      .flags = ADZE_OP_RANDOM | ADZE_OP_NOGRAD,                                                                       \
-                                     .attrs = table,                                                                                                 \
-                                     .attrs_size = sizeof(adze_random_attrs),                                                                        \
+                                     ADZE_ATTRS(table, adze_random_attrs),                                                                           \
                                      .doc = doc_,                                                                                                    \
                                      .infer = infer_##name_,                                                                                         \
                                      .cost = cost_random,                                                                                            \

@@ -1,6 +1,6 @@
 /* First-order optimisers and averages as ops: each output i is written into the slot that input i reads, in one pass over the elements.
  * Arithmetic is in double on the stored values and rounded once at each store. */
-#include "op/rules.h"
+#include "op/record.h"
 
 /* Inputs 0 .. n - 1 (slots and gradient) must be equal floating tensors; from n on rank-0 f64 scalars. The first nout are written. */
 static int infer_update(adze_sig *s, int n) {
@@ -8,15 +8,12 @@ static int infer_update(adze_sig *s, int n) {
         TRY(adze_check_dtype(s, i, i == 0 ? "the slot" : i < s->nout ? "a slot of the optimiser" : "the new value", ADZE_SET_F));
         TRY(adze_check_same_dtype(s, 0, i));
         if (!adze_same_dims(&s->in[0], &s->in[i])) {
-            char a[160], b[160];
-            return adze_op_fail(s, ADZE_ESHAPE, "input %d is %s, but the slot is %s", i, adze_type_print(&s->in[i], a, sizeof a),
-                                adze_type_print(&s->in[0], b, sizeof b));
+            return adze_op_fail(s, ADZE_ESHAPE, "input %d is %s, but the slot is %s", i, ADZE_SHOWN(&s->in[i]), ADZE_SHOWN(&s->in[0]));
         }
     }
     for (int i = n; i < s->nin; i++) {
         if (s->in[i].dtype != ADZE_F64 || s->in[i].rank != 0) {
-            char a[160];
-            return adze_op_fail(s, ADZE_ETYPE, "input %d is %s, but must be a number, f64 ()", i, adze_type_print(&s->in[i], a, sizeof a));
+            return adze_op_fail(s, ADZE_ETYPE, "input %d is %s, but must be a number, f64 ()", i, ADZE_SHOWN(&s->in[i]));
         }
     }
     for (int i = 0; i < s->nout; i++) {
@@ -46,9 +43,7 @@ static void sample_update(adze_rng *r, adze_case *c, int n, int numbers) {
 
 #define UPDATE(name_, nin_, nout_, table, size, doc_)                                                                                                \
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
-                                     .nin_min = nin_,                                                                                                \
-                                     .nin_max = nin_,                                                                                                \
-                                     .nout = nout_,                                                                                                  \
+                                     ADZE_ARITY(nin_, nout_),                                                                                        \
                                      .flags = ADZE_OP_UPDATE | ADZE_OP_NOGRAD,                                                                       \
                                      .attrs = table,                                                                                                 \
                                      .attrs_size = size,                                                                                             \
