@@ -1,6 +1,7 @@
 /* Evaluation and prediction: batches of one size, the last one padded; rows beyond the data count nowhere and sums are divided by the true count. */
 #include "train/evaluate.h"
 
+#include "core/type.h"
 #include "model/layer.h"
 #include "train/steps.h"
 
@@ -171,7 +172,7 @@ int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model 
     TRY(evaluator_plan(e, ctx, m, s, prefix, batch, NULL, how));
     if (how->passes > 0 || how->crops > 1) {
         e->mixed = adze_alloc(ctx, batch, sizeof *e->mixed * (size_t)(e->classes + 1));
-        TRY(e->mixed ? ADZE_OK : ADZE_ENOMEM);
+        TRY(ADZE_GOT(e->mixed));
     }
     return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
 }
@@ -317,11 +318,11 @@ static int run_rows(adze_evaluator *e, const adze_dataset *d, const int64_t *ids
     TRY(adze_loader_new(e->ctx, d, ids, n, adze_model_preprocess(e->model), &lo, &l));
     double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
     out->confusion = adze_alloc(e->ctx, cells, sizeof *out->confusion);
-    int st = scores != NULL && out->confusion != NULL ? ADZE_OK : ADZE_ENOMEM;
+    int st = ADZE_GOT(scores && out->confusion);
     if (st == ADZE_OK && e->keep) {
         out->scores = adze_alloc(e->ctx, examples, sizeof *scores * (size_t)e->classes);
         out->labels = adze_alloc(e->ctx, examples, sizeof *out->labels);
-        st = out->scores != NULL && out->labels != NULL ? ADZE_OK : ADZE_ENOMEM;
+        st = ADZE_GOT(out->scores && out->labels);
     }
     if (st == ADZE_OK) {
         st = evaluator_batches(e, l, scores, out);
@@ -460,9 +461,7 @@ static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor 
 int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs) {
     const int64_t dims[2] = {x->dims[0], e->classes};
     double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
-    if (scores == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(scores));
     int64_t *label = adze_tensor_data(&e->label);
     for (int64_t i = 0; i < e->batch; i++) {
         label[i] = -1;
@@ -489,9 +488,7 @@ int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const a
     }
     adze_type have = adze_tensor_type(&x), want = adze_model_input_type(m, x.rank > 0 ? x.dims[0] : 0, have.dtype);
     if (!adze_type_equal(&have, &want) || have.dims[0] < 1) {
-        char a[96], b[96];
-        return adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, not %s", adze_model_name(m), adze_type_print(&want, a, sizeof a),
-                         adze_type_print(&have, b, sizeof b));
+        return adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, not %s", adze_model_name(m), ADZE_SHOWN(&want), ADZE_SHOWN(&have));
     }
     int st = adze_evaluator_open_with(&e, ctx, m, s, x.dims[0] < most ? x.dims[0] : most, &how);
     if (st == ADZE_OK) {

@@ -22,7 +22,7 @@ static const adze_schedule_info infos[] = {
 };
 
 const adze_schedule_info *adze_schedule_at(int i) {
-    return i >= 0 && i < (int)(sizeof infos / sizeof *infos) ? &infos[i] : NULL;
+    return i >= 0 && i < (int)ADZE_COUNT(infos) ? &infos[i] : NULL;
 }
 
 static double half_cosine(double share) { /* 1 at 0, 0 at 1 */

@@ -1,6 +1,7 @@
 /* The trainer: epochs of steps, validation, the best epoch, early stopping, checkpoints and callbacks. */
 #include "train/trainer.h"
 
+#include "core/type.h"
 #include "model/layer.h"
 #include "train/second.h"
 
@@ -28,9 +29,7 @@ static int split_data(adze_trainer *t) {
                          (long long)count, t->data->name);
     }
     t->ids = adze_alloc(t->ctx, count, sizeof *t->ids);
-    if (t->ids == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t->ids));
     TRY(adze_split_ids(t->ctx, count, nval, t->o.seed, t->ids));
     t->ntrain = count - nval;
     t->nval = t->o.limit_val > 0 && t->o.limit_val < nval ? t->o.limit_val : nval;
@@ -43,7 +42,6 @@ static int split_data(adze_trainer *t) {
 /* The border that makes the images as large as the model's input. */
 static int choose_pad(adze_trainer *t, int64_t *pad) {
     adze_type want = adze_model_input_type(t->model, 1, ADZE_F32), have = t->data->example;
-    char a[96], b[96];
     *pad = t->o.pad >= 0 ? t->o.pad : 0;
     if (t->o.pad < 0 && want.rank == 4 && have.rank == 3) {
         *pad = (want.dims[1] - have.dims[0]) / 2 > 0 ? (want.dims[1] - have.dims[0]) / 2 : 0;
@@ -52,8 +50,7 @@ static int choose_pad(adze_trainer *t, int64_t *pad) {
     adze_type padded = have.rank == 3 ? adze_type_make(ADZE_U8, 3, dims) : have;
     if (adze_type_count(&padded) != n) {
         return adze_fail(t->ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, but those of '%s' are %s with a border of %lld",
-                         adze_model_name(t->model), adze_type_print(&want, a, sizeof a), t->data->name, adze_type_print(&have, b, sizeof b),
-                         (long long)*pad);
+                         adze_model_name(t->model), ADZE_SHOWN(&want), t->data->name, ADZE_SHOWN(&have), (long long)*pad);
     }
     return ADZE_OK;
 }
@@ -142,9 +139,7 @@ static int trainer_init(adze_trainer *t, const char *dir) {
         return ADZE_OK;
     }
     t->dir = adze_strdup(t->ctx, dir);
-    if (t->dir == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t->dir));
     TRY(adze_make_dirs(t->ctx, dir));
     return adze_ckpt_clean(t->ctx, dir);
 }
@@ -153,9 +148,7 @@ int adze_trainer_new(adze_ctx *ctx, adze_model *m, const adze_dataset *train, co
                      adze_trainer **out) {
     *out = NULL;
     adze_trainer *t = adze_alloc(ctx, 1, sizeof *t);
-    if (t == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t));
     t->ctx = ctx;
     t->model = m;
     t->data = train;
@@ -222,9 +215,7 @@ static int history_room(adze_trainer *t) {
     if (t->nhistory == t->cap_history) {
         int64_t cap = t->cap_history > 0 ? 2 * t->cap_history : 16;
         adze_epoch_stats *more = adze_resize(t->ctx, t->history, t->cap_history, cap, sizeof *more);
-        if (more == NULL) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(more));
         t->history = more;
         t->cap_history = cap;
     }
