@@ -3,8 +3,7 @@
  * Householder's reflections bring the matrix to three diagonals, a panel of columns at a time: within it the matrix is only read, what its
  * reflections have left to do is done for all of them together (Dongarra, Sorensen, Hammarling, J. Comp. Appl. Math. 27, 1989). Implicit QL steps
  * bring three diagonals to one. The steps need the diagonals alone: their rotations are noted down and applied to the vectors many at a time, strip
- * by strip, so that a strip is read from memory once for thousands of them.
- */
+ * by strip, so that a strip is read from memory once for thousands of them. */
 #include "base/linalg_loops.h"
 
 #include <stdlib.h>

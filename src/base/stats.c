@@ -25,8 +25,7 @@ double adze_stats_sd(const double *v, int64_t n) {
 
 /* -- Student's t --------------------------------------------------------------------------------------------------------------------------------- */
 
-/* The continued fraction of the incomplete beta function, from the front (Lentz 1976): c and d are ratios of successive numerators and denominators.
- */
+/* The continued fraction of the incomplete beta function, from the front (Lentz 1976): c and d: ratios of successive numerators and denominators. */
 static double beta_fraction(double a, double b, double x) {
     const double tiny = 1e-300;
     double c = 1, d = 1 - (a + b) * x / (a + 1);

@@ -1,5 +1,4 @@
-/* What training drops at random: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight.
- */
+/* What training drops: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight. */
 #include "model/layer.h"
 
 typedef struct dropout {

@@ -335,8 +335,7 @@ static void ref_conv_dx(const adze_step *s, int ith, int nth) {
 
 enum { SUMS = 8 }; /* outputs that dw sums at a time, so that a position is found once for all of them */
 
-/* dw[t, c, k] = sum over examples n and outputs o: x[n, o stride + t dilation - lo, c of the group of k] dy[n, o, k], for nk <= SUMS outputs from k
- */
+/* dw[t, c, k] = sum over examples n and outputs o: x[n, o stride + t dilation - lo, c of the group of k] dy[n, o, k], nk <= SUMS outputs from k */
 static void conv_dw_sums(const adze_step *s, const adze_geom *g, const int64_t t[3], int64_t c, int64_t k, int nk, double sum[SUMS]) {
     int64_t first[SUMS], p[3];
     for (int i = 0; i < nk; i++) {

@@ -1,5 +1,4 @@
-/* What the op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases.
- */
+/* What op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases. */
 #include "op/record.h"
 
 #include <stdio.h>

@@ -1,6 +1,5 @@
 /* The Hessian-free method: Martens, Deep learning via Hessian-free optimization, 2010, without his preconditioner. Gauss-Newton products
- * (Schraudolph 2002) on the last batch of an update, conjugate gradients that stop when they hardly progress, damping by how well the model foretold.
- */
+ * (Schraudolph 2002) on an update's last batch, conjugate gradients that stop when they hardly progress, damping by how well the model foretold. */
 #include "train/second.h"
 
 #include <math.h>

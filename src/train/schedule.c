@@ -1,5 +1,4 @@
-/* Learning-rate schedules: pure functions of the step, so that a resume needs no state. Only `plateau` looks at results: its cuts are the progress's.
- */
+/* Learning-rate schedules: pure functions of the step, so a resume needs no state. Only `plateau` looks at results: its cuts are the progress's. */
 #include "train/options.h"
 
 #include <math.h>
