@@ -99,4 +99,7 @@ adze_isa adze_ctx_isa_level(const adze_ctx *ctx); /* REF: portable code compiled
 adze_isa adze_isa_best(void);                     /* of this processor, read once by cpuid and xgetbv */
 const char *adze_isa_name(adze_isa isa);          /* "ref", "v2", "v3", "v4", "avx512bf16", "amx" */
 
+/* What a failed allocation returns, its message being set already: TRY(ADZE_GOT(p)). */
+#define ADZE_GOT(p) ((p) ? ADZE_OK : ADZE_ENOMEM)
+
 #endif

@@ -127,9 +127,7 @@ int adze_ctx_new(const adze_ctx_opts *opts, adze_ctx **out) {
     }
     const adze_mem *mem = o.mem ? o.mem : &adze_mem_default;
     adze_ctx *ctx = mem->alloc(mem->user, sizeof *ctx, ADZE_ALIGN);
-    if (!ctx) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(ctx));
     memset(ctx, 0, sizeof *ctx);
     ctx->mem = *mem;
     ctx->threads = ctx->cores = 1;

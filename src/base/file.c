@@ -96,9 +96,7 @@ static int read_all(reading *r) {
         if (r->n + 1 >= r->cap) {
             int64_t cap = r->cap * 2;
             char *more = adze_resize(r->ctx, r->bytes, r->n, cap, 1);
-            if (!more) {
-                return ADZE_ENOMEM;
-            }
+            TRY(ADZE_GOT(more));
             r->bytes = more;
             r->cap = cap;
         }

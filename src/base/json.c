@@ -167,9 +167,7 @@ static int read_string(parser *p, const char **out) {
         return fail_here(p, "this string has no end");
     }
     char *copy = adze_arena_alloc(p->arena, end - p->pos + 1), *to = copy;
-    if (!copy) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(copy));
     while (p->pos < end) {
         unsigned char c = (unsigned char)p->text[p->pos];
         if (c == '\\') {
@@ -247,9 +245,7 @@ static int read_plain(parser *p, adze_tree *node) {
     node->kind = s[0] == 'n' ? ADZE_T_NULL : ADZE_T_SCALAR;
     if (node->kind == ADZE_T_SCALAR) {
         char *copy = adze_arena_alloc(p->arena, len + 1);
-        if (!copy) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(copy));
         memcpy(copy, s, len);
         node->text = copy;
     }
@@ -262,9 +258,7 @@ static int read_value(parser *p, const char *key, int line, int col, adze_tree *
         return fail_here(p, "there are more than a million values");
     }
     adze_tree *node = adze_arena_alloc(p->arena, sizeof *node);
-    if (!node) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(node));
     node->key = key;
     node->line = key ? line : p->line;
     node->col = key ? col : (int)(p->pos - p->line_start) + 1;
@@ -310,9 +304,7 @@ static int check_many(parser *p, const adze_tree *map, int64_t count) {
         cap *= 2;
     }
     const adze_tree **seen = adze_alloc(p->arena->ctx, cap, sizeof *seen);
-    if (!seen) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(seen));
     int status = ADZE_OK;
     for (const adze_tree *a = map->child; a && status == ADZE_OK; a = a->next) {
         int64_t at = (int64_t)(adze_hash_str(a->key) & (uint64_t)(cap - 1));

@@ -154,7 +154,7 @@ int adze_la_kmeans(adze_ctx *ctx, adze_la_mat x, adze_la_clusters *c) {
     adze_free(ctx, w.before);
     adze_free(ctx, w.sizes);
     adze_free(ctx, w.distance);
-    return room ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(room);
 }
 
 /* -- the best clusters of numbers: they are intervals of the sorted numbers, and the best cut moves right with the last number -- */

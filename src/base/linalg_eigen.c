@@ -3,8 +3,7 @@
  * Householder's reflections bring the matrix to three diagonals, a panel of columns at a time: within it the matrix is only read, what its
  * reflections have left to do is done for all of them together (Dongarra, Sorensen, Hammarling, J. Comp. Appl. Math. 27, 1989). Implicit QL steps
  * bring three diagonals to one. The steps need the diagonals alone: their rotations are noted down and applied to the vectors many at a time, strip
- * by strip, so that a strip is read from memory once for thousands of them.
- */
+ * by strip, so that a strip is read from memory once for thousands of them. */
 #include "base/linalg_loops.h"
 
 #include <stdlib.h>
@@ -205,9 +204,7 @@ static int eigen_run(adze_ctx *ctx, eigen_work *w, adze_la_mat a, double *values
     w->order = adze_alloc(ctx, n, sizeof *w->order);
     w->q.cap = n * la_min(n, 32);
     w->q.r = adze_alloc(ctx, w->q.cap, sizeof *w->q.r);
-    if (!w->order || !w->q.r) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w->order && w->q.r));
     if (vectors.at) {
         TRY(la_new(ctx, n, n, &w->z));
     }

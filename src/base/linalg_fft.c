@@ -70,15 +70,13 @@ static int plan_chirp(adze_ctx *ctx, fft_plan *p) {
         fft_row(p->longer, p->kernel, room);
     }
     adze_free(ctx, room);
-    return p->chirp && p->kernel && room ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(p->chirp && p->kernel && room);
 }
 
 static int plan_new(adze_ctx *ctx, int64_t n, fft_plan **out) {
     static const int RADICES[] = {4, 2, 3, 5, 7, 11, 13};
     fft_plan *p = *out = adze_alloc(ctx, 1, sizeof *p);
-    if (!p) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(p));
     p->n = n;
     int64_t left = n;
     for (size_t i = 0; i < ADZE_COUNT(RADICES); i++) {
@@ -94,7 +92,7 @@ static int plan_new(adze_ctx *ctx, int64_t n, fft_plan **out) {
     for (int64_t k = 0; k < n && p->roots; k++) {
         p->roots[k] = root(k, n);
     }
-    return p->roots ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(p->roots);
 }
 
 static int64_t plan_room(const fft_plan *p) {
@@ -231,7 +229,7 @@ static int transform_rows(adze_ctx *ctx, int64_t n, int64_t count, bool inverse,
     if (status == ADZE_OK) {
         const int threads = (double)n * (double)count > 4096 ? adze_ctx_threads(ctx) : 1;
         cplx *room = adze_alloc(ctx, threads * plan_room(p), sizeof *room);
-        status = room ? ADZE_OK : ADZE_ENOMEM;
+        status = ADZE_GOT(room);
         if (room) {
             adze_pool_run(ctx, rows_part, &(fft_rows){p, count, inverse, z, room}, threads);
             adze_free(ctx, room);
@@ -266,9 +264,7 @@ static void transpose(const cplx *from, cplx *to, int64_t rows, int64_t cols) {
 int adze_la_fft2(adze_ctx *ctx, int64_t rows, int64_t cols, bool inverse, double *z) {
     TRY(check_rows(ctx, "z", cols, rows, 2 * cols, z));
     cplx *turned = adze_alloc(ctx, rows * cols, sizeof *turned);
-    if (!turned) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(turned));
     int status = transform_rows(ctx, cols, rows, inverse, (cplx *)z);
     if (status == ADZE_OK) {
         transpose((cplx *)z, turned, rows, cols);
@@ -308,9 +304,7 @@ int adze_la_fft_real(adze_ctx *ctx, int64_t n, int64_t count, const double *x, d
         return ADZE_OK;
     }
     cplx *room = adze_alloc(ctx, count * width, sizeof *room);
-    if (!room) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(room));
     for (int64_t i = 0; i < count * n && n % 2; i++) {
         room[i].re = x[i];
     }
@@ -338,9 +332,7 @@ int adze_la_fft_real_inverse(adze_ctx *ctx, int64_t n, int64_t count, const doub
         return ADZE_OK;
     }
     cplx *room = adze_alloc(ctx, count * width, sizeof *room);
-    if (!room) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(room));
     for (int64_t i = 0; i < count; i++) {
         const cplx *row = (const cplx *)z + i * kept;
         if (n % 2 == 0) {

@@ -73,7 +73,7 @@ int la_new(adze_ctx *ctx, int64_t rows, int64_t cols, adze_la_mat *out) {
         return adze_fail(ctx, ADZE_ENOMEM, "out of memory: a matrix (%lld, %lld) is more than can be addressed", (long long)rows, (long long)cols);
     }
     *out = adze_la_dense(adze_alloc(ctx, count, sizeof(double)), rows, cols);
-    return out->at ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(out->at);
 }
 
 void la_copy(adze_la_mat from, adze_la_mat to, bool transposed) {

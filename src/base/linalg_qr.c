@@ -142,9 +142,7 @@ static int squares_factor(adze_ctx *ctx, squares *q, adze_la_mat a, adze_la_mat 
     TRY(la_new(ctx, a.rows, b.cols, &q->b));
     q->tau = adze_alloc(ctx, k, sizeof *q->tau);
     q->order = adze_alloc(ctx, a.cols, sizeof *q->order);
-    if (!q->tau || !q->order) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(q->tau && q->order));
     la_copy(a, q->r, false);
     la_copy(b, q->b, false);
     TRY(adze_la_qr(ctx, q->r, q->tau, q->order));
@@ -162,9 +160,7 @@ static int squares_shortest(adze_ctx *ctx, squares *q, adze_la_mat y) {
     adze_la_mat st = {q->r.at, rank, rank, q->r.ld};
     TRY(la_new(ctx, y.rows, rank, &q->s));
     q->s_tau = adze_alloc(ctx, rank, sizeof *q->s_tau);
-    if (!q->s_tau) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(q->s_tau));
     for (int64_t i = 0; i < y.rows; i++) {
         for (int64_t j = 0; j < rank; j++) {
             la_row(q->s, i)[j] = i >= j ? la_row(q->r, j)[i] : 0;

@@ -215,9 +215,7 @@ int adze_la_lu_det(adze_ctx *ctx, adze_la_mat lu, const int64_t *rows, double *s
     TRY(la_check_square(ctx, "lu", lu));
     TRY(check_rows(ctx, rows, lu.rows));
     bool *seen = adze_alloc(ctx, lu.rows, sizeof *seen);
-    if (!seen) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(seen));
     *sign = 1;
     *log_abs = 0;
     for (int64_t i = 0; i < lu.rows; i++) {

@@ -42,9 +42,7 @@ static int rotate_rows(adze_ctx *ctx, adze_la_mat x) {
     enum { SWEEPS = 40 }; /* four to eight are usual */
     const int64_t n = x.rows, pairs = (n + 1) / 2;
     tournament t = {x, 0, DBL_EPSILON * (4 + sqrt((double)n)), adze_alloc(ctx, pairs, sizeof(bool))};
-    if (!t.turned) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t.turned));
     bool any = n > 1;
     for (int sweep = 0; any && sweep < SWEEPS; sweep++) {
         any = false;
@@ -68,7 +66,7 @@ static int complete_rows(adze_ctx *ctx, adze_la_mat v, int64_t rank) {
         return ADZE_ENOMEM;
     }
     double *tau = adze_alloc(ctx, rank, sizeof *tau);
-    int status = tau ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(tau);
     if (tau) {
         la_copy(v, qr, true);
         la_identity(la_part(rest, rank, 0));
@@ -152,9 +150,7 @@ static int svd_run(adze_ctx *ctx, svd_work *w, adze_la_mat a, double *s, bool ve
     w->tau = adze_alloc(ctx, n, sizeof *w->tau);
     w->order = adze_alloc(ctx, n, sizeof *w->order);
     w->lengths = adze_alloc(ctx, n, sizeof *w->lengths);
-    if (!w->tau || !w->order || !w->lengths) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w->tau && w->order && w->lengths));
     la_copy(a, w->a, wide);
     TRY(svd_values(ctx, w, s));
     if (vectors) {

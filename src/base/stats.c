@@ -25,8 +25,7 @@ double adze_stats_sd(const double *v, int64_t n) {
 
 /* -- Student's t --------------------------------------------------------------------------------------------------------------------------------- */
 
-/* The continued fraction of the incomplete beta function, from the front (Lentz 1976): c and d are ratios of successive numerators and denominators.
- */
+/* The continued fraction of the incomplete beta function, from the front (Lentz 1976): c and d: ratios of successive numerators and denominators. */
 static double beta_fraction(double a, double b, double x) {
     const double tiny = 1e-300;
     double c = 1, d = 1 - (a + b) * x / (a + 1);
@@ -108,7 +107,7 @@ double adze_paired_t_p(const double *d, int64_t n) {
 
 /* -- the bootstrap ------------------------------------------------------------------------------------------------------------------------------- */
 
-static int ascending(const void *a, const void *b) {
+int adze_ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
@@ -126,16 +125,14 @@ int adze_bootstrap_interval(adze_ctx *ctx, const double *v, int64_t n, uint64_t 
         return ADZE_OK;
     }
     double *means = adze_alloc(ctx, RESAMPLES, sizeof *means);
-    if (means == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(means));
     adze_rng r = adze_rng_make(seed, adze_hash_str("bootstrap"));
     for (int64_t k = 0; k < RESAMPLES; k++) {
         for (int64_t i = 0; i < n; i++) {
             means[k] += v[adze_rng_below(&r, (uint64_t)n)] / (double)n;
         }
     }
-    qsort(means, RESAMPLES, sizeof *means, ascending);
+    qsort(means, RESAMPLES, sizeof *means, adze_ascending);
     *out = (adze_interval){percentile(means, RESAMPLES, 0.025), percentile(means, RESAMPLES, 0.975)};
     adze_free(ctx, means);
     return ADZE_OK;

@@ -8,6 +8,7 @@ typedef struct adze_interval {
     double lo, hi;
 } adze_interval;
 
+int adze_ascending(const void *a, const void *b);   /* of two doubles: for qsort */
 double adze_stats_mean(const double *v, int64_t n); /* NaN of nothing */
 double adze_stats_sd(const double *v, int64_t n);   /* with n - 1; NaN below two */
 double adze_incbeta(double a, double b, double x);  /* regularised incomplete beta function; a, b > 0, 0 <= x <= 1 */

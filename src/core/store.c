@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "core/buffer.h"
+#include "core/type.h"
 
 enum {
     SLOT_ALIGN = 64,
@@ -35,9 +36,7 @@ struct adze_store {
 
 int adze_store_new(adze_ctx *ctx, adze_store **out) {
     adze_store *s = *out = adze_alloc(ctx, 1, sizeof *s);
-    if (!s) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s));
     s->ctx = ctx;
     return ADZE_OK;
 }
@@ -99,18 +98,14 @@ static int store_grow(adze_store *s) {
     if (s->count == s->cap) {
         int cap = s->cap ? s->cap * 2 : 16;
         slot *slots = adze_resize(s->ctx, s->slots, s->cap, cap, sizeof *slots);
-        if (!slots) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(slots));
         s->slots = slots;
         s->cap = cap;
     }
     if ((s->count + 1) * 2 > s->table_cap) {
         int cap = s->table_cap ? s->table_cap * 2 : 64;
         int *table = adze_alloc(s->ctx, cap, sizeof *table);
-        if (!table) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(table));
         adze_free(s->ctx, s->table);
         s->table = table;
         s->table_cap = cap;
@@ -133,13 +128,11 @@ static int check_name(adze_store *s, const char *name) {
 }
 
 static int check_type(adze_store *s, const char *name, const adze_type *type) {
-    char shape[256];
     if (adze_dtype_size(type->dtype) == 0) {
         return adze_fail(s->ctx, ADZE_ETYPE, "'%s': a tensor needs a dtype", name);
     }
     if (adze_type_bytes(type) < 0 || adze_type_bytes(type) > INT64_MAX / 2) {
-        return adze_fail(s->ctx, ADZE_ESHAPE, "'%s': %s is not possible: its dims are negative or too large", name,
-                         adze_type_print(type, shape, sizeof shape));
+        return adze_fail(s->ctx, ADZE_ESHAPE, "'%s': %s is not possible: its dims are negative or too large", name, ADZE_SHOWN(type));
     }
     return ADZE_OK;
 }
@@ -147,11 +140,9 @@ static int check_type(adze_store *s, const char *name, const adze_type *type) {
 int adze_store_add(adze_store *s, const char *name, adze_type type, uint32_t flags, int *number) {
     int found = adze_store_find(s, name);
     if (found >= 0) {
-        char is[256], wanted[256];
         adze_type old = adze_tensor_type(&s->slots[found].tensor);
         if (!adze_type_equal(&old, &type)) {
-            return adze_fail(s->ctx, ADZE_ESHAPE, "'%s' is %s in the store, but %s is asked for", name, adze_type_print(&old, is, sizeof is),
-                             adze_type_print(&type, wanted, sizeof wanted));
+            return adze_fail(s->ctx, ADZE_ESHAPE, "'%s' is %s in the store, but %s is asked for", name, ADZE_SHOWN(&old), ADZE_SHOWN(&type));
         }
         if (number) {
             *number = found;
@@ -162,9 +153,7 @@ int adze_store_add(adze_store *s, const char *name, adze_type type, uint32_t fla
     TRY(check_type(s, name, &type));
     TRY(store_grow(s));
     char *copy = adze_strdup(s->ctx, name);
-    if (!copy) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(copy));
     adze_tensor t = {.dtype = type.dtype, .rank = type.rank};
     int64_t stride = 1;
     for (int i = type.rank - 1; i >= 0; i--) {
@@ -263,9 +252,7 @@ static int lay_block(adze_store *s, int first, int end) {
         }
     }
     adze_buffer *buf = adze_buffer_new(s->ctx, total);
-    if (!buf) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(buf));
     int64_t at = 0;
     const slot model = s->slots[first];
     for (int i = first; i < end; i++) {

@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "core/buffer.h"
 #include "core/dtype.h"
+#include "core/type.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -65,7 +66,6 @@ static adze_tensor view_of(adze_type type, adze_buffer *buf) {
 }
 
 static int check_type(adze_ctx *ctx, const adze_type *type, int64_t *bytes) {
-    char shape[256];
     if (adze_dtype_size(type->dtype) == 0) {
         return adze_fail(ctx, ADZE_ETYPE, "a tensor needs a dtype; %d is none", (int)type->dtype);
     }
@@ -78,8 +78,7 @@ static int check_type(adze_ctx *ctx, const adze_type *type, int64_t *bytes) {
     }
     *bytes = adze_type_bytes(type);
     if (*bytes < 0 || adze_type_bytes(&unit) < 0) {
-        return adze_fail(ctx, ADZE_ESHAPE, "a tensor %s is not possible: its dims are negative or too large",
-                         adze_type_print(type, shape, sizeof shape));
+        return adze_fail(ctx, ADZE_ESHAPE, "a tensor %s is not possible: its dims are negative or too large", ADZE_SHOWN(type));
     }
     return ADZE_OK;
 }
@@ -89,9 +88,7 @@ int adze_tensor_new(adze_ctx *ctx, adze_type type, adze_tensor *out) {
     *out = (adze_tensor){0};
     TRY(check_type(ctx, &type, &bytes));
     adze_buffer *b = adze_buffer_new(ctx, bytes);
-    if (!b) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(b));
     *out = view_of(type, b);
     return ADZE_OK;
 }
@@ -101,9 +98,7 @@ int adze_tensor_wrap(adze_ctx *ctx, adze_type type, void *data, adze_tensor *out
     *out = (adze_tensor){0};
     TRY(check_type(ctx, &type, &bytes));
     adze_buffer *b = adze_buffer_wrap(ctx, data);
-    if (!b) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(b));
     *out = view_of(type, b);
     return ADZE_OK;
 }
@@ -229,7 +224,6 @@ static void convert_row(const row_copy *c, char *to, const char *from) {
 }
 
 static int check_copy(adze_ctx *ctx, const adze_tensor *to, const adze_tensor *from) {
-    char a[256], b[256];
     adze_type x = adze_tensor_type(to), y = adze_tensor_type(from);
     if (adze_dtype_size(x.dtype) == 0 || adze_dtype_size(y.dtype) == 0) {
         return adze_fail(ctx, ADZE_EARG, "copy: a tensor without a dtype cannot be copied");
@@ -237,7 +231,7 @@ static int check_copy(adze_ctx *ctx, const adze_tensor *to, const adze_tensor *f
     x.dtype = y.dtype;
     if (!adze_type_equal(&x, &y)) {
         x.dtype = to->dtype;
-        return adze_fail(ctx, ADZE_ESHAPE, "copy: %s does not fit into %s", adze_type_print(&y, b, sizeof b), adze_type_print(&x, a, sizeof a));
+        return adze_fail(ctx, ADZE_ESHAPE, "copy: %s does not fit into %s", ADZE_SHOWN(&y), ADZE_SHOWN(&x));
     }
     return ADZE_OK;
 }

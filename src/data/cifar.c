@@ -18,7 +18,7 @@ static int grow(adze_ctx *ctx, records *r, int64_t more) {
     r->pixels = pixels ? pixels : r->pixels;
     int64_t *labels = pixels ? adze_resize(ctx, r->labels, r->count, r->count + more, sizeof *labels) : NULL;
     r->labels = labels ? labels : r->labels;
-    return labels ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(labels);
 }
 
 static int decode(adze_ctx *ctx, const char *path, const uint8_t *bytes, int64_t n, records *r) {

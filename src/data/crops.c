@@ -78,7 +78,7 @@ int adze_dataset_crops(adze_ctx *ctx, const adze_dataset *d, int64_t h, int64_t 
     crop_set *s = adze_alloc(ctx, 1, sizeof *s);
     int64_t *labels = adze_alloc(ctx, d->count, sizeof *labels);
     uint8_t *picture = adze_alloc(ctx, adze_type_bytes(&d->example), 1);
-    int st = view && s && labels && picture ? ADZE_OK : ADZE_ENOMEM;
+    int st = ADZE_GOT(view && s && labels && picture);
     for (int64_t i = 0; i < d->count && st == ADZE_OK; i++) {
         st = d->read(d, i, picture, &labels[i]);
     }

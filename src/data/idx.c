@@ -1,5 +1,6 @@
 /* IDX files, the format of MNIST and its kin: a big-endian magic number, dims, then the elements (Y. LeCun, yann.lecun.com/exdb/mnist). */
 #include "data/formats.h"
+#include "core/type.h"
 
 enum {
     IDX_U8 = 8, /* the dtype code of unsigned bytes */
@@ -48,10 +49,8 @@ int adze_idx_parse(adze_ctx *ctx, const void *bytes, size_t n, const char *file,
     int64_t header, total;
     TRY(adze_idx_header(ctx, bytes, n, file, type, &header, &total));
     if ((uint64_t)total != n) {
-        char shape[96];
-        return adze_fail(ctx, ADZE_EFORMAT, "'%s' has %zu bytes, but its header %s asks for %lld: it is %s", file, n,
-                         adze_type_print(type, shape, sizeof shape), (long long)total,
-                         (uint64_t)total > n ? "cut short" : "followed by bytes that do not belong to it");
+        return adze_fail(ctx, ADZE_EFORMAT, "'%s' has %zu bytes, but its header %s asks for %lld: it is %s", file, n, ADZE_SHOWN(type),
+                         (long long)total, (uint64_t)total > n ? "cut short" : "followed by bytes that do not belong to it");
     }
     *data = (const uint8_t *)bytes + header;
     return ADZE_OK;
@@ -85,9 +84,7 @@ static int idx_unpack(adze_ctx *ctx, const char *path, const void *packed, int64
                          (long long)n);
     }
     void *out = adze_alloc(ctx, total, 1);
-    if (out == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(out));
     int st = f->gunzip(ctx, packed, n, out, total, false, path, size);
     if (st != ADZE_OK) {
         adze_free(ctx, out);
@@ -123,9 +120,7 @@ static int text_unpack(adze_ctx *ctx, const char *path, const void *packed, int6
     TRY(idx_need_gunzip(ctx, path));
     int64_t cap = n < max / ADZE_DEFLATE_MAX_RATIO ? n * ADZE_DEFLATE_MAX_RATIO : max;
     char *out = adze_alloc(ctx, cap + 1, 1);
-    if (out == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(out));
     int st = adze_ctx_formats(ctx)->gunzip(ctx, packed, n, out, cap, false, path, len);
     if (st != ADZE_OK) {
         adze_free(ctx, out);

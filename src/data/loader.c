@@ -3,6 +3,7 @@
  * Batches are claimed in order under one lock and written into a ring of prepared slots; the consumer takes them in the same order. Workers touch
  * neither the context's error nor its memory: a failure is a status in the slot, reported when the consumer reaches that batch. */
 #include "data/augment.h"
+#include "core/type.h"
 #include "data/whiten.h"
 
 #include "model/layer.h"
@@ -185,8 +186,7 @@ static void *loader_work(void *arg) {
     return NULL;
 }
 
-/* -- life
- * -------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- life ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void loader_stop(adze_loader *l) {
     if (!l->locked) {
@@ -289,10 +289,7 @@ static int loader_alloc(adze_loader *l, const int64_t *ids, const adze_preproces
     l->floats = adze_alloc(ctx, l->floats_stride, (size_t)(l->o.workers + 1) * sizeof *l->floats);
     l->first = adze_alloc(ctx, l->augment.mixes ? l->row_bytes : 0, (size_t)(l->o.workers + 1));
     l->slots = adze_alloc(ctx, l->nslots, sizeof *l->slots);
-    if (l->ids == NULL || l->order == NULL || (table && l->lut == NULL) || l->raw == NULL || l->floats == NULL || l->first == NULL ||
-        l->slots == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(l->ids && l->order && (!table || l->lut) && l->raw && l->floats && l->first && l->slots));
     for (int i = 0; i < l->nslots; i++) {
         loader_slot *s = &l->slots[i];
         s->ids = adze_alloc(ctx, l->o.batch, sizeof *s->ids);
@@ -300,9 +297,7 @@ static int loader_alloc(adze_loader *l, const int64_t *ids, const adze_preproces
         s->others = adze_alloc(ctx, l->o.batch, sizeof *s->others);
         s->shares = adze_alloc(ctx, l->o.batch, sizeof *s->shares);
         s->x = adze_alloc(ctx, batch_bytes, 1);
-        if (s->ids == NULL || s->labels == NULL || s->others == NULL || s->shares == NULL || s->x == NULL) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(s->ids && s->labels && s->others && s->shares && s->x));
     }
     for (int64_t i = 0; i < l->n; i++) {
         l->ids[i] = ids != NULL ? ids[i] : i;
@@ -343,9 +338,7 @@ int adze_loader_new(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, in
     *out = NULL;
     TRY(loader_check(ctx, d, ids, n, p, o));
     adze_loader *l = adze_alloc(ctx, 1, sizeof *l);
-    if (l == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(l));
     l->ctx = ctx;
     l->data = d;
     l->o = *o;
@@ -406,9 +399,8 @@ static int loader_check_batch(const adze_loader *l, const adze_tensor *x, const 
     adze_type t = adze_tensor_type(x);
     ok = ok && adze_mul_size(l->row_bytes, x->dims[0], &bytes) && adze_type_bytes(&t) == bytes;
     if (!ok) {
-        char shape[96];
         return adze_fail(l->ctx, ADZE_ESHAPE, "the loader has %lld examples of %lld bytes with i64 labels; x is %s", (long long)need,
-                         (long long)l->row_bytes, adze_type_print(&t, shape, sizeof shape));
+                         (long long)l->row_bytes, ADZE_SHOWN(&t));
     }
     return ADZE_OK;
 }

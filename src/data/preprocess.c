@@ -2,6 +2,7 @@
 #include "data/whiten.h"
 
 #include "model/layer.h"
+#include "op/rules.h"
 
 #include <math.h>
 
@@ -48,9 +49,7 @@ static void sum_pixels(const uint8_t *x, int64_t count, int64_t n, void *sums) {
 static int sum_examples(adze_ctx *ctx, const adze_dataset *d, const int64_t *ids, int64_t n, add_pixels add, int64_t nsums, void *sums) {
     int64_t bytes = adze_type_bytes(&d->example), label;
     uint8_t *x = adze_alloc(ctx, bytes, 1);
-    if (x == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(x));
     int st = ADZE_OK;
     for (int64_t i = 0; i < n && st == ADZE_OK; i++) {
         int64_t id = ids != NULL ? ids[i] : i;
@@ -226,14 +225,6 @@ static norm contrast(picture x, int64_t n, double scale) {
     return (norm){scale, mean * scale, sd > 0 ? sd : 1};
 }
 
-static void put(adze_dtype d, void *out, int64_t i, double v) {
-    if (d == ADZE_F64) {
-        ((double *)out)[i] = v;
-    } else {
-        ((float *)out)[i] = (float)v;
-    }
-}
-
 /* Fills everything but the picture's own rows with `blank`, a value for each channel `step` apart; returns where pixel (0, 0) goes. */
 static int64_t put_border(image_dims s, int64_t pad, const double *blank, int64_t step, adze_dtype d, void *out) {
     const int64_t row = (s.w + 2 * pad) * s.c;
@@ -243,7 +234,7 @@ static int64_t put_border(image_dims s, int64_t pad, const double *blank, int64_
             if (inside && i == pad * s.c) {
                 i += s.w * s.c;
             }
-            put(d, out, y * row + i, blank[i % s.c * step]);
+            adze_store_f(out, d, y * row + i, blank[i % s.c * step]);
         }
     }
     return pad * row + pad * s.c;
@@ -273,7 +264,7 @@ static void prepare(const adze_preprocess *p, const adze_type *example, picture 
             if (feature) {
                 n = (norm){p->scale, feature[from], p->norm == ADZE_NORM_ZCA ? 1 : feature[count + from]};
             }
-            put(d, out, at, normed(n, value_of(x, from)));
+            adze_store_f(out, d, at, normed(n, value_of(x, from)));
         }
     }
 }
@@ -288,7 +279,7 @@ void adze_preprocess_image(const adze_preprocess *p, const double *lut, const ad
     for (int64_t y = 0; y < s.h; y++, at += 2 * p->pad * s.c) {
         for (int64_t i = 0; i < s.w; i++) {
             for (int64_t c = 0; c < s.c; c++) {
-                put(d, out, at++, lut[c * LEVELS + *x++]);
+                adze_store_f(out, d, at++, lut[c * LEVELS + *x++]);
             }
         }
     }

@@ -2,17 +2,13 @@
  * Borgwardt, Rasch, Schoelkopf, Smola, JMLR 13, 2012), as Rabanser, Guennemann and Lipton 2019 compare training and test data. And the weights that
  * make one sample stand for the other (Shimodaira 2000). */
 #include "adze/linalg.h"
+#include "base/stats.h"
 #include "data/formats.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 /* -- one feature --------------------------------------------------------------------------------------------------------------------------------- */
-
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* P(K > x) of Kolmogorov's distribution; the first series converges quickly for large x, the second for small. */
 static double kolmogorov(double x) {
@@ -27,8 +23,8 @@ static double kolmogorov(double x) {
 
 double adze_ks(double *a, int64_t n, double *b, int64_t m, double *p) {
     double most = 0;
-    qsort(a, (size_t)n, sizeof *a, ascending);
-    qsort(b, (size_t)m, sizeof *b, ascending);
+    qsort(a, (size_t)n, sizeof *a, adze_ascending);
+    qsort(b, (size_t)m, sizeof *b, adze_ascending);
     for (int64_t i = 0, j = 0; i < n && j < m;) {
         const double v = a[i] < b[j] ? a[i] : b[j];
         while (i < n && a[i] <= v) {
@@ -75,9 +71,7 @@ static int fill_kernel(adze_ctx *ctx, discrepancy *q, adze_la_mat a, adze_la_mat
     const int64_t all = q->n + q->m;
     int64_t count = 0;
     double *sorted = adze_alloc(ctx, all * (all - 1) / 2, sizeof *sorted);
-    if (!sorted) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(sorted));
     for (int64_t i = 0; i < all; i++) {
         const double *x = i < q->n ? a.at + i * a.ld : b.at + (i - q->n) * b.ld;
         for (int64_t j = 0; j < i; j++) {
@@ -91,7 +85,7 @@ static int fill_kernel(adze_ctx *ctx, discrepancy *q, adze_la_mat a, adze_la_mat
             count += sum > 0;
         }
     }
-    qsort(sorted, (size_t)count, sizeof *sorted, ascending);
+    qsort(sorted, (size_t)count, sizeof *sorted, adze_ascending);
     const double scale = count > 0 ? sorted[count / 2] : 1;
     for (int64_t i = 0; i < all; i++) {
         for (int64_t j = 0; j < i; j++) {
@@ -201,9 +195,7 @@ int adze_importance(adze_ctx *ctx, adze_la_mat a, adze_la_mat b, double *weight)
     }
     odds q = {.a = a, .b = b, .d = 1 + 2 * a.cols};
     double *room = adze_alloc(ctx, q.d * (q.d + 2), sizeof *room), sum = 0;
-    if (!room) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(room));
     q.w = room;
     q.grad = room + q.d;
     q.hess = adze_la_dense(room + 2 * q.d, q.d, q.d);

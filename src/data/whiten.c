@@ -79,9 +79,7 @@ static int fit_in(covariance *c, const adze_preprocess *p, double *made) {
     c->sums = adze_alloc(c->ctx, c->d, sizeof *c->sums);
     c->products = adze_alloc(c->ctx, c->d * c->d, sizeof *c->products);
     c->pixels = adze_alloc(c->ctx, c->d, 1);
-    if (!c->sums || !c->products || !c->pixels) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(c->sums && c->products && c->pixels));
     TRY(open_products(c));
     for (int64_t from = 0; from < c->n; from += EXACT) {
         TRY(add_examples(c, from));
@@ -153,9 +151,7 @@ static int open_whitener(adze_whitener *w, const adze_preprocess *p, int64_t bat
 
 int adze_whitener_new(adze_ctx *ctx, const adze_preprocess *p, const adze_type *example, int64_t batch, adze_dtype d, adze_whitener **out) {
     *out = adze_alloc(ctx, 1, sizeof **out);
-    if (*out == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(*out));
     **out = (adze_whitener){.ctx = ctx, .example = *example, .pad = p->pad};
     const int st = open_whitener(*out, p, batch, d);
     if (st != ADZE_OK) {

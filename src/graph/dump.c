@@ -18,7 +18,6 @@ static void print_attrs(const adze_gnode *n, adze_text *t) {
 }
 
 static void print_node(const adze_graph *g, const adze_gnode *n, adze_text *t) {
-    char type[96];
     for (int o = 0; o < n->nout; o++) {
         adze_text_add(t, "%s%%%d", o ? ", " : "", (int)n->first + o);
     }
@@ -28,7 +27,7 @@ static void print_node(const adze_graph *g, const adze_gnode *n, adze_text *t) {
     }
     print_attrs(n, t);
     for (int o = 0; o < n->nout; o++) {
-        adze_text_add(t, "%s%s", o ? ", " : " : ", adze_type_print(&n->types[o], type, sizeof type));
+        adze_text_add(t, "%s%s", o ? ", " : " : ", ADZE_SHOWN(&n->types[o]));
     }
     adze_text_add(t, "  # %s", n->name);
     if (n->region) {
@@ -69,14 +68,13 @@ static void put_escaped(adze_text *t, const char *s) {
 
 int adze_graph_dot(const adze_graph *g, char **text) {
     adze_text t = {.ctx = g->ctx};
-    char type[96];
     adze_text_add(&t, "digraph adze {\n  node [shape=box, fontname=\"Helvetica\"];\n");
     for (int32_t i = 0; i < g->nnodes; i++) {
         const adze_gnode *n = &g->nodes[i];
         bool source = n->nin == 0;
         adze_text_add(&t, "  n%d [label=\"%s\\n", (int)i, n->op->name);
         put_escaped(&t, n->name);
-        adze_text_add(&t, "\\n%s\"%s];\n", adze_type_print(&n->types[0], type, sizeof type), source ? ", style=rounded" : "");
+        adze_text_add(&t, "\\n%s\"%s];\n", ADZE_SHOWN(&n->types[0]), source ? ", style=rounded" : "");
         for (int k = 0; k < n->nin; k++) {
             adze_text_add(&t, "  n%d -> n%d;\n", (int)g->vals[n->in[k]].node, (int)i);
         }
@@ -92,7 +90,7 @@ int adze_graph_dot(const adze_graph *g, char **text) {
 
 static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
     const adze_pstep *s = &p->steps[i];
-    char type[96], place[64];
+    char place[64];
     char op[40];
     const bool followed = i + 1 < p->nsteps && p->steps[i + 1].follows;
     const adze_view *v = &p->views[s->view + s->nin];
@@ -108,7 +106,7 @@ static void print_step(const adze_plan *p, int32_t i, adze_text *t) {
                   s->follows  ? "tail"
                   : s->kernel ? s->kernel->name
                               : "ref",
-                  adze_type_print(&out, type, sizeof type), place);
+                  ADZE_SHOWN(&out), place);
     if (s->region) {
         adze_text_add(t, "  %s", p->regions[s->region].name);
     }

@@ -13,11 +13,10 @@ static int fill_inputs(adze_session *s, const adze_plan *p, const adze_named *in
         adze_tensor to;
         TRY(adze_session_input(s, p->inputs[i].name, &to));
         adze_type have = adze_tensor_type(given);
-        char a[96], b[96];
         have.dtype = p->inputs[i].type.dtype; /* the copy converts */
         if (!adze_type_equal(&have, &p->inputs[i].type)) {
-            return adze_fail(p->ctx, ADZE_ESHAPE, "input '%s' is %s, %s was given", p->inputs[i].name,
-                             adze_type_print(&p->inputs[i].type, a, sizeof a), adze_type_print(&have, b, sizeof b));
+            return adze_fail(p->ctx, ADZE_ESHAPE, "input '%s' is %s, %s was given", p->inputs[i].name, ADZE_SHOWN(&p->inputs[i].type),
+                             ADZE_SHOWN(&have));
         }
         TRY(adze_tensor_copy(p->ctx, to, *given));
     }

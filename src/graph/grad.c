@@ -52,9 +52,8 @@ static int contribute(walk *w, int32_t v, int32_t c) {
     TRY(g->status);
     TRY(walk_room(w));
     if (!adze_type_equal(adze_type_of(g, v), adze_type_of(g, c))) {
-        char a[96], b[96];
-        return adze_graph_fail(g, ADZE_EBUG, "the cotangent of a value %s of '%s' came out as %s", adze_type_print(adze_type_of(g, v), a, sizeof a),
-                               adze_val_node(g, v)->name, adze_type_print(adze_type_of(g, c), b, sizeof b));
+        return adze_graph_fail(g, ADZE_EBUG, "the cotangent of a value %s of '%s' came out as %s", ADZE_SHOWN(adze_type_of(g, v)),
+                               adze_val_node(g, v)->name, ADZE_SHOWN(adze_type_of(g, c)));
     }
     int32_t r = adze_val_region(g, v);
     bool inside = w->block == 0 || (r != 0 && g->regions[r].group == g->regions[w->block].group);
@@ -285,7 +284,6 @@ static int check_float(adze_graph *g, adze_val v, const char *what, int i) {
 }
 
 static int check_vjp(adze_graph *g, const adze_val *y, const adze_val *seed, int ny, const adze_val *x, int n) {
-    char a[96], b[96];
     TRY(g->status);
     if (g->region != 0) {
         return adze_graph_fail(g, ADZE_EARG, "derivatives cannot be taken inside the region '%s'; end it first", g->regions[g->region].name);
@@ -295,7 +293,7 @@ static int check_vjp(adze_graph *g, const adze_val *y, const adze_val *seed, int
         TRY(check_float(g, seed[i], "seed", i));
         if (!adze_type_equal(adze_type_of(g, y[i].id), adze_type_of(g, seed[i].id))) {
             return adze_graph_fail(g, ADZE_ESHAPE, "derivative: seed %d is %s, y is %s; they must be equal", i,
-                                   adze_type_print(adze_type_of(g, seed[i].id), a, sizeof a), adze_type_print(adze_type_of(g, y[i].id), b, sizeof b));
+                                   ADZE_SHOWN(adze_type_of(g, seed[i].id)), ADZE_SHOWN(adze_type_of(g, y[i].id)));
         }
     }
     for (int i = 0; i < n; i++) {
@@ -341,9 +339,8 @@ int adze_grad(adze_graph *g, adze_val y, const adze_val *x, int n, adze_val *gx,
     TRY(check_float(g, y, "y", 0));
     const adze_type *t = adze_type_of(g, y.id);
     if (t->rank != 0) {
-        char text[96];
         return adze_graph_fail(g, ADZE_ESHAPE, "the gradient of '%s' (%s) needs a scalar; sum it, or give seeds with adze_vjp",
-                               adze_val_node(g, y.id)->name, adze_type_print(t, text, sizeof text));
+                               adze_val_node(g, y.id)->name, ADZE_SHOWN(t));
     }
     adze_val one = adze_scalar(g, t->dtype, 1.0);
     return adze_vjp(g, &y, &one, 1, x, n, gx, flags);

@@ -9,9 +9,7 @@
 int adze_graph_new(adze_ctx *ctx, adze_graph **out) {
     *out = NULL;
     adze_graph *g = adze_alloc(ctx, 1, sizeof *g);
-    if (!g) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(g));
     g->ctx = g->arena.ctx = ctx;
     g->cap_vals = 64;
     g->vals = adze_alloc(ctx, g->cap_vals, sizeof *g->vals);
@@ -372,12 +370,11 @@ static adze_val source(adze_graph *g, const adze_op *op, const char *name, adze_
     for (int i = 0; i < g->nsources; i++) {
         const adze_gnode *n = &g->nodes[g->sources[i]];
         if (n->op == op && strcmp(n->name, name) == 0) {
-            char have[96], want[96];
             if (adze_type_equal(&n->types[0], &type)) {
                 return (adze_val){n->first};
             }
-            adze_graph_fail(g, ADZE_ESHAPE, "%s '%s' is asked for as %s, but was made as %s", op->name, name,
-                            adze_type_print(&type, want, sizeof want), adze_type_print(&n->types[0], have, sizeof have));
+            adze_graph_fail(g, ADZE_ESHAPE, "%s '%s' is asked for as %s, but was made as %s", op->name, name, ADZE_SHOWN(&type),
+                            ADZE_SHOWN(&n->types[0]));
             return (adze_val){0};
         }
     }
@@ -432,8 +429,7 @@ int adze_output(adze_graph *g, const char *name, adze_val v) {
     return ADZE_OK;
 }
 
-/* -- scopes
- * ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- scopes -------------------------------------------------------------------------------------------------------------------------------------- */
 
 void adze_scope_push(adze_graph *g, const char *name) {
     size_t len = strlen(g->path);

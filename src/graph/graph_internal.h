@@ -4,6 +4,7 @@
 
 #include "adze/op.h"
 #include "base/base.h"
+#include "core/type.h"
 
 enum { ADZE_NAME_MAX = 256, ADZE_PATH_MAX = 512 };
 

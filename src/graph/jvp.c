@@ -236,7 +236,6 @@ static int push_all(push *p) {
 }
 
 static int check_tangents(adze_graph *g, const adze_val *x, const adze_val *tx, int n) {
-    char a[96], b[96];
     TRY(g->status);
     if (g->region != 0) {
         return adze_graph_fail(g, ADZE_EARG, "derivatives cannot be taken inside the region '%s'; end it first", g->regions[g->region].name);
@@ -251,7 +250,7 @@ static int check_tangents(adze_graph *g, const adze_val *x, const adze_val *tx, 
         }
         if (!adze_type_equal(adze_type_of(g, x[i].id), adze_type_of(g, tx[i].id))) {
             return adze_graph_fail(g, ADZE_ESHAPE, "derivative: the tangent of x %d is %s, x is %s; they must be equal", i,
-                                   adze_type_print(adze_type_of(g, tx[i].id), a, sizeof a), adze_type_print(adze_type_of(g, x[i].id), b, sizeof b));
+                                   ADZE_SHOWN(adze_type_of(g, tx[i].id)), ADZE_SHOWN(adze_type_of(g, x[i].id)));
         }
     }
     return ADZE_OK;

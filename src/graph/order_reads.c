@@ -5,9 +5,7 @@ static int add_before(adze_work *w, int32_t reader, int32_t writer) {
     if (w->nbefore == w->cap_before) {
         int32_t more = w->cap_before * 2 + 64;
         int32_t *p = adze_resize(w->ctx, w->before, 2 * (int64_t)w->cap_before, 2 * (int64_t)more, sizeof *p);
-        if (!p) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(p));
         w->before = p;
         w->cap_before = more;
     }
@@ -21,9 +19,7 @@ static int add_before(adze_work *w, int32_t reader, int32_t writer) {
 static int mark_after(adze_sched *s, int32_t from, uint8_t *seen) {
     memset(seen, 0, (size_t)(s->n + s->w->g->nregions));
     int32_t *stack = adze_alloc(s->w->ctx, (int64_t)s->n + 1, sizeof *stack), top = 0;
-    if (!stack) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(stack));
     stack[top++] = from;
     while (top > 0) {
         int32_t i = stack[--top];

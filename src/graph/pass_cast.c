@@ -153,9 +153,7 @@ static int32_t wide_of(caster *c, int32_t v, int32_t reader) {
 /* The node's output k becomes bf16. Types are shared with the graph that the caller built: they are copied first. */
 static int make_narrow(caster *c, adze_gnode *n, int k) {
     adze_type *types = adze_arena_dup(&c->g->arena, n->types, sizeof *types * (size_t)n->nout);
-    if (!types) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(types));
     types[k].dtype = ADZE_BF16;
     n->types = types;
     c->narrow[n->first + k] = n->first + k;
@@ -188,9 +186,7 @@ static int set_result(caster *c, adze_gnode *n, cast_kind kind) {
     }
     const adze_type *y = &n->types[0];
     void *attrs = adze_arena_dup(&c->g->arena, n->attrs, n->op->attrs_size);
-    if (!attrs) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(attrs));
     n->attrs = attrs;
     bool wide = kind == CAST_CONV_DW;
     if (kind == CAST_MATMUL_OP) {

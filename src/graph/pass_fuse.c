@@ -169,8 +169,7 @@ static void grow(fuser *f, int32_t id) {
     }
 }
 
-/* -- the chain of a cluster
- * -------------------------------------------------------------------------------------------------------------------------- */
+/* -- the chain of a cluster ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct program {
     adze_chain_attrs c;
@@ -310,7 +309,7 @@ static int emit_all(fuser *f) {
     }
     const int32_t most = f->nvals + clusters * ADZE_CHAIN_OUT;
     int32_t *now = adze_alloc(w->ctx, most, sizeof *now);
-    int status = value && now ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(value && now);
     for (int32_t v = 0; v < most && status == ADZE_OK; v++) {
         now[v] = v;
     }
@@ -342,9 +341,7 @@ static int find_readers(fuser *f) {
         f->head[v + 1] += f->head[v];
     }
     f->reader = adze_alloc(f->w->ctx, (int64_t)edges + 1, sizeof *f->reader);
-    if (!f->reader) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(f->reader));
     for (int32_t i = g->nnodes; i-- > 0;) { /* fills each list from its end: head[v + 1] moves down to its begin */
         for (int k = 0; k < g->nodes[i].nin && !g->nodes[i].dead; k++) {
             f->reader[--f->head[g->nodes[i].in[k] + 1]] = i;
@@ -373,9 +370,7 @@ static int prepare(fuser *f) {
     f->head = adze_alloc(ctx, vals, sizeof *f->head);
     f->result = adze_alloc(ctx, vals, sizeof *f->result);
     f->seen_val = adze_alloc(ctx, vals, sizeof *f->seen_val);
-    if (!f->code || !f->dtype || !f->root || !f->next || !f->last || !f->seen || !f->stack || !f->head || !f->result || !f->seen_val) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(f->code && f->dtype && f->root && f->next && f->last && f->seen && f->stack && f->head && f->result && f->seen_val));
     for (int32_t i = 0; i < f->nnodes; i++) {
         f->root[i] = f->last[i] = i;
         f->next[i] = -1;

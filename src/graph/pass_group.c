@@ -202,9 +202,7 @@ static int form(former *f) {
 static int find_local(adze_work *w) {
     const adze_graph *g = w->g;
     w->local = adze_alloc(w->ctx, g->nvals, sizeof *w->local);
-    if (!w->local) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w->local));
     for (int32_t i = 0; i < g->nnodes; i++) {
         const adze_gnode *n = &g->nodes[i];
         bool group = w->kind[i] == ADZE_KIND_STEP && g->regions[n->region].kind == ADZE_REGION_GROUP && !adze_group_sums(w, i);

@@ -42,7 +42,7 @@ static int leave_all(adze_work *w, adze_val *flags) {
     const int32_t nnodes = g->nnodes, nvals = g->nvals;
     int32_t *now = adze_alloc(w->ctx, nvals, sizeof *now);
     int32_t *all = NULL;
-    int status = now ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(now);
     for (int32_t v = 0; v < nvals && now; v++) {
         now[v] = v;
     }
@@ -65,7 +65,7 @@ static int leave_all(adze_work *w, adze_val *flags) {
     if (status == ADZE_OK) {
         all = adze_resize(w->ctx, now, nvals, g->nvals, sizeof *now);
         now = all ? all : now;
-        status = all ? ADZE_OK : ADZE_ENOMEM;
+        status = ADZE_GOT(all);
     }
     for (int32_t v = nvals; v < g->nvals && status == ADZE_OK; v++) {
         all[v] = v;

@@ -11,9 +11,7 @@ int adze_work_room(adze_work *w) {
         w->kind = kind ? kind : w->kind;
         const adze_kernel **kernel = kind ? adze_resize(ctx, w->kernel, w->cap_node, more, sizeof *kernel) : NULL;
         w->kernel = kernel ? kernel : w->kernel;
-        if (!kernel) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(kernel));
         w->cap_node = more;
     }
     if (vals > w->cap_val) {
@@ -22,9 +20,7 @@ int adze_work_room(adze_work *w) {
         w->layout = layout ? layout : w->layout;
         int32_t *copy_of = layout ? adze_resize(ctx, w->copy_of, w->cap_val, more, sizeof *copy_of) : NULL;
         w->copy_of = copy_of ? copy_of : w->copy_of;
-        if (!copy_of) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(copy_of));
         w->cap_val = more;
     }
     return ADZE_OK;
@@ -198,9 +194,7 @@ static int choose(adze_work *w, int32_t id) {
 static int fit_outputs(adze_work *w) {
     adze_graph *g = w->g;
     bool *overwritten = adze_alloc(w->ctx, g->nvals, sizeof *overwritten);
-    if (!overwritten) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(overwritten));
     for (int32_t i = 0; i < g->nnodes; i++) {
         const adze_gnode *n = &g->nodes[i];
         for (int o = 0; w->kind[i] == ADZE_KIND_STEP && o < n->nout; o++) {

@@ -69,9 +69,7 @@ int adze_find_kept(adze_work *w) {
     const adze_graph *g = w->g;
     bool more = w->opts && w->opts->keep_packed;
     w->kept = adze_alloc(w->ctx, g->nnodes, sizeof *w->kept);
-    if (!w->kept) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w->kept));
     while (more) { /* copies have later ids than their readers, so once is not enough */
         more = false;
         for (int32_t i = 0; i < g->nnodes; i++) {
@@ -263,9 +261,7 @@ static int prepare(const adze_work *w, adze_live *l) {
     l->scratch = adze_alloc(ctx, g->nnodes, sizeof *l->scratch);
     l->size = adze_alloc(ctx, g->nvals, sizeof *l->size);
     l->change = adze_alloc(ctx, (int64_t)g->nnodes + 2, sizeof *l->change);
-    if (!l->blocks || !l->block_of || !l->pos || !l->last || !l->begin_of || !l->end_of || !l->mask || !l->scratch || !l->size || !l->change) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(l->blocks && l->block_of && l->pos && l->last && l->begin_of && l->end_of && l->mask && l->scratch && l->size && l->change));
     for (int32_t i = 0; i < g->nnodes; i++) {
         const adze_gnode *n = &g->nodes[i];
         if (w->kind[i] != ADZE_KIND_STEP) {

@@ -38,7 +38,7 @@ static int sort_nodes(adze_graph *g) {
     int32_t *list = adze_alloc(g->ctx, 2 * (int64_t)g->nnodes, sizeof *list);
     adze_gnode *nodes = adze_alloc(g->ctx, g->cap_nodes, sizeof *nodes);
     bool *listed = adze_alloc(g->ctx, g->nnodes, sizeof *listed);
-    const int status = list && nodes && listed ? ADZE_OK : ADZE_ENOMEM;
+    const int status = ADZE_GOT(list && nodes && listed);
     for (int32_t i = 0; i < g->nnodes && status == ADZE_OK; i++) {
         list_node(g, i, list + g->nnodes, list, &n, listed);
     }
@@ -163,9 +163,7 @@ int adze_pass_lower(adze_work *w) {
             for (int32_t v = 0; now && v < nvals; v++) {
                 now[v] = v;
             }
-            if (!now) {
-                return ADZE_ENOMEM;
-            }
+            TRY(ADZE_GOT(now));
         }
         g->region = n.region;
         g->guard = n.guard;

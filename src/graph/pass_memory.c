@@ -146,7 +146,7 @@ int adze_pass_memory(adze_work *w) {
     p.items = adze_alloc(ctx, n, sizeof *p.items);
     p.placed = adze_alloc(ctx, n, sizeof *p.placed);
     p.best = adze_alloc(ctx, n, sizeof *p.best);
-    int status = p.items && p.placed && p.best ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(p.items && p.placed && p.best);
     if (status == ADZE_OK) {
         for (int32_t i = 0; i < n; i++) {
             if (p.b[i].size > 0) { /* empty blocks lie anywhere */

@@ -207,7 +207,7 @@ static int find_turn(again *a, int32_t *best) {
             turn = t + 1;
         }
     }
-    const int status = seen && idle ? ADZE_OK : ADZE_ENOMEM;
+    const int status = ADZE_GOT(seen && idle);
     adze_free(w->ctx, seen);
     adze_free(w->ctx, idle);
     *best = turn;
@@ -440,7 +440,7 @@ static int prepare(again *a) {
         memcpy(a->ins + n, g->nodes[i].in, sizeof *a->ins * (size_t)g->nodes[i].nin);
         n += g->nodes[i].nin;
     }
-    return good ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(good);
 }
 
 static void release(again *a) {

@@ -65,8 +65,7 @@ static int32_t find_equal(simple *s, int32_t id) {
     }
 }
 
-/* -- nodes that change nothing
- * --------------------------------------------------------------------------------------------------------------------------- */
+/* -- nodes that change nothing ------------------------------------------------------------------------------------------------------------------- */
 
 /* The one number that all elements of v have, when v is a constant scalar or a view of one. */
 static bool constant(const adze_graph *g, int32_t v, double *out) {
@@ -127,8 +126,7 @@ static int32_t same_as(const adze_graph *g, const adze_gnode *n) {
     return (is_op(n, "div") && is_number(g, b, 1)) || (is_op(n, "sub") && is_number(g, b, 0)) ? a : 0;
 }
 
-/* -- chains of views
- * ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- chains of views ----------------------------------------------------------------------------------------------------------------------------- */
 
 static bool is_perm(const adze_gnode *n) {
     return is_op(n, "transpose") && ((const adze_perm_attrs *)n->attrs)->perm.n == n->types[0].rank;
@@ -146,9 +144,7 @@ static int fold_transposes(simple *s, adze_gnode *n, int32_t *same) {
         }
         n->in[0] = inner->in[0];
         n->attrs = adze_arena_dup(&s->g->arena, &a, sizeof a);
-        if (!n->attrs) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(n->attrs));
     }
     for (int64_t i = 0; i < a.perm.n; i++) {
         idle = idle && a.perm.v[i] == i;
@@ -184,11 +180,10 @@ static int fold_matmul(simple *s, adze_gnode *n) {
     if (changed) {
         n->attrs = adze_arena_dup(&s->g->arena, &a, sizeof a);
     }
-    return n->attrs ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(n->attrs);
 }
 
-/* -- the pass
- * ----------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the pass ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static int visit(simple *s, int32_t id) {
     adze_graph *g = s->g;
@@ -226,7 +221,7 @@ int adze_pass_simplify(adze_work *w) {
     }
     s.now = adze_alloc(w->ctx, w->g->nvals, sizeof *s.now);
     s.table = adze_alloc(w->ctx, s.size, sizeof *s.table);
-    int status = s.now && s.table ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(s.now && s.table);
     for (int32_t v = 0; v < w->g->nvals && status == ADZE_OK; v++) {
         s.now[v] = v;
     }

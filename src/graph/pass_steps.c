@@ -49,7 +49,7 @@ static adze_spot locate(const builder *b, int32_t v) {
 
 static int add_port(builder *b, adze_port *ports, int32_t *n, const char *name, const adze_type *type, adze_spot at) {
     ports[*n] = (adze_port){keep(b, name), *type, at};
-    return ports[(*n)++].name ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(ports[(*n)++].name);
 }
 
 /* Inputs and slots in the order in which they were made; constants one after the other. */
@@ -100,9 +100,7 @@ static int make_constants(builder *b, int64_t bytes) {
         adze_step s = {.op = n->op, .attrs = n->attrs, .nout = 1, .out = &out, .run = &run};
         size_t scratch = n->op->ref_scratch ? adze_step_scratch(w, i) : 0;
         void *memory = scratch ? adze_alloc(w->ctx, (int64_t)scratch, 1) : NULL;
-        if (scratch && !memory) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(!scratch || memory));
         s.scratch = memory;
         n->op->ref(&s, 0, 1);
         adze_free(w->ctx, memory);
@@ -159,9 +157,7 @@ static int add_step(builder *b, int32_t t, int32_t *next_scratch) {
     s->guard = n->guard;
     s->name = keep(b, n->name);
     s->attrs = n->op->attrs_size ? adze_arena_dup(&p->arena, n->attrs, n->op->attrs_size) : NULL;
-    if (!s->name || (n->op->attrs_size && !s->attrs)) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->name && (!n->op->attrs_size || s->attrs)));
     s->flops = cost.flops;
     s->bytes = cost.read + cost.written;
     s->update = (n->op->flags & ADZE_OP_UPDATE) != 0;
@@ -232,7 +228,7 @@ static int make_room(builder *b) {
     p->poison = adze_arena_alloc(a, sizeof *p->poison * (size_t)(w->live.nblocks + 1));
     p->nblocks = w->live.nblocks;
     p->blocks = adze_arena_dup(a, w->live.blocks, sizeof *p->blocks * (size_t)(p->nblocks + 1));
-    return p->steps && p->views && p->spots && p->inputs && p->slots && p->outputs && p->regions && p->poison && p->blocks ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(p->steps && p->views && p->spots && p->inputs && p->slots && p->outputs && p->regions && p->poison && p->blocks);
 }
 
 static int build(builder *b) {
@@ -247,9 +243,7 @@ static int build(builder *b) {
     for (int32_t r = 0; r < g->nregions; r++) {
         p->regions[r] = (adze_pregion){.name = keep(b, g->regions[r].name), .kind = g->regions[r].kind, .group = g->regions[r].group};
         p->regions[r].max_trips = g->regions[r].max_trips;
-        if (!p->regions[r].name) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(p->regions[r].name));
     }
     p->nregions = g->nregions;
     adze_group_lay(w, p->regions, b->local_at);

@@ -21,7 +21,7 @@ static int clone(adze_graph *g, const adze_goutput *outs, int nouts, adze_graph 
     c->vals = adze_alloc(g->ctx, g->nvals, sizeof *c->vals);
     c->regions = adze_alloc(g->ctx, g->nregions, sizeof *c->regions);
     c->outputs = adze_alloc(g->ctx, nouts, sizeof *c->outputs);
-    int status = c->nodes && c->vals && c->regions && c->outputs ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(c->nodes && c->vals && c->regions && c->outputs);
     if (status == ADZE_OK) {
         if (g->nnodes > 0) {
             memcpy(c->nodes, g->nodes, sizeof *c->nodes * (size_t)g->nnodes);
@@ -35,7 +35,7 @@ static int clone(adze_graph *g, const adze_goutput *outs, int nouts, adze_graph 
     for (int32_t i = 0; i < g->nnodes && status == ADZE_OK; i++) {
         const adze_gnode *n = &g->nodes[i];
         c->nodes[i].in = adze_arena_dup(&c->arena, n->in, sizeof *n->in * (size_t)(n->nin ? n->nin : 1));
-        status = c->nodes[i].in ? ADZE_OK : ADZE_ENOMEM;
+        status = ADZE_GOT(c->nodes[i].in);
     }
     if (status != ADZE_OK) {
         adze_graph_free(c);
@@ -135,7 +135,7 @@ int adze_compile_vals(adze_graph *g, const adze_compile_opts *opts, const adze_g
         w.g->nodes[i].dead = true; /* only what the values need: no UPDATE runs for its own sake */
     }
     adze_plan *p = adze_alloc(g->ctx, 1, sizeof *p);
-    int status = p ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(p);
     if (status == ADZE_OK) {
         p->ctx = p->arena.ctx = g->ctx;
         p->device = w.device->name;

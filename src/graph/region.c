@@ -124,14 +124,13 @@ int adze_repeat_next(adze_graph *g, adze_val carry, adze_val next) {
     for (int i = 0; i < g->ncarries; i++) {
         adze_carry *c = &g->carries[i];
         if (c->carry == carry.id && c->region == g->region) {
-            char a[96], b[96];
             adze_type t = adze_val_type(g, next);
             if (c->next) {
                 return adze_graph_fail(g, ADZE_EARG, "the repeat '%s' replaces one carried value twice", g->regions[g->region].name);
             }
             if (!adze_val_ok(g, next) || !adze_type_equal(&t, adze_type_of(g, carry.id))) {
                 return adze_graph_fail(g, ADZE_ESHAPE, "the repeat '%s' carries %s, but its next value is %s", g->regions[g->region].name,
-                                       adze_type_print(adze_type_of(g, carry.id), a, sizeof a), adze_type_print(&t, b, sizeof b));
+                                       ADZE_SHOWN(adze_type_of(g, carry.id)), ADZE_SHOWN(&t));
             }
             c->next = next.id;
             return ADZE_OK;
@@ -192,8 +191,7 @@ int adze_repeat_end(adze_graph *g) {
     return ADZE_OK;
 }
 
-/* -- the walk of derivatives
- * -------------------------------------------------------------------------------------------------------------------------- */
+/* -- the walk of derivatives --------------------------------------------------------------------------------------------------------------------- */
 
 /* Regions begin and end one after the other, and a node outside that was appended between a region's first and last node never depends on the
  * region: so each region's nodes, in ascending order, may stand where its last one does. */

@@ -50,9 +50,7 @@ int adze_sched_edges(adze_sched *s) {
     int32_t total = s->head[s->n];
     adze_free(s->w->ctx, s->to);
     s->to = adze_alloc(s->w->ctx, total, sizeof *s->to);
-    if (!s->to) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->to));
     each_edge(s, fill_edge); /* now head[i + 1] is where the edges of i begin */
     memmove(s->head, s->head + 1, sizeof *s->head * (size_t)s->n);
     s->head[s->n] = total;
@@ -76,10 +74,8 @@ int adze_sched_build(adze_sched *s) {
     s->ready = adze_alloc(ctx, units, sizeof *s->ready);
     s->inner = adze_alloc(ctx, nodes, sizeof *s->inner);
     s->out = adze_alloc(ctx, nodes, sizeof *s->out);
-    if (!s->node || !s->step_of || !s->head || !s->unit || !s->waits || !s->unit_waits || !s->readers || !s->kept || !s->priority || !s->ready ||
-        !s->inner || !s->out) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->node && s->step_of && s->head && s->unit && s->waits && s->unit_waits && s->readers && s->kept && s->priority && s->ready &&
+                 s->inner && s->out));
     s->n = 0;
     for (int32_t i = 0; i < g->nnodes; i++) {
         s->step_of[i] = -1;
@@ -95,8 +91,7 @@ int adze_sched_build(adze_sched *s) {
     return adze_sched_edges(s);
 }
 
-/* -- list scheduling
- * ---------------------------------------------------------------------------------------------------------------------------------- */
+/* -- list scheduling ----------------------------------------------------------------------------------------------------------------------------- */
 
 /* How many more bytes are alive after step i than before it. */
 static double growth(const adze_sched *s, int32_t i) {
@@ -245,9 +240,7 @@ int adze_sched_list(adze_sched *s) {
 int adze_sched_depth_first(adze_sched *s) {
     adze_graph *g = s->w->g;
     int32_t *stack = adze_alloc(s->w->ctx, 2 * (int64_t)s->n + 2, sizeof *stack), top, next = 0;
-    if (!stack) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(stack));
     for (int32_t i = 0; i < s->n + g->nregions; i++) {
         s->priority[i] = -1;
     }

@@ -84,9 +84,7 @@ static int bind(adze_session *s, const char *prefix) {
     s->slots = adze_alloc(s->ctx, p->nslots, sizeof *s->slots);
     s->views = adze_alloc(s->ctx, p->nviews, sizeof *s->views);
     s->trips = adze_alloc(s->ctx, p->nregions, sizeof *s->trips);
-    if (!s->slots || !s->views || !s->trips) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->slots && s->views && s->trips));
     TRY(bind_slots(s, prefix));
     const bool own = s->arena.dtype == ADZE_NONE;
     TRY(adze_memory_check(s->ctx, (own ? p->arena_bytes : 0) + p->input_bytes + p->local_bytes * s->threads + p->packed_bytes));
@@ -123,9 +121,7 @@ int adze_session_new_in(adze_ctx *ctx, const adze_plan *p, adze_store *store, co
         return adze_fail(ctx, ADZE_EARG, "the arena that is given must be %lld bytes (u8) at least", (long long)p->arena_bytes);
     }
     adze_session *s = adze_alloc(ctx, 1, sizeof *s);
-    if (!s) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s));
     s->ctx = ctx;
     s->p = p;
     s->store = store;
@@ -398,8 +394,7 @@ int adze_session_times(const adze_session *s, double *seconds, int64_t n) {
     return ADZE_OK;
 }
 
-/* -- looking for what is not finite
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* -- looking for what is not finite -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct finding {
     char *name;

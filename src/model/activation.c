@@ -240,10 +240,8 @@ const adze_layer_kind adze_layer_activation = {
     .name = "activation",
     .doc = "y = fn(x), elementwise but for crelu, maxout and k_winners; `adze list activations` has the formulas",
     .cost = "see `adze list activations`; an output is read and written once, in most places on its way through the cache",
-    .fields = FIELDS,
-    .size = sizeof(activation),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(FIELDS, activation),
+    ADZE_LAYER_FROM(1, 1),
     .check = check,
     .build = build,
 };

@@ -75,9 +75,7 @@ static int build_all(adze_builder *b, adze_val x, adze_val *y) {
     const adze_model *m = b->m;
     adze_val *outs = b->taps ? b->taps->outs : NULL;
     adze_val *ys = outs ? outs : adze_alloc(m->ctx, m->nlayers, sizeof *ys);
-    if (!ys) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(ys));
     int status = ADZE_OK;
     for (int i = 0; i < m->nlayers && status == ADZE_OK; i++) {
         if (b->guards && m->layers[i].branch >= 0) {
@@ -111,9 +109,7 @@ int adze_model_build_taps(const adze_model *m, adze_graph *g, adze_val x, const 
         return adze_fail(m->ctx, ADZE_ETYPE, "model '%s' is built in f32 or f64, not %s", m->name, adze_dtype_name(o.dtype));
     }
     if (!adze_type_equal(&t, &want)) {
-        char one[128], two[128];
-        return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, adze_type_print(&want, one, sizeof one),
-                         adze_type_print(&t, two, sizeof two));
+        return adze_fail(m->ctx, ADZE_ESHAPE, "model '%s' takes %s, the value given is %s", m->name, ADZE_SHOWN(&want), ADZE_SHOWN(&t));
     }
     adze_builder b = {.m = m,
                       .g = g,

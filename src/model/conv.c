@@ -1,5 +1,6 @@
 /* Convolution, with connection tables, and the layers that shrink a map: pooling and LeCun's trainable sub-sampling. */
 #include "model/layer.h"
+#include "op/rules.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,9 +34,7 @@ static bool resolve(adze_builder *b, const window *in, window *w) {
     static const adze_ints one = {.n = 1, .v = {1}}, zero = {.n = 1};
     adze_type x = adze_layer_in(b, 0);
     int axes = x.rank - 2;
-    if (axes < 1) {
-        char text[128];
-        adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs at least one spatial axis (N, ..., C)", adze_type_print(&x, text, sizeof text));
+    if (!adze_layer_has_map(b)) {
         return false;
     }
     *w = *in;
@@ -185,11 +184,7 @@ static adze_val mask_const(adze_builder *b, const adze_type *w, const uint8_t *m
         return (adze_val){0};
     }
     for (int64_t i = 0; i < plane; i++) {
-        if (b->dtype == ADZE_F64) {
-            ((double *)(void *)data)[i] = mask[i];
-        } else {
-            ((float *)(void *)data)[i] = mask[i];
-        }
+        adze_store_f(data, b->dtype, i, mask[i]);
     }
     adze_val v = adze_const(b->g, t, data);
     adze_free(b->m->ctx, data);
@@ -276,10 +271,8 @@ const adze_layer_kind adze_layer_conv = {
     .name = "conv",
     .doc = "y = fn(x * w + b): x (N, S..., C), w (kernel..., C / groups, filters); a table leaves connections out, as C3 of LeNet-5 does",
     .cost = "kernel C / groups multiply-adds an output; (kernel C / groups + 1) filters parameters, with weight_norm one more a filter",
-    .fields = CONV_FIELDS,
-    .size = sizeof(conv),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(CONV_FIELDS, conv),
+    ADZE_LAYER_FROM(1, 1),
     .check = conv_check,
     .build = conv_build,
 };
@@ -340,10 +333,8 @@ const adze_layer_kind adze_layer_maxpool = {
     .name = "maxpool",
     .doc = "the largest number of each window, per channel",
     .cost = "size comparisons an output; an i32 index beside each in training",
-    .fields = MAXPOOL_FIELDS,
-    .size = sizeof(pool),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(MAXPOOL_FIELDS, pool),
+    ADZE_LAYER_FROM(1, 1),
     .check = pool_check,
     .build = maxpool_build,
 };
@@ -352,10 +343,8 @@ const adze_layer_kind adze_layer_avgpool = {
     .name = "avgpool",
     .doc = "the mean of each window, per channel",
     .cost = "size additions and 1 division an output",
-    .fields = AVGPOOL_FIELDS,
-    .size = sizeof(pool),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(AVGPOOL_FIELDS, pool),
+    ADZE_LAYER_FROM(1, 1),
     .keeps_mirror = true,
     .check = pool_check,
     .build = avgpool_build,
@@ -367,33 +356,22 @@ typedef struct nothing {
 
 static const adze_field NO_FIELDS[] = {{0}};
 
-static bool has_map(adze_builder *b) {
-    adze_type x = adze_layer_in(b, 0);
-    if (x.rank < 3) {
-        char text[128];
-        adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs at least one spatial axis (N, ..., C)", adze_type_print(&x, text, sizeof text));
-    }
-    return x.rank >= 3;
-}
-
 static adze_val global_avgpool_build(adze_builder *b, const void *fields) {
     (void)fields;
-    return has_map(b) ? adze_global_avgpool(b->g, b->x[0]) : (adze_val){0};
+    return adze_layer_has_map(b) ? adze_global_avgpool(b->g, b->x[0]) : (adze_val){0};
 }
 
 static adze_val global_maxpool_build(adze_builder *b, const void *fields) {
     (void)fields;
-    return has_map(b) ? adze_global_maxpool(b->g, b->x[0]) : (adze_val){0};
+    return adze_layer_has_map(b) ? adze_global_maxpool(b->g, b->x[0]) : (adze_val){0};
 }
 
 const adze_layer_kind adze_layer_global_avgpool = {
     .name = "global_avgpool",
     .doc = "(N, S..., C) -> (N, C): the mean of each map",
     .cost = "pixels additions an output",
-    .fields = NO_FIELDS,
-    .size = sizeof(nothing),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(NO_FIELDS, nothing),
+    ADZE_LAYER_FROM(1, 1),
     .keeps_mirror = true,
     .build = global_avgpool_build,
 };
@@ -402,10 +380,8 @@ const adze_layer_kind adze_layer_global_maxpool = {
     .name = "global_maxpool",
     .doc = "(N, S..., C) -> (N, C): the largest number of each map",
     .cost = "pixels comparisons an output",
-    .fields = NO_FIELDS,
-    .size = sizeof(nothing),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(NO_FIELDS, nothing),
+    ADZE_LAYER_FROM(1, 1),
     .build = global_maxpool_build,
 };
 
@@ -466,10 +442,8 @@ const adze_layer_kind adze_layer_subsample = {
     .name = "subsample",
     .doc = "y = fn(w sum(window) + b) with one coefficient w and one bias b per map (LeCun 1998); auto: w starts at 1 / window",
     .cost = "size additions and 1 multiply-add an output; 2 parameters a channel",
-    .fields = SUBSAMPLE_FIELDS,
-    .size = sizeof(subsample),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(SUBSAMPLE_FIELDS, subsample),
+    ADZE_LAYER_FROM(1, 1),
     .check = subsample_check,
     .build = subsample_build,
 };

@@ -29,8 +29,7 @@ static bool needs_flat(adze_builder *b, const adze_type *x, int rank) {
     if (x->rank == 2 || x->rank == rank) {
         return false;
     }
-    char text[128];
-    adze_layer_fail(b, ADZE_ESHAPE, "the input is %s; put a flatten layer before", adze_type_print(x, text, sizeof text));
+    adze_layer_fail(b, ADZE_ESHAPE, "the input is %s; put a flatten layer before", ADZE_SHOWN(x));
     return true;
 }
 
@@ -67,10 +66,8 @@ const adze_layer_kind adze_layer_dense = {
     .name = "dense",
     .doc = "y = fn(x w + b): x (N, C), or (N, T, C) step by step; w (C, units), b (units)",
     .cost = "C multiply-adds an output; (C + 1) units parameters, with weight_norm (C + 2) units",
-    .fields = DENSE_FIELDS,
-    .size = sizeof(dense),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(DENSE_FIELDS, dense),
+    ADZE_LAYER_FROM(1, 1),
     .check = dense_check,
     .build = dense_build,
 };
@@ -134,9 +131,7 @@ const adze_layer_kind adze_layer_rbf = {
     .name = "rbf",
     .doc = "y_i = -|x - code_i|^2: minus the squared distance to fixed codes of +-1, so that the largest score is the nearest class",
     .cost = "84 subtractions and multiply-adds an output; 840 fixed numbers",
-    .fields = RBF_FIELDS,
-    .size = sizeof(rbf),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(RBF_FIELDS, rbf),
+    ADZE_LAYER_FROM(1, 1),
     .build = rbf_build,
 };

@@ -103,7 +103,7 @@ int adze_model_find_branches(adze_model *m, int *layer) {
     }
     apply_rule(m, linear, last);
     uint8_t *needs = adze_alloc(m->ctx, m->nlayers, sizeof *needs);
-    int status = needs ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(needs);
     m->depths = 0;
     for (int i = 0; i < m->nlayers; i++) {
         m->layers[i].branch = -1;

@@ -1,5 +1,4 @@
-/* What training drops at random: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight.
- */
+/* What training drops: the layer dropout (Srivastava et al. 2014), by number or by channel, and DropConnect (Wan et al. 2013), by weight. */
 #include "model/layer.h"
 
 typedef struct dropout {
@@ -49,10 +48,8 @@ const adze_layer_kind adze_layer_dropout = {
     .name = "dropout",
     .doc = "training: each number is 0 with probability p, else divided by 1 - p; in use: y = x (classic: x in training, (1 - p) x in use)",
     .cost = "17 operations an output, most for its random number; in use nothing",
-    .fields = DROPOUT_FIELDS,
-    .size = sizeof(dropout),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(DROPOUT_FIELDS, dropout),
+    ADZE_LAYER_FROM(1, 1),
     .keeps_mirror = true,
     .build = dropout_build,
 };

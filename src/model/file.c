@@ -62,9 +62,7 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
 
 int adze_model_save(const adze_model *m, adze_store *s, const char *prefix, const char *path) {
     adze_named *named = adze_alloc(m->ctx, m->nparams + 1, sizeof *named);
-    if (!named) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(named));
     char *text[3] = {NULL, NULL, NULL};
     int status = save(m, s, prefix, path, named, text);
     for (int i = 0; i < 3; i++) {
@@ -126,9 +124,8 @@ static int read_features(adze_model *m, const adze_safetensors *f, const char *p
     TRY(adze_safetensors_tensor(f, at, &t));
     const adze_type have = adze_tensor_type(&t), want = adze_fitted_type(&m->pre, n);
     if (n < 1 || !adze_type_equal(&have, &want)) {
-        char one[128], two[128];
-        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs %s", path, ADZE_FITTED_SLOT,
-                         adze_type_print(&have, one, sizeof one), adze_type_print(&want, two, sizeof two));
+        return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model's input needs %s", path, ADZE_FITTED_SLOT, ADZE_SHOWN(&have),
+                         ADZE_SHOWN(&want));
     }
     const int64_t count = adze_type_count(&want);
     for (int64_t i = 0; i < count; i++) {
@@ -139,9 +136,7 @@ static int read_features(adze_model *m, const adze_safetensors *f, const char *p
         }
     }
     m->pre.feature = adze_alloc(m->ctx, count, sizeof *m->pre.feature);
-    if (!m->pre.feature) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(m->pre.feature));
     m->pre.nfeature = n;
     memcpy(m->pre.feature, adze_tensor_data(&t), (size_t)count * sizeof *m->pre.feature);
     return ADZE_OK;
@@ -162,9 +157,8 @@ static int read_slots(const adze_model *m, const adze_safetensors *f, const char
             adze_type have = adze_tensor_type(&from), want = p->type;
             want.dtype = have.dtype == ADZE_F64 ? ADZE_F64 : ADZE_F32;
             if (!adze_type_equal(&have, &want)) {
-                char one[128], two[128];
-                return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model needs %s", path, p->slot,
-                                 adze_type_print(&have, one, sizeof one), adze_type_print(&want, two, sizeof two));
+                return adze_fail(m->ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, its model needs %s", path, p->slot, ADZE_SHOWN(&have),
+                                 ADZE_SHOWN(&want));
             }
             TRY(adze_store_add(s, p->slot, want, p->flags, &slot));
             if (pass == 1) {

@@ -224,9 +224,7 @@ static int copy_fitted(const adze_model *from, adze_model *to) {
     if (p.feature) {
         const adze_type t = adze_fitted_type(&p, p.nfeature);
         p.feature = adze_alloc(from->ctx, adze_type_count(&t), sizeof *p.feature);
-        if (!p.feature) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(p.feature));
         memcpy(p.feature, from->pre.feature, (size_t)adze_type_count(&t) * sizeof *p.feature);
     }
     adze_model_set_preprocess(to, &p);

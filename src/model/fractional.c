@@ -36,9 +36,7 @@ static adze_val build(adze_builder *b, const void *fields) {
     const fractional *f = fields;
     const adze_type x = adze_layer_in(b, 0);
     if (x.rank != 4 || x.dims[1] < 2 || x.dims[2] < 2) {
-        char text[128];
-        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs two spatial axes of at least 2 pixels (N, H, W, C)",
-                               adze_type_print(&x, text, sizeof text));
+        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs two spatial axes of at least 2 pixels (N, H, W, C)", ADZE_SHOWN(&x));
     }
     return adze_fractional_maxpool(b->g, b->x[0], regions(f, x.dims[1]), regions(f, x.dims[2]), f->order == ORDER_PSEUDO, f->overlap);
 }
@@ -47,10 +45,8 @@ const adze_layer_kind adze_layer_fractional_maxpool = {
     .name = "fractional_maxpool",
     .doc = "the largest number of regions that are alpha pixels apart on average; drawn for each batch, in use always the same (Graham 2014)",
     .cost = "about alpha^2 comparisons an output, with overlap (alpha + 1)^2; an i32 index beside each in training",
-    .fields = FIELDS,
-    .size = sizeof(fractional),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(FIELDS, fractional),
+    ADZE_LAYER_FROM(1, 1),
     .check = check,
     .build = build,
 };

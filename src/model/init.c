@@ -1,6 +1,7 @@
 /* How slots get their first values: from (seed, slot name, element) alone, so that other layers, threads and dtypes change nothing. */
 #include "adze/linalg.h"
 #include "model/layer.h"
+#include "op/rules.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,6 +21,9 @@ adze_init adze_layer_init(adze_init given, const adze_act *a) {
     return given;
 }
 
+#define NORMAL_COST "a random number, a logarithm and a root a weight"
+#define UNIFORM_COST "a random number a weight"
+
 /* For people; fan: fan_in unless init_fan says otherwise. A uniform law U(a) lies within -a and a and has deviation a / sqrt 3. */
 static const adze_about ABOUT[] = {
     [ADZE_INIT_AUTO] = {.formula = "by the activation: he_normal before relu and its kin, lecun_normal before selu, else glorot_uniform; recurrent: "
@@ -29,24 +33,16 @@ static const adze_about ABOUT[] = {
                          .cost = "a write",
                          .paper = "Rumelhart, Hinton and Williams 1986"},
     [ADZE_INIT_CONSTANT] = {.formula = "init_value", .cost = "a write"},
-    [ADZE_INIT_NORMAL] = {.formula = "N(0, s^2), s = init_gain init_value", .cost = "a random number, a logarithm and a root a weight"},
-    [ADZE_INIT_UNIFORM] = {.formula = "U(a), a = init_gain init_value", .cost = "a random number a weight"},
-    [ADZE_INIT_LECUN_NORMAL] = {.formula = "N(0, 1 / fan_in)",
-                                .cost = "a random number, a logarithm and a root a weight",
-                                .paper = "LeCun, Bottou, Orr and Mueller 1998, eq. 16"},
-    [ADZE_INIT_LECUN_UNIFORM] = {.formula = "U(sqrt(3 / fan_in))",
-                                 .cost = "a random number a weight",
-                                 .paper = "LeCun, Bottou, Orr and Mueller 1998, eq. 16"},
-    [ADZE_INIT_GLOROT_NORMAL] = {.formula = "N(0, 2 / (fan_in + fan_out))",
-                                 .cost = "a random number, a logarithm and a root a weight",
-                                 .paper = "Glorot and Bengio 2010, eq. 12"},
-    [ADZE_INIT_GLOROT_UNIFORM] = {.formula = "U(sqrt(6 / (fan_in + fan_out)))",
-                                  .cost = "a random number a weight",
-                                  .paper = "Glorot and Bengio 2010, eq. 16"},
+    [ADZE_INIT_NORMAL] = {.formula = "N(0, s^2), s = init_gain init_value", .cost = NORMAL_COST},
+    [ADZE_INIT_UNIFORM] = {.formula = "U(a), a = init_gain init_value", .cost = UNIFORM_COST},
+    [ADZE_INIT_LECUN_NORMAL] = {.formula = "N(0, 1 / fan_in)", .cost = NORMAL_COST, .paper = "LeCun, Bottou, Orr and Mueller 1998, eq. 16"},
+    [ADZE_INIT_LECUN_UNIFORM] = {.formula = "U(sqrt(3 / fan_in))", .cost = UNIFORM_COST, .paper = "LeCun, Bottou, Orr and Mueller 1998, eq. 16"},
+    [ADZE_INIT_GLOROT_NORMAL] = {.formula = "N(0, 2 / (fan_in + fan_out))", .cost = NORMAL_COST, .paper = "Glorot and Bengio 2010, eq. 12"},
+    [ADZE_INIT_GLOROT_UNIFORM] = {.formula = "U(sqrt(6 / (fan_in + fan_out)))", .cost = UNIFORM_COST, .paper = "Glorot and Bengio 2010, eq. 16"},
     [ADZE_INIT_HE_NORMAL] = {.formula = "N(0, 2 / fan_in); init_fan: out is the backward form",
-                             .cost = "a random number, a logarithm and a root a weight",
+                             .cost = NORMAL_COST,
                              .paper = "He, Zhang, Ren and Sun 2015, eq. 10 and 14"},
-    [ADZE_INIT_HE_UNIFORM] = {.formula = "U(sqrt(6 / fan_in))", .cost = "a random number a weight", .paper = "He, Zhang, Ren and Sun 2015, eq. 10"},
+    [ADZE_INIT_HE_UNIFORM] = {.formula = "U(sqrt(6 / fan_in))", .cost = UNIFORM_COST, .paper = "He, Zhang, Ren and Sun 2015, eq. 10"},
     [ADZE_INIT_ORTHOGONAL] = {.formula = "the shorter side of the (fan_in, outputs) matrix orthonormal",
                               .cost = "2 r c^2 operations for the QR of r x c, r >= c",
                               .paper = "Saxe, McClelland and Ganguli 2014"},
@@ -63,9 +59,7 @@ static const adze_about ABOUT[] = {
     [ADZE_INIT_SPARSE] = {.formula = "N(0, 1) for 15 (init_value) random connections of each unit, else 0",
                           .cost = "a random number for each connection, a draw of places for each unit",
                           .paper = "Martens 2010"},
-    [ADZE_INIT_LECUN98] = {.formula = "U(2.4 / fan_in)",
-                           .cost = "a random number a weight",
-                           .paper = "LeCun, Bottou, Bengio and Haffner 1998, appendix A"},
+    [ADZE_INIT_LECUN98] = {.formula = "U(2.4 / fan_in)", .cost = UNIFORM_COST, .paper = "LeCun, Bottou, Bengio and Haffner 1998, appendix A"},
 };
 _Static_assert(ADZE_COUNT(ABOUT) + 1 == ADZE_COUNT(adze_init_names), "every initialiser has a name and a row");
 
@@ -139,9 +133,7 @@ static double draw(adze_rng *r, law l) {
 static int orthogonal_matrix(adze_ctx *ctx, adze_rng *r, int64_t rows, int64_t cols, double *m) {
     const int64_t count = rows * cols, width = rows < cols ? rows : cols, height = rows < cols ? cols : rows;
     double *room = adze_alloc(ctx, 2 * count + width, sizeof *room);
-    if (!room) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(room));
     adze_la_mat qr = adze_la_dense(room, height, width), q = adze_la_dense(room + count, height, width);
     double *tau = room + 2 * count;
     for (int64_t i = 0; i < count; i++) {
@@ -204,9 +196,7 @@ static int structured(adze_ctx *ctx, const adze_param *p, adze_tensor t, adze_rn
         return ADZE_OK;
     }
     double *m = adze_alloc(ctx, count, sizeof *m);
-    if (!m) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(m));
     int status;
     if (p->init.kind == ADZE_INIT_ORTHOGONAL) {
         status = orthogonal_matrix(ctx, r, count / cols, cols, m);
@@ -268,15 +258,9 @@ static void fill_part(void *arg, int ith, int nth) {
     uint64_t block = (uint64_t)(from / per_block);
     r.ctr[0] = (uint32_t)block;
     r.ctr[1] = (uint32_t)(block >> 32);
-    float *narrow = adze_tensor_data(&f->t);
-    double *wide = adze_tensor_data(&f->t);
+    void *data = adze_tensor_data(&f->t);
     for (int64_t i = from; i < to; i++) {
-        double v = draw(&r, f->l);
-        if (f->t.dtype == ADZE_F64) {
-            wide[i] = v;
-        } else {
-            narrow[i] = (float)v;
-        }
+        adze_store_f(data, f->t.dtype, i, draw(&r, f->l));
     }
 }
 

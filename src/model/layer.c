@@ -90,6 +90,14 @@ adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) {
     return none;
 }
 
+bool adze_layer_has_map(adze_builder *b) {
+    const adze_type x = adze_layer_in(b, 0);
+    if (x.rank < 3) {
+        adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs at least one spatial axis (N, ..., C)", ADZE_SHOWN(&x));
+    }
+    return x.rank >= 3;
+}
+
 adze_type adze_layer_in(const adze_builder *b, int i) {
     return adze_val_type(b->g, b->x[i]);
 }
@@ -113,17 +121,14 @@ static int record(adze_builder *b, const adze_param_desc *d, const char *slot) {
     adze_layer *l = &m->layers[b->layer];
     int64_t total = 0;
     if (count < 0 || count > ADZE_MODEL_MAX_PARAMS || !adze_add_size(adze_model_params(m), count, &total) || total > ADZE_MODEL_MAX_PARAMS) {
-        char type[128];
         adze_layer_fail(b, ADZE_EARG, "its parameter '%s', %s, makes the model larger than %d parameters; use smaller layers", d->role,
-                        adze_type_print(&d->type, type, sizeof type), ADZE_MODEL_MAX_PARAMS);
+                        ADZE_SHOWN(&d->type), ADZE_MODEL_MAX_PARAMS);
         return b->failed;
     }
     if (m->nparams == m->cap_params) {
         int cap = m->cap_params ? 2 * m->cap_params : 16;
         adze_param *p = adze_resize(m->ctx, m->params, m->cap_params, cap, sizeof *p);
-        if (!p) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(p));
         m->params = p;
         m->cap_params = cap;
     }
@@ -137,9 +142,7 @@ static int record(adze_builder *b, const adze_param_desc *d, const char *slot) {
         const int64_t *dims = d->type.dims + d->type.rank - 2;
         p->mask = adze_arena_dup(&m->arena, d->mask, (size_t)(dims[0] * dims[1]));
     }
-    if (!p->slot || (d->mask && !p->mask)) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(p->slot && (!d->mask || p->mask)));
     m->nparams++;
     if (d->flags & ADZE_SLOT_TRAINABLE) {
         l->params += count - d->absent;

@@ -5,6 +5,7 @@
 #include "adze/model.h"
 #include "adze/ops.h"
 #include "base/base.h"
+#include "core/type.h"
 #include "base/tree.h"
 
 enum {
@@ -111,6 +112,10 @@ typedef struct adze_act { /* an activation with its parameters, a layer's member
 
 typedef struct adze_layer_kind adze_layer_kind;
 typedef struct adze_builder adze_builder;
+
+/* Of adze_layer_kind: the table of its fields and their struct; from so many inputs to so many. */
+#define ADZE_LAYER_FIELDS(table, T) .fields = (table), .size = sizeof(T)
+#define ADZE_LAYER_FROM(least, most) .from_min = (least), .from_max = (most)
 
 struct adze_layer_kind {           /* a layer type: all that is known about it */
     const char *name, *doc, *cost; /* cost: forward, of one example; C: channels of the input */
@@ -241,7 +246,8 @@ adze_val adze_layer_param(adze_builder *b, const adze_param_desc *d);
 /* The weights d; normalised: g v / |v| by unit, the last axis (Salimans and Kingma 2016), with slots "v" and "g" instead of "w". */
 adze_val adze_layer_weight(adze_builder *b, const adze_param_desc *d, bool normalised);
 adze_val adze_layer_vector(adze_builder *b, const char *role, int64_t n, double value, uint32_t flags); /* (n), all starting at value */
-adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_PRINTF(3, 4);            /* "layer 'c1': ..." */
+bool adze_layer_has_map(adze_builder *b); /* input 0 is (N, S..., C) with a spatial axis; false: the layer has failed, with a sentence */
+adze_val adze_layer_fail(adze_builder *b, int code, const char *fmt, ...) ADZE_PRINTF(3, 4); /* "layer 'c1': ..." */
 void adze_layer_fixed(adze_builder *b, int64_t numbers);
 void adze_layer_macs(adze_builder *b, double macs);
 adze_type adze_layer_in(const adze_builder *b, int i); /* type of input i */

@@ -45,10 +45,8 @@ const adze_layer_kind adze_layer_batchnorm = {
         "y = fn((x - mean) / sqrt(var + eps) * scale + shift) per channel: the batch's statistics in training, running ones (of the unbiased variance) in use",
     .cost =
         "in training 2 passes over x forward and 2 backward, 6 operations an output each way; in use 1 multiply-add; 2 C parameters, 2 C statistics",
-    .fields = BATCHNORM_FIELDS,
-    .size = sizeof(norm),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(BATCHNORM_FIELDS, norm),
+    ADZE_LAYER_FROM(1, 1),
     .check = batchnorm_check,
     .build = batchnorm_build,
 };
@@ -72,9 +70,7 @@ const adze_layer_kind adze_layer_layernorm = {
     .name = "layernorm",
     .doc = "y = (x - mean) / sqrt(var + eps) * scale + shift over the last axis of each example",
     .cost = "2 passes over x forward and 2 backward, 6 operations an output each way; 2 C parameters",
-    .fields = LAYERNORM_FIELDS,
-    .size = sizeof(norm),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(LAYERNORM_FIELDS, norm),
+    ADZE_LAYER_FROM(1, 1),
     .build = layernorm_build,
 };

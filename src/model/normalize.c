@@ -89,10 +89,8 @@ const adze_layer_kind adze_layer_groupnorm = {
     .doc =
         "y = fn((x - mean) / sqrt(var + eps) * scale + shift), statistics of each example over the pixels and channels of a group (Wu and He 2018)",
     .cost = "3 passes over x forward and 3 backward, 5 operations an output forward; 2 C parameters; the same in use",
-    .fields = GROUPNORM_FIELDS,
-    .size = sizeof(norm),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(GROUPNORM_FIELDS, norm),
+    ADZE_LAYER_FROM(1, 1),
     .check = norm_check,
     .build = groupnorm_build,
 };
@@ -106,22 +104,15 @@ static const adze_field INSTANCENORM_FIELDS[] = {
 
 static adze_val instancenorm_build(adze_builder *b, const void *fields) {
     const adze_type x = adze_layer_in(b, 0);
-    if (x.rank < 3) {
-        char text[128];
-        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs at least one spatial axis (N, ..., C)",
-                               adze_type_print(&x, text, sizeof text));
-    }
-    return normalise_groups(b, fields, x.dims[x.rank - 1]);
+    return adze_layer_has_map(b) ? normalise_groups(b, fields, x.dims[x.rank - 1]) : (adze_val){0};
 }
 
 const adze_layer_kind adze_layer_instancenorm = {
     .name = "instancenorm",
     .doc = "groupnorm with each channel a group of its own (Ulyanov, Vedaldi and Lempitsky 2016)",
     .cost = "as groupnorm",
-    .fields = INSTANCENORM_FIELDS,
-    .size = sizeof(norm),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(INSTANCENORM_FIELDS, norm),
+    ADZE_LAYER_FROM(1, 1),
     .check = norm_check,
     .build = instancenorm_build,
 };
@@ -150,10 +141,8 @@ const adze_layer_kind adze_layer_rmsnorm = {
     .name = "rmsnorm",
     .doc = "y = fn(x / sqrt(mean(x^2) + eps) * scale) over the last axis of each example (Zhang and Sennrich 2019)",
     .cost = "2 passes over x forward and 2 backward, 4 operations an output forward; C parameters",
-    .fields = RMSNORM_FIELDS,
-    .size = sizeof(norm),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(RMSNORM_FIELDS, norm),
+    ADZE_LAYER_FROM(1, 1),
     .check = norm_check,
     .build = rmsnorm_build,
 };
@@ -219,10 +208,8 @@ const adze_layer_kind adze_layer_lrn = {
     .doc =
         "y = x / (k + alpha sum x^2)^beta, the sum over 'size' neighbouring channels (Krizhevsky et al. 2012); Caffe divides alpha by the size: mean",
     .cost = "C multiply-adds an output (a product with the matrix of windows), the same backward, and 4 operations; no parameters",
-    .fields = LRN_FIELDS,
-    .size = sizeof(lrn),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(LRN_FIELDS, lrn),
+    ADZE_LAYER_FROM(1, 1),
     .build = lrn_build,
 };
 

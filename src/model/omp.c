@@ -40,10 +40,9 @@ static adze_val build(adze_builder *b, const void *fields) {
     const adze_type x = adze_layer_in(b, 0);
     const int64_t in = x.dims[x.rank - 1];
     if (x.rank < 2 || f->k > in) {
-        char text[128];
         return adze_layer_fail(b, ADZE_ESHAPE,
                                "the input is %s, and %lld atoms cannot be independent; give a smaller 'k' or put a flatten layer before",
-                               adze_type_print(&x, text, sizeof text), (long long)f->k);
+                               ADZE_SHOWN(&x), (long long)f->k);
     }
     adze_param_desc d = {.role = "v", .flags = f->learn ? ADZE_SLOT_TRAINABLE : 0, .fan_in = in, .fan_out = f->atoms};
     d.type = adze_type_make(b->dtype, 2, (int64_t[]){in, f->atoms});
@@ -58,10 +57,8 @@ const adze_layer_kind adze_layer_omp = {
     .name = "omp",
     .doc = "x (N, ..., C) as a sum of at most k of the unit columns of v (C, atoms), by orthogonal matching pursuit: their factors y (N, ..., atoms)",
     .cost = "C + k^2 / 2 multiply-adds an output in double, beside C atoms^2 a batch; C atoms parameters",
-    .fields = FIELDS,
-    .size = sizeof(omp),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(FIELDS, omp),
+    ADZE_LAYER_FROM(1, 1),
     .check = check,
     .build = build,
 };

@@ -124,18 +124,14 @@ int adze_class_names_from_tree(adze_model *m, adze_faults *f, const adze_tree *t
     }
     int64_t bytes = (int64_t)n * (int64_t)sizeof(char *);
     m->class_names = adze_arena_alloc(&m->arena, (size_t)bytes);
-    if (!m->class_names) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(m->class_names));
     for (const adze_tree *e = t->child; e; e = e->next) {
         if (e->kind != ADZE_T_SCALAR && e->kind != ADZE_T_STRING) {
             adze_fault(f, e, "a class name is a text");
             return ADZE_EARG;
         }
         m->class_names[m->nclass_names] = adze_arena_strdup(&m->arena, e->text);
-        if (!m->class_names[m->nclass_names++]) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(m->class_names[m->nclass_names++]));
     }
     return ADZE_OK;
 }
@@ -166,10 +162,9 @@ static void check_task(adze_model *m, adze_faults *f, const adze_tree *layers) {
     }
     const int64_t classes = last->out.dims[last->out.rank - 1]; /* of each example, or of each step of a sequence */
     if (last->out.rank < 2 || last->out.rank > 3 || classes < 2 || classes > MAX_CLASSES) {
-        char text[128];
         adze_type one = last->out;
         adze_fault(f, layers, "a classifier ends in one number for each of at least two classes, but layer '%s' gives %s; or write 'task: regress'",
-                   last->path, adze_type_print(&one, text, sizeof text));
+                   last->path, ADZE_SHOWN(&one));
         return;
     }
     if (last->spec->kind == &adze_layer_softmax) {
@@ -223,9 +218,7 @@ static int read_model(adze_model *m, adze_faults *f, const adze_tree *t) {
         return ADZE_OK;
     }
     m->specs = adze_specs_read(m, f, layers);
-    if (f->text.failed) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(!f->text.failed));
     TRY(adze_model_unroll(m, f));
     if (f->count) {
         return ADZE_OK; /* shapes of a broken file mean nothing */
@@ -248,9 +241,7 @@ static int read_model(adze_model *m, adze_faults *f, const adze_tree *t) {
 int adze_model_from_tree(adze_ctx *ctx, const adze_tree *t, const char *file, adze_model **out) {
     *out = NULL;
     adze_model *m = adze_alloc(ctx, 1, sizeof *m);
-    if (!m) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(m));
     m->ctx = m->arena.ctx = ctx;
     adze_faults f = {.ctx = ctx, .file = file ? file : "model", .text = {.ctx = ctx}};
     int status = read_model(m, &f, t);
@@ -337,13 +328,9 @@ int adze_model_set_class_names(adze_model *m, const char *const *names, int n) {
     char **copy = adze_arena_alloc(&m->arena, (size_t)n * sizeof *copy);
     for (int i = 0; copy && i < n; i++) {
         copy[i] = adze_arena_strdup(&m->arena, names[i]);
-        if (!copy[i]) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(copy[i]));
     }
-    if (!copy) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(copy));
     m->class_names = copy;
     m->nclass_names = n;
     return ADZE_OK;

@@ -67,8 +67,7 @@ static adze_val stack(adze_builder *b, const recurrent *f, int64_t gates, cell_b
     const adze_type t = adze_layer_in(b, 0);
     adze_val y = b->x[0], last = {0};
     if (t.rank != 3) {
-        char text[128];
-        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s; it takes (steps, numbers) for each example", adze_type_print(&t, text, sizeof text));
+        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s; it takes (steps, numbers) for each example", ADZE_SHOWN(&t));
     }
     for (int64_t i = 0; i < f->layers; i++) {
         adze_layer_macs(b, (double)t.dims[1] * (double)(adze_val_type(b->g, y).dims[2] + f->units) * (double)(gates * f->units));
@@ -167,10 +166,8 @@ const adze_layer_kind adze_layer_rnn = {
     .name = "rnn",
     .doc = "Elman's network: h_t = fn(x_t wx + b + h_(t-1) wh): x (N, T, C) -> (N, T, units), or the last step (N, units)",
     .cost = "C + units multiply-adds an output and step; (C + units + 1) units parameters a layer",
-    .fields = RNN_FIELDS,
-    .size = sizeof(recurrent),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(RNN_FIELDS, recurrent),
+    ADZE_LAYER_FROM(1, 1),
     .check = check,
     .build = rnn_build,
 };
@@ -179,10 +176,8 @@ const adze_layer_kind adze_layer_lstm = {
     .name = "lstm",
     .doc = "long short-term memory, gates in the order i, f, g, o: x (N, T, C) -> (N, T, units), or the last step (N, units)",
     .cost = "4 (C + units) multiply-adds an output and step; 4 (C + units + 1) units parameters a layer",
-    .fields = LSTM_FIELDS,
-    .size = sizeof(recurrent),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(LSTM_FIELDS, recurrent),
+    ADZE_LAYER_FROM(1, 1),
     .check = check,
     .build = lstm_build,
 };
@@ -191,10 +186,8 @@ const adze_layer_kind adze_layer_gru = {
     .name = "gru",
     .doc = "gated recurrent unit, gates in the order r, z, n: x (N, T, C) -> (N, T, units), or the last step (N, units)",
     .cost = "3 (C + units) multiply-adds an output and step; 3 (C + units + 1) units parameters a layer, with reset_after units more",
-    .fields = GRU_FIELDS,
-    .size = sizeof(recurrent),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(GRU_FIELDS, recurrent),
+    ADZE_LAYER_FROM(1, 1),
     .check = check,
     .build = gru_build,
 };

@@ -51,7 +51,7 @@ static int check_order(adze_safetensors *f) {
     int most = f->count > f->nmeta ? f->count : f->nmeta;
     void **order = adze_alloc(f->ctx, most, sizeof *order);
     f->sorted = adze_alloc(f->ctx, f->count, sizeof *f->sorted);
-    int status = order && f->sorted ? ADZE_OK : ADZE_ENOMEM;
+    int status = ADZE_GOT(order && f->sorted);
     for (int i = 0; status == ADZE_OK && i < f->count; i++) {
         order[i] = &f->entries[i];
     }
@@ -161,7 +161,7 @@ static int read_file(adze_safetensors *f) {
     TRY(check_order(f));
     TRY(check_hashes(f));
     f->copies = adze_alloc(f->ctx, f->count, sizeof *f->copies);
-    return f->copies ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(f->copies);
 }
 
 /* Takes over the bytes. */
@@ -187,9 +187,7 @@ static int open_bytes(adze_ctx *ctx, void *bytes, int64_t n, const char *file, a
 int adze_safetensors_parse(adze_ctx *ctx, const void *bytes, size_t n, const char *file, adze_safetensors **out) {
     *out = NULL;
     uint8_t *copy = adze_alloc(ctx, n > INT64_MAX ? -1 : (int64_t)n, 1);
-    if (!copy) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(copy));
     if (n) {
         memcpy(copy, bytes, n);
     }

@@ -122,9 +122,7 @@ static int read_string(scan *p, const char **out) {
         return refuse(p, "a text without its end");
     }
     char *text = adze_arena_alloc(&p->f->arena, (size_t)(close - p->s) + 1), *o = text;
-    if (!text) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(text));
     while (*p->s != '"') {
         if (*p->s == '\\') {
             p->s++;
@@ -220,9 +218,7 @@ static int read_tensor(scan *p, const char *name) {
     if (f->count == f->cap) {
         int cap = f->cap ? 2 * f->cap : 16;
         adze_st_entry *e = adze_resize(f->ctx, f->entries, f->cap, cap, sizeof *e);
-        if (!e) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(e));
         f->entries = e;
         f->cap = cap;
     }
@@ -266,9 +262,7 @@ static int read_meta(scan *p) {
         if (f->nmeta == f->cap_meta) {
             int cap = f->cap_meta ? 2 * f->cap_meta : 16;
             adze_meta *m = adze_resize(f->ctx, f->meta, f->cap_meta, cap, sizeof *m);
-            if (!m) {
-                return ADZE_ENOMEM;
-            }
+            TRY(ADZE_GOT(m));
             f->meta = m;
             f->cap_meta = cap;
         }

@@ -119,9 +119,7 @@ static int check_unique(writer *w, const char **names, int n, const char *what) 
 static int check_names(writer *w, const adze_named *t, const adze_meta *meta, int nmeta) {
     int most = w->n > nmeta ? w->n : nmeta;
     const char **names = adze_alloc(w->ctx, most, sizeof *names);
-    if (!names) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(names));
     int status = ADZE_OK;
     for (int i = 0; i < w->n; i++) {
         names[i] = t[i].name;

@@ -25,10 +25,8 @@ const adze_layer_kind adze_layer_flatten = {
     .name = "flatten",
     .doc = "(N, H, W, C) -> (N, H W C), in that order",
     .cost = "nothing",
-    .fields = NO_FIELDS,
-    .size = sizeof(nothing),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(NO_FIELDS, nothing),
+    ADZE_LAYER_FROM(1, 1),
     .keeps_mirror = true,
     .build = flatten_build,
 };
@@ -70,10 +68,8 @@ const adze_layer_kind adze_layer_reshape = {
     .name = "reshape",
     .doc = "gives each example another shape with as many numbers",
     .cost = "nothing",
-    .fields = RESHAPE_FIELDS,
-    .size = sizeof(reshape),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(RESHAPE_FIELDS, reshape),
+    ADZE_LAYER_FROM(1, 1),
     .check = reshape_check,
     .build = reshape_build,
 };
@@ -103,9 +99,7 @@ static adze_val add_build(adze_builder *b, const void *fields) {
     for (int i = 1; i < b->nx; i++) {
         adze_type t = adze_layer_in(b, i);
         if (!adze_type_equal(&t, &first)) {
-            char one[128], two[128];
-            return adze_layer_fail(b, ADZE_ESHAPE, "its inputs differ: %s and %s", adze_type_print(&first, one, sizeof one),
-                                   adze_type_print(&t, two, sizeof two));
+            return adze_layer_fail(b, ADZE_ESHAPE, "its inputs differ: %s and %s", ADZE_SHOWN(&first), ADZE_SHOWN(&t));
         }
         if (l->survival == 1) {
             y = adze_add(b->g, y, b->x[i]);
@@ -121,10 +115,8 @@ const adze_layer_kind adze_layer_add = {
     .name = "add",
     .doc = "fn of the sum of its inputs, which have one shape (from: [a, b])",
     .cost = "1 addition an output and further input",
-    .fields = ADD_FIELDS,
-    .size = sizeof(add),
-    .from_min = 2,
-    .from_max = ADZE_LAYER_MAX_FROM,
+    ADZE_LAYER_FIELDS(ADD_FIELDS, add),
+    ADZE_LAYER_FROM(2, ADZE_LAYER_MAX_FROM),
     .check = add_check,
     .build = add_build,
 };
@@ -152,10 +144,8 @@ const adze_layer_kind adze_layer_concat = {
     .name = "concat",
     .doc = "its inputs one after the other along an axis (from: [a, b])",
     .cost = "a copy of each input",
-    .fields = CONCAT_FIELDS,
-    .size = sizeof(concat),
-    .from_min = 2,
-    .from_max = ADZE_LAYER_MAX_FROM,
+    ADZE_LAYER_FIELDS(CONCAT_FIELDS, concat),
+    ADZE_LAYER_FROM(2, ADZE_LAYER_MAX_FROM),
     .build = concat_build,
 };
 
@@ -168,9 +158,7 @@ const adze_layer_kind adze_layer_softmax = {
     .name = "softmax",
     .doc = "y = exp(x) / sum exp(x) over the last axis; not as a classifier's last layer, whose loss applies it",
     .cost = "an exponential, a comparison, an addition and a product an output",
-    .fields = NO_FIELDS,
-    .size = sizeof(nothing),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(NO_FIELDS, nothing),
+    ADZE_LAYER_FROM(1, 1),
     .build = softmax_build,
 };

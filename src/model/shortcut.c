@@ -15,10 +15,8 @@ static adze_val build(adze_builder *b, const void *fields) {
     const shortcut *f = fields;
     adze_type x = adze_layer_in(b, 0);
     int64_t channels = x.dims[x.rank - 1], from[ADZE_MAX_RANK] = {0}, step[ADZE_MAX_RANK] = {0}, more[ADZE_MAX_RANK] = {0};
-    if (x.rank < 3) {
-        char text[128];
-        return adze_layer_fail(b, ADZE_ESHAPE, "the input is %s, it needs at least one spatial axis (N, ..., C)",
-                               adze_type_print(&x, text, sizeof text));
+    if (!adze_layer_has_map(b)) {
+        return (adze_val){0};
     }
     if (f->filters < channels) {
         return adze_layer_fail(b, ADZE_ESHAPE, "the input has %lld channels, a shortcut to %lld cannot drop any", (long long)channels,
@@ -36,9 +34,7 @@ const adze_layer_kind adze_layer_shortcut = {
     .name = "shortcut",
     .doc = "every stride-th pixel of each axis, and channels of zeros behind those there are (He et al. 2015, option A)",
     .cost = "a copy",
-    .fields = FIELDS,
-    .size = sizeof(shortcut),
-    .from_min = 1,
-    .from_max = 1,
+    ADZE_LAYER_FIELDS(FIELDS, shortcut),
+    ADZE_LAYER_FROM(1, 1),
     .build = build,
 };

@@ -109,9 +109,7 @@ static int unroll(unroller *u, const adze_spec *list, const char *prefix, int pr
 static int check_used(unroller *u) {
     adze_model *m = u->m;
     bool *used = adze_alloc(m->ctx, m->nlayers + 1, sizeof *used);
-    if (!used) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(used));
     used[m->nlayers] = true;
     for (int i = 0; i < m->nlayers; i++) {
         for (int k = 0; k < m->layers[i].nfrom; k++) {

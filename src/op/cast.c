@@ -1,6 +1,6 @@
 /* cast: from one dtype to another, elementwise. */
 #include "core/dtype.h"
-#include "op/rules.h"
+#include "op/record.h"
 
 static const adze_field CAST_ATTRS[] = {ADZE_ATTR_DTYPE(adze_cast_attrs, dtype), ADZE_ATTR_END};
 
@@ -71,12 +71,9 @@ static void sample_cast(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_cast = {.name = "cast",
-                              .nin_min = 1,
-                              .nin_max = 1,
-                              .nout = 1,
+                              ADZE_ARITY(1, 1),
                               .flags = ADZE_OP_MAP | ADZE_OP_STRIDED,
-                              .attrs = CAST_ATTRS,
-                              .attrs_size = sizeof(adze_cast_attrs),
+                              ADZE_ATTRS(CAST_ATTRS, adze_cast_attrs),
                               .doc = "y = x in another dtype; to integers: truncated, saturated, NaN becomes 0",
                               .infer = infer_cast,
                               .vjp = vjp_cast,

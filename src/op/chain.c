@@ -1,5 +1,6 @@
 /* The op `chain`, which the compiler makes of elementwise ops: its types, and how its program is put together. */
 #include "op/chain.h"
+#include "op/record.h"
 
 static const char *const NAMES[] = {
 #define NAME_OF(name) #name,
@@ -304,8 +305,7 @@ const adze_op adze_op_chain = {
     .nin_max = ADZE_CHAIN_IN,
     .nout = 0,
     .flags = ADZE_OP_MAP | ADZE_OP_NOGRAD,
-    .attrs = CHAIN_ATTRS,
-    .attrs_size = sizeof(adze_chain_attrs),
+    ADZE_ATTRS(CHAIN_ATTRS, adze_chain_attrs),
     .doc = "elementwise ops one after the other, block by block; made by the compiler.",
     .count_out = count_chain,
     .infer = infer_chain,

@@ -1,7 +1,7 @@
 /* Values that need no input: scalars, constant tensors, indices along an axis; and full, zeros_like, ones_like as broadcast scalars. */
 #include "core/dtype.h"
 #include "graph/graph_internal.h"
-#include "op/rules.h"
+#include "op/record.h"
 
 enum { SET_CONST = ADZE_SET_NUM | 1 << ADZE_BF16 | 1 << ADZE_F16 | 1 << ADZE_I8 | 1 << ADZE_U8 | 1 << ADZE_BOOL };
 
@@ -41,8 +41,7 @@ static void sample_scalar(adze_rng *r, adze_case *c) {
 const adze_op adze_op_scalar = {.name = "scalar",
                                 .nout = 1,
                                 .flags = ADZE_OP_NOGRAD,
-                                .attrs = SCALAR_ATTRS,
-                                .attrs_size = sizeof(scalar_attrs),
+                                ADZE_ATTRS(SCALAR_ATTRS, scalar_attrs),
                                 .doc = "y = value, of rank 0",
                                 .infer = infer_scalar,
                                 .cost = adze_cost_move,
@@ -93,9 +92,7 @@ static int infer_const(adze_sig *s) {
     TRY(check_own_dtype(s, p->dtype));
     TRY(adze_set_out(s, 0, (adze_dtype)p->dtype, (int)p->dims.n, p->dims.v));
     if (adze_type_bytes(&s->out[0]) != p->bytes) {
-        char shape[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "%s does not fit the %lld bytes of elements given", adze_type_print(&s->out[0], shape, sizeof shape),
-                            (long long)p->bytes);
+        return adze_op_fail(s, ADZE_ESHAPE, "%s does not fit the %lld bytes of elements given", ADZE_SHOWN(&s->out[0]), (long long)p->bytes);
     }
     return ADZE_OK;
 }
@@ -132,8 +129,7 @@ static void sample_const(adze_rng *r, adze_case *c) {
 const adze_op adze_op_const = {.name = "const",
                                .nout = 1,
                                .flags = ADZE_OP_NOGRAD,
-                               .attrs = CONST_ATTRS,
-                               .attrs_size = sizeof(const_attrs),
+                               ADZE_ATTRS(CONST_ATTRS, const_attrs),
                                .doc = "y = the elements given when the graph was built",
                                .infer = infer_const,
                                .cost = adze_cost_move,
@@ -162,8 +158,7 @@ adze_val adze_const(adze_graph *g, adze_type t, const void *data) {
     return p.data ? adze_apply(g, &adze_op_const, NULL, 0, &p, NULL) : (adze_val){0};
 }
 
-/* -- iota
- * --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- iota ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct iota_attrs {
     adze_ints dims;
@@ -207,8 +202,7 @@ static void sample_iota(adze_rng *r, adze_case *c) {
 const adze_op adze_op_iota = {.name = "iota",
                               .nout = 1,
                               .flags = ADZE_OP_NOGRAD,
-                              .attrs = IOTA_ATTRS,
-                              .attrs_size = sizeof(iota_attrs),
+                              ADZE_ATTRS(IOTA_ATTRS, iota_attrs),
                               .doc = "y[..., i, ...] = i along the axis",
                               .infer = infer_iota,
                               .ref = ref_iota,

@@ -2,6 +2,7 @@
  * conv_dx (y, w -> x; also the transposed convolution), conv_dw (x, y -> w). Activations are (N, S..., C), weights (k..., C / groups, K). */
 #include "op/conv_geom.h"
 #include "op/element.h"
+#include "op/record.h"
 
 #define LIST_FIELD(member, low, text)                                                                                                                \
     { .name = #member, .kind = ADZE_F_INTS, .offset = offsetof(adze_conv_attrs, member), .lo = (low), .hi = ADZE_WINDOW_MAX, .help = text }
@@ -219,8 +220,7 @@ static void vjp_conv_dw(adze_adj *a) { /* inputs x, dy; t is shaped like w */
     }
 }
 
-/* -- reference kernels
- * -------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reference kernels --------------------------------------------------------------------------------------------------------------------------- */
 
 /* Where in an activation tensor element (n, position, c) lies. */
 static int64_t act(const adze_geom *g, int64_t n, const int64_t p[3], bool large, int64_t c) {
@@ -335,8 +335,7 @@ static void ref_conv_dx(const adze_step *s, int ith, int nth) {
 
 enum { SUMS = 8 }; /* outputs that dw sums at a time, so that a position is found once for all of them */
 
-/* dw[t, c, k] = sum over examples n and outputs o: x[n, o stride + t dilation - lo, c of the group of k] dy[n, o, k], for nk <= SUMS outputs from k
- */
+/* dw[t, c, k] = sum over examples n and outputs o: x[n, o stride + t dilation - lo, c of the group of k] dy[n, o, k], nk <= SUMS outputs from k */
 static void conv_dw_sums(const adze_step *s, const adze_geom *g, const int64_t t[3], int64_t c, int64_t k, int nk, double sum[SUMS]) {
     int64_t first[SUMS], p[3];
     for (int i = 0; i < nk; i++) {
@@ -373,8 +372,7 @@ static void ref_conv_dw(const adze_step *s, int ith, int nth) {
     } while (next_tap(&g, t));
 }
 
-/* -- cost: multiply-adds at taps inside the input count two
- * -------------------------------------------------------------------------------------------- */
+/* -- cost: multiply-adds at taps inside the input count two -------------------------------------------------------------------------------------- */
 
 static adze_cost cost_of(const adze_sig *s, const adze_type *x, const adze_type *w, const adze_type *y) {
     const adze_geom g = adze_conv_geom(s->attrs, x->rank, x->dims, w->dims, y->dims);
@@ -394,8 +392,7 @@ static adze_cost cost_conv_dw(const adze_sig *s) {
     return cost_of(s, &s->in[0], &s->out[0], &s->in[1]);
 }
 
-/* -- random cases
- * ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- random cases -------------------------------------------------------------------------------------------------------------------------------- */
 
 /* x, w, y of a legal convolution with few multiply-adds: 1 to 3 spatial axes, every attribute, depthwise, empty batches. */
 static void draw(adze_rng *r, adze_case *c, adze_type *x, adze_type *w, adze_type *y) {
@@ -456,17 +453,13 @@ static void sample_conv_dw(adze_rng *r, adze_case *c) {
     set_size(c, w.dims, w.rank - 2);
 }
 
-/* -- records and builders
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- records and builders ------------------------------------------------------------------------------------------------------------------------ */
 
 const adze_op adze_op_conv = {
     .name = "conv",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_BILINEAR,
-    .attrs = CONV_FIELDS,
-    .attrs_size = sizeof(adze_conv_attrs),
+    ADZE_ATTRS(CONV_FIELDS, adze_conv_attrs),
     .doc = "y[n, o, k] = sum over taps t and channels c of k's group: x[n, o stride + t dilation - pad_lo, c] w[t, c, k], zeros outside.\n"
            "x (N, S..., C), w (k..., C / groups, K) -> y (N, O..., K), O = (S + pad_lo + pad_hi - (k - 1) dilation - 1) / stride + 1, rounded down.",
     .infer = infer_conv,
@@ -478,12 +471,9 @@ const adze_op adze_op_conv = {
 
 const adze_op adze_op_conv_dx = {
     .name = "conv_dx",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_BILINEAR,
-    .attrs = CONV_DX_FIELDS,
-    .attrs_size = sizeof(adze_conv_attrs),
+    ADZE_ATTRS(CONV_DX_FIELDS, adze_conv_attrs),
     .doc = "The adjoint of conv in x, and the transposed convolution: dx[n, p, c] = sum over t, k and o with o stride + t dilation - pad_lo = p:\n"
            "dy[n, o, k] w[t, c, k]. dy (N, O..., K), w (k..., C / groups, K) -> dx (N, size..., C); conv of that size must give O.",
     .infer = infer_conv_dx,
@@ -495,12 +485,9 @@ const adze_op adze_op_conv_dx = {
 
 const adze_op adze_op_conv_dw = {
     .name = "conv_dw",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_BILINEAR,
-    .attrs = CONV_DW_FIELDS,
-    .attrs_size = sizeof(adze_conv_attrs),
+    ADZE_ATTRS(CONV_DW_FIELDS, adze_conv_attrs),
     .doc = "The adjoint of conv in w: dw[t, c, k] = sum over n, o: x[n, o stride + t dilation - pad_lo, c] dy[n, o, k].\n"
            "x (N, S..., C), dy (N, O..., K) -> dw (size..., C / groups, K); conv of that kernel size must give O.",
     .infer = infer_conv_dw,

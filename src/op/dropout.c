@@ -3,6 +3,7 @@
 #include "graph/graph_internal.h"
 #include "op/element.h"
 #include "op/random.h"
+#include "op/record.h"
 
 static const adze_field DROPOUT_FIELDS[] = {ADZE_ATTR(adze_dropout_attrs, p, ADZE_F_F64, "probability that an element is dropped, 0 <= p < 1"),
                                             ADZE_ATTR(adze_dropout_attrs, stream, ADZE_F_U64, "names the random numbers"), ADZE_ATTR_END};
@@ -13,16 +14,11 @@ static int infer_dropout(adze_sig *s) {
     if (!(p >= 0 && p < 1)) {
         return adze_op_fail(s, ADZE_EARG, "p is %g, it must be at least 0 and less than 1", p);
     }
-    return adze_set_out(s, 0, s->in[0].dtype, s->in[0].rank, s->in[0].dims);
+    return adze_set_like(s, 0, 0);
 }
 
 static void vjp_dropout(adze_adj *a) {
     a->r[0] = adze_apply(a->g, a->op, &a->t[0], 1, a->attrs, NULL);
-}
-
-static uint32_t inplace_dropout(const adze_sig *s) {
-    (void)s;
-    return 1;
 }
 
 /* y[i] = 0 where the draw of element i is below p, else x[i] / (1 - p) */
@@ -56,18 +52,15 @@ static void sample_dropout(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_dropout = {
     .name = "dropout",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
+    ADZE_ARITY(1, 1),
     .flags = ADZE_OP_LINEAR | ADZE_OP_RANDOM,
-    .attrs = DROPOUT_FIELDS,
-    .attrs_size = sizeof(adze_dropout_attrs),
+    ADZE_ATTRS(DROPOUT_FIELDS, adze_dropout_attrs),
     .doc = "y = x mask / (1 - p), of the shape of x; an element of the mask is 0 with probability p, else 1.\n"
            "The mask depends on the run's seed and step, the "
            "stream, and the element's place in the global batch only: the op applied to a cotangent is its own adjoint.",
     .infer = infer_dropout,
     .vjp = vjp_dropout,
-    .inplace = inplace_dropout,
+    .inplace = adze_inplace_first,
     .cost = cost_dropout,
     .ref = ref_dropout,
     .sample = sample_dropout,

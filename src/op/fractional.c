@@ -3,6 +3,7 @@
 #include "graph/graph_internal.h"
 #include "op/element.h"
 #include "op/random.h"
+#include "op/record.h"
 
 enum { MOST = ADZE_FRACTIONAL_MOST };
 
@@ -88,12 +89,9 @@ static void ref_fractional(const adze_step *s, int ith, int nth) {
 static adze_pool_attrs windows(const adze_adj *a) {
     const adze_fractional_attrs *f = a->attrs;
     const adze_type x = adze_val_type(a->g, a->x[0]);
-    adze_pool_attrs p;
-    memset(&p, 0, sizeof p);
-    p.in = adze_ints_of(x.dims + 1, 2);
-    p.stride = adze_ints_of((int64_t[]){1, 1}, 2);
-    p.size = adze_ints_of((int64_t[]){x.dims[1] - f->out.v[0] + 1, x.dims[2] - f->out.v[1] + 1}, 2);
-    return p;
+    return (adze_pool_attrs){.in = adze_ints_of(x.dims + 1, 2),
+                             .stride = adze_ints_of((int64_t[]){1, 1}, 2),
+                             .size = adze_ints_of((int64_t[]){x.dims[1] - f->out.v[0] + 1, x.dims[2] - f->out.v[1] + 1}, 2)};
 }
 
 static void vjp_fractional(adze_adj *a) {
@@ -133,12 +131,9 @@ static void sample_fractional(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_fractional_maxpool = {
     .name = "fractional_maxpool",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 2,
+    ADZE_ARITY(1, 2),
     .flags = ADZE_OP_RANDOM,
-    .attrs = FRACTIONAL_FIELDS,
-    .attrs_size = sizeof(adze_fractional_attrs),
+    ADZE_ATTRS(FRACTIONAL_FIELDS, adze_fractional_attrs),
     .doc = "The greatest x of each region, and where it lies: x (N, H, W, C) -> y (N, out..., C), index i32 (N, out..., C), as maxpool.\n"
            "Regions step on by 1 or 2 pixels, H in all (overlap: H - 1), drawn in each run: in random order, or pseudo: at ceil(alpha (i + u))",
     .infer = infer_fractional,
@@ -151,11 +146,7 @@ const adze_op adze_op_fractional_maxpool = {
 };
 
 adze_val adze_fractional_maxpool(adze_graph *g, adze_val x, int64_t rows, int64_t cols, bool pseudo, bool overlap) {
-    adze_fractional_attrs a;
-    memset(&a, 0, sizeof a);
-    a.out = adze_ints_of((int64_t[]){rows, cols}, 2);
-    a.stream = adze_graph_stream(g);
-    a.pseudo = pseudo;
-    a.overlap = overlap;
+    const adze_fractional_attrs a = {
+        .out = adze_ints_of((int64_t[]){rows, cols}, 2), .stream = adze_graph_stream(g), .pseudo = pseudo, .overlap = overlap};
     return adze_apply(g, &adze_op_fractional_maxpool, &x, 1, &a, NULL);
 }

@@ -1,25 +1,12 @@
 /* Ops that read and write by index: gather, scatter_add, one_hot. Indices come from data, so one that is out of range (a negative one too) is no
  * error: it reads zeros and writes nothing. */
 #include "core/dtype.h"
-#include "op/rules.h"
+#include "op/record.h"
 
 enum { SET_MOVE = ADZE_SET_NUM };
 
 static int64_t index_at(const adze_view *ids, int64_t i) {
     return adze_load_i(ids->data, ids->dtype, i);
-}
-
-/* y[at] += x[from] */
-static void add_element(const adze_view *y, int64_t at, const adze_view *x, int64_t from) {
-    if (adze_dtype_is_float(y->dtype)) {
-        adze_store_f(y->data, y->dtype, at, adze_load_f(y->data, y->dtype, at) + adze_load_f(x->data, x->dtype, from));
-    } else {
-        adze_store_i(y->data, y->dtype, at, (int64_t)((uint64_t)adze_load_i(y->data, y->dtype, at) + (uint64_t)adze_load_i(x->data, x->dtype, from)));
-    }
-}
-
-static adze_domain value_domain(void) {
-    return adze_dom_range(-2.0, 2.0);
 }
 
 /* -- gather ------------------------------------------------------------------------------------------------------------------------------------- */
@@ -58,19 +45,18 @@ static void vjp_gather(adze_adj *a) {
 static void ref_gather(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *x = &s->in[0], *ids = &s->in[1];
-    int axis = (int)adze_axis(((const adze_axis_attrs *)s->attrs)->axis, x->rank);
-    int64_t outer = adze_dims_count(x->dims, 0, axis), inner = adze_dims_count(x->dims, axis + 1, x->rank), n = x->dims[axis],
-            m = adze_view_count(ids);
-    size_t row = (size_t)inner * adze_dtype_size(x->dtype);
+    const adze_lines l = adze_lines_of(x, ((const adze_axis_attrs *)s->attrs)->axis);
+    const int64_t m = adze_view_count(ids);
+    const size_t row = (size_t)l.inner * adze_dtype_size(x->dtype);
     if (adze_view_empty(&s->out[0])) {
         return;
     }
-    for (int64_t o = 0; o < outer; o++) {
+    for (int64_t o = 0; o < l.outer; o++) {
         for (int64_t k = 0; k < m; k++) {
             int64_t id = index_at(ids, k);
             char *to = (char *)s->out[0].data + (size_t)(o * m + k) * row;
-            if (id >= 0 && id < n) {
-                memcpy(to, (const char *)x->data + (size_t)(o * n + id) * row, row);
+            if (id >= 0 && id < l.n) {
+                memcpy(to, (const char *)x->data + (size_t)(o * l.n + id) * row, row);
             } else {
                 memset(to, 0, row);
             }
@@ -85,17 +71,14 @@ static void sample_gather(adze_rng *r, adze_case *c) {
     c->in[1] =
         adze_type_make(adze_sample_any(r, ADZE_SET_ID), (int)adze_rng_range(r, 0, 2), (int64_t[]){adze_rng_range(r, 0, 4), adze_rng_range(r, 1, 3)});
     p->axis = adze_rng_range(r, -c->in[0].rank, c->in[0].rank - 1);
-    c->dom[0] = value_domain();
+    c->dom[0] = adze_dom_range(-2.0, 2.0);
     c->dom[1] = adze_dom_ids(-1, c->in[0].dims[adze_axis(p->axis, c->in[0].rank)] + 1); /* now and then out of range */
 }
 
 const adze_op adze_op_gather = {.name = "gather",
-                                .nin_min = 2,
-                                .nin_max = 2,
-                                .nout = 1,
+                                ADZE_ARITY(2, 1),
                                 .flags = ADZE_OP_LINEAR,
-                                .attrs = AXIS_ATTRS,
-                                .attrs_size = sizeof(adze_axis_attrs),
+                                ADZE_ATTRS(AXIS_ATTRS, adze_axis_attrs),
                                 .doc = "y[a..., i..., b...] = x[a..., ids[i...], b...]: ids (I...) replace the axis; an id out of range reads 0",
                                 .infer = infer_gather,
                                 .vjp = vjp_gather,
@@ -116,21 +99,18 @@ static const adze_field SCATTER_ATTRS[] = {ADZE_ATTR(adze_scatter_attrs, axis, A
 static int infer_scatter_add(adze_sig *s) {
     const adze_scatter_attrs *p = s->attrs;
     const adze_type *y = &s->in[0], *ids = &s->in[1];
-    char a[160], b[160];
     TRY(adze_check_dtype(s, 0, "the input", SET_MOVE));
     TRY(adze_check_dtype(s, 1, "ids", ADZE_SET_ID));
-    adze_type_print(y, a, sizeof a);
-    adze_type_print(ids, b, sizeof b);
     int rank = y->rank - ids->rank + 1;
     if (rank < 1) {
-        return adze_op_fail(s, ADZE_ESHAPE, "the input %s has fewer axes than ids %s", a, b);
+        return adze_op_fail(s, ADZE_ESHAPE, "the input %s has fewer axes than ids %s", ADZE_SHOWN(y), ADZE_SHOWN(ids));
     }
     TRY(adze_check_axis(s, p->axis, rank));
     int axis = (int)adze_axis(p->axis, rank), n = 0;
     int64_t dims[ADZE_MAX_RANK + 1];
     for (int d = 0; d < ids->rank; d++) {
         if (y->dims[axis + d] != ids->dims[d]) {
-            return adze_op_fail(s, ADZE_ESHAPE, "from axis %d on, the input %s must have the shape of ids %s", axis, a, b);
+            return adze_op_fail(s, ADZE_ESHAPE, "from axis %d on, the input %s must have the shape of ids %s", axis, ADZE_SHOWN(y), ADZE_SHOWN(ids));
         }
     }
     for (int d = 0; d < axis; d++) {
@@ -154,18 +134,17 @@ static void vjp_scatter_add(adze_adj *a) {
 static void ref_scatter_add(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *x = &s->in[0], *ids = &s->in[1], *y = &s->out[0];
-    int axis = (int)adze_axis(((const adze_scatter_attrs *)s->attrs)->axis, y->rank);
-    int64_t outer = adze_dims_count(y->dims, 0, axis), inner = adze_dims_count(y->dims, axis + 1, y->rank), n = y->dims[axis],
-            m = adze_view_count(ids);
+    const adze_lines l = adze_lines_of(y, ((const adze_scatter_attrs *)s->attrs)->axis);
+    const int64_t m = adze_view_count(ids);
     if (adze_view_empty(y)) {
         return;
     }
     memset(y->data, 0, (size_t)adze_view_count(y) * adze_dtype_size(y->dtype));
-    for (int64_t o = 0; o < outer; o++) {
+    for (int64_t o = 0; o < l.outer; o++) {
         for (int64_t k = 0; k < m; k++) {
             int64_t id = index_at(ids, k);
-            for (int64_t i = 0; i < inner && id >= 0 && id < n; i++) {
-                add_element(y, (o * n + id) * inner + i, x, (o * m + k) * inner + i);
+            for (int64_t i = 0; i < l.inner && id >= 0 && id < l.n; i++) {
+                adze_add_element(y, (o * l.n + id) * l.inner + i, x, (o * m + k) * l.inner + i);
             }
         }
     }
@@ -180,18 +159,15 @@ static void sample_scatter_add(adze_rng *r, adze_case *c) {
     c->in[1] = adze_type_make(adze_sample_any(r, ADZE_SET_ID), rank, x.dims + axis);
     p->axis = adze_sample_coin(r, 3) ? axis - (x.rank - rank + 1) : axis;
     p->size = adze_rng_range(r, 0, 5);
-    c->dom[0] = value_domain();
+    c->dom[0] = adze_dom_range(-2.0, 2.0);
     c->dom[1] = adze_dom_ids(-1, p->size + 1);
 }
 
 const adze_op adze_op_scatter_add = {
     .name = "scatter_add",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_LINEAR,
-    .attrs = SCATTER_ATTRS,
-    .attrs_size = sizeof(adze_scatter_attrs),
+    ADZE_ATTRS(SCATTER_ATTRS, adze_scatter_attrs),
     .doc = "y[a..., j, b...] = sum of x[a..., i..., b...] over ids[i...] = j, in ascending order of i; the adjoint of gather",
     .infer = infer_scatter_add,
     .vjp = vjp_scatter_add,
@@ -204,8 +180,7 @@ adze_val adze_scatter_add(adze_graph *g, adze_val y, adze_val ids, int axis, int
     return adze_apply(g, &adze_op_scatter_add, (adze_val[]){y, ids}, 2, &p, NULL);
 }
 
-/* -- one_hot
- * ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- one_hot ------------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { SET_HOT = ADZE_SET_NUM | ADZE_SET_BOOL | 1 << ADZE_U8 };
 
@@ -255,23 +230,15 @@ static void sample_one_hot(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_one_hot = {.name = "one_hot",
-                                 .nin_min = 1,
-                                 .nin_max = 1,
-                                 .nout = 1,
+                                 ADZE_ARITY(1, 1),
                                  .flags = ADZE_OP_NOGRAD,
-                                 .attrs = ONE_HOT_ATTRS,
-                                 .attrs_size = sizeof(adze_one_hot_attrs),
+                                 ADZE_ATTRS(ONE_HOT_ATTRS, adze_one_hot_attrs),
                                  .doc = "y[i..., k] = on where k = ids[i...], else off; an id out of range gives off everywhere",
                                  .infer = infer_one_hot,
                                  .ref = ref_one_hot,
                                  .sample = sample_one_hot};
 
 adze_val adze_one_hot(adze_graph *g, adze_val ids, int64_t depth, adze_dtype d, double on, double off) {
-    adze_one_hot_attrs p;
-    memset(&p, 0, sizeof p);
-    p.depth = depth;
-    p.dtype = (int32_t)d;
-    p.on = on;
-    p.off = off;
+    const adze_one_hot_attrs p = {.depth = depth, .dtype = (int32_t)d, .on = on, .off = off};
     return adze_apply(g, &adze_op_one_hot, &ids, 1, &p, NULL);
 }

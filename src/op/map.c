@@ -1,5 +1,5 @@
 /* Elementwise ops of the same dtype in and out, comparisons and logic: one line each in map.inc, made into records here. */
-#include "op/rules.h"
+#include "op/record.h"
 
 /* -- what the rows of the table share ------------------------------------------------------------------------------------------------------- */
 
@@ -8,9 +8,7 @@ static int infer_map(adze_sig *s, int set, adze_dtype result) {
         TRY(adze_check_dtype(s, i, s->nin == 1 ? "the input" : i == 0 ? "the first input" : "the second input", set));
         TRY(adze_check_same_dtype(s, 0, i));
         if (!adze_same_dims(&s->in[0], &s->in[i])) {
-            char a[160], b[160];
-            return adze_op_fail(s, ADZE_ESHAPE, "the inputs %s and %s do not fit together", adze_type_print(&s->in[0], a, sizeof a),
-                                adze_type_print(&s->in[i], b, sizeof b));
+            return adze_op_fail(s, ADZE_ESHAPE, "the inputs %s and %s do not fit together", ADZE_SHOWN(&s->in[0]), ADZE_SHOWN(&s->in[i]));
         }
     }
     return adze_set_out(s, 0, result == ADZE_NONE ? s->in[0].dtype : result, s->in[0].rank, s->in[0].dims);
@@ -249,9 +247,7 @@ static void vjp_relu_grad(adze_adj *a) { /* likewise; as a function of y it is c
 
 #define RECORD(name_, nin_, flags_, vjp_, jvp_, partial_, doc_)                                                                                      \
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
-                                     .nin_min = nin_,                                                                                                \
-                                     .nin_max = nin_,                                                                                                \
-                                     .nout = 1,                                                                                                      \
+                                     ADZE_ARITY(nin_, 1),                                                                                            \
                                      .flags = ADZE_OP_MAP | ADZE_OP_STRIDED | (flags_),                                                              \
                                      .doc = doc_,                                                                                                    \
                                      .infer = infer_##name_,                                                                                         \

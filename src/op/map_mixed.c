@@ -1,14 +1,10 @@
 /* Elementwise ops with attributes or with inputs of different dtypes: copy, scale, clip, cast, where. */
-#include "op/rules.h"
-
-static int same_as_input(adze_sig *s, int i) {
-    return adze_set_out(s, 0, s->in[i].dtype, s->in[i].rank, s->in[i].dims);
-}
+#include "op/record.h"
 
 /* -- copy: also how the plan makes a strided value contiguous ----------------------------------------------------------------------------- */
 
 static int infer_copy(adze_sig *s) {
-    return same_as_input(s, 0);
+    return adze_set_like(s, 0, 0);
 }
 
 static void vjp_copy(adze_adj *a) {
@@ -26,9 +22,7 @@ static void sample_copy(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_copy = {.name = "copy",
-                              .nin_min = 1,
-                              .nin_max = 1,
-                              .nout = 1,
+                              ADZE_ARITY(1, 1),
                               .flags = ADZE_OP_MAP | ADZE_OP_LINEAR | ADZE_OP_STRIDED,
                               .doc = "y = x, in memory of its own; any dtype",
                               .infer = infer_copy,
@@ -48,7 +42,7 @@ static const adze_field SCALE_ATTRS[] = {ADZE_ATTR_DEF(adze_scale_attrs, a, ADZE
 
 static int infer_scale(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_F));
-    return same_as_input(s, 0);
+    return adze_set_like(s, 0, 0);
 }
 
 static void vjp_scale(adze_adj *a) { /* the Jacobian is diagonal: jvp too */
@@ -78,12 +72,9 @@ static void sample_scale(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_scale = {.name = "scale",
-                               .nin_min = 1,
-                               .nin_max = 1,
-                               .nout = 1,
+                               ADZE_ARITY(1, 1),
                                .flags = ADZE_OP_MAP | ADZE_OP_STRIDED,
-                               .attrs = SCALE_ATTRS,
-                               .attrs_size = sizeof(adze_scale_attrs),
+                               ADZE_ATTRS(SCALE_ATTRS, adze_scale_attrs),
                                .doc = "y = a x + b with constants a, b",
                                .infer = infer_scale,
                                .vjp = vjp_scale,
@@ -107,7 +98,7 @@ static int infer_clip(adze_sig *s) {
     if (!(p->lo <= p->hi)) {
         return adze_op_fail(s, ADZE_EARG, "the bounds %g and %g are not in order", p->lo, p->hi);
     }
-    return same_as_input(s, 0);
+    return adze_set_like(s, 0, 0);
 }
 
 static adze_val part_clip(adze_adj *a, int i) { /* 1 where the value went through, the bounds included */
@@ -143,12 +134,9 @@ static void sample_clip(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_clip = {.name = "clip",
-                              .nin_min = 1,
-                              .nin_max = 1,
-                              .nout = 1,
+                              ADZE_ARITY(1, 1),
                               .flags = ADZE_OP_MAP | ADZE_OP_STRIDED,
-                              .attrs = CLIP_ATTRS,
-                              .attrs_size = sizeof(adze_clip_attrs),
+                              ADZE_ATTRS(CLIP_ATTRS, adze_clip_attrs),
                               .doc = "y = min(max(x, lo), hi) (NaN stays); derivative 1 from lo to hi, both included, else 0",
                               .infer = infer_clip,
                               .partial = part_clip,
@@ -166,11 +154,10 @@ static int infer_where(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the condition", ADZE_SET_BOOL));
     TRY(adze_check_same_dtype(s, 1, 2));
     if (!adze_same_dims(&s->in[0], &s->in[1]) || !adze_same_dims(&s->in[1], &s->in[2])) {
-        char c[160], a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the condition %s and the values %s and %s do not fit together", adze_type_print(&s->in[0], c, sizeof c),
-                            adze_type_print(&s->in[1], a, sizeof a), adze_type_print(&s->in[2], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "the condition %s and the values %s and %s do not fit together", ADZE_SHOWN(&s->in[0]),
+                            ADZE_SHOWN(&s->in[1]), ADZE_SHOWN(&s->in[2]));
     }
-    return same_as_input(s, 1);
+    return adze_set_like(s, 0, 1);
 }
 
 static void vjp_where(adze_adj *a) {
@@ -204,9 +191,7 @@ static void sample_where(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_where = {.name = "where",
-                               .nin_min = 3,
-                               .nin_max = 3,
-                               .nout = 1,
+                               ADZE_ARITY(3, 1),
                                .flags = ADZE_OP_MAP | ADZE_OP_LINEAR | ADZE_OP_STRIDED,
                                .doc = "y = a where cond, else b (inputs cond, a, b; cond: bool; any dtype)",
                                .infer = infer_where,

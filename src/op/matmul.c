@@ -1,5 +1,6 @@
 /* Matrix products, batched or with shared weights, either side stored transposed. Bilinear; its derivatives are matrix products again. */
 #include "op/element.h"
+#include "op/record.h"
 
 static const adze_field MATMUL_FIELDS[] = {ADZE_ATTR(adze_matmul_attrs, ta, ADZE_F_BOOL, "the left side is stored transposed: (..., K, M)"),
                                            ADZE_ATTR(adze_matmul_attrs, tb, ADZE_F_BOOL, "the right side is stored transposed: (..., N, K)"),
@@ -33,19 +34,17 @@ static int infer_matmul(adze_sig *s) {
     const product p = product_of(t, a->rank, a->dims, b->rank, b->dims);
     TRY(adze_product_dtype(s, t->out, p.k, &d));
     const int64_t kb = b->dims[b->rank - (t->tb ? 1 : 2)];
-    char left[128], right[128];
-    adze_type_print(a, left, sizeof left);
-    adze_type_print(b, right, sizeof right);
     if (p.k != kb) {
-        return adze_op_fail(s, ADZE_ESHAPE, "the left side %s%s has %lld columns, the right side %s%s has %lld rows", left,
-                            t->ta ? " transposed" : "", (long long)p.k, right, t->tb ? " transposed" : "", (long long)kb);
+        return adze_op_fail(s, ADZE_ESHAPE, "the left side %s%s has %lld columns, the right side %s%s has %lld rows", ADZE_SHOWN(a),
+                            t->ta ? " transposed" : "", (long long)p.k, ADZE_SHOWN(b), t->tb ? " transposed" : "", (long long)kb);
     }
     bool equal = a->rank == b->rank;
     for (int i = 0; equal && i < a->rank - 2; i++) {
         equal = a->dims[i] == b->dims[i];
     }
     if (a->rank > 2 && b->rank > 2 && !equal) {
-        return adze_op_fail(s, ADZE_ESHAPE, "the leading axes of %s and %s differ; they must be equal, or one side must have none", left, right);
+        return adze_op_fail(s, ADZE_ESHAPE, "the leading axes of %s and %s differ; they must be equal, or one side must have none", ADZE_SHOWN(a),
+                            ADZE_SHOWN(b));
     }
     const adze_type *lead = a->rank > 2 ? a : b;
     int64_t dims[ADZE_MAX_RANK];
@@ -57,8 +56,7 @@ static int infer_matmul(adze_sig *s) {
     return adze_set_out(s, 0, d, lead->rank, dims);
 }
 
-/* -- derivatives: with C = A B, dA = dC B' and dB = A' dC; a side without leading axes sums over the examples
- * ---------------------------------------- */
+/* -- derivatives: with C = A B, dA = dC B' and dB = A' dC; a side without leading axes sums over the examples ------------------------------------ */
 
 /* Sums away the axes before the last two. */
 static adze_val sum_batch(adze_graph *g, adze_val v) {
@@ -155,12 +153,9 @@ static void sample_matmul(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_matmul = {
     .name = "matmul",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_BILINEAR,
-    .attrs = MATMUL_FIELDS,
-    .attrs_size = sizeof(adze_matmul_attrs),
+    ADZE_ATTRS(MATMUL_FIELDS, adze_matmul_attrs),
     .doc = "y[..., i, j] = sum over k: a[..., i, k] b[..., k, j]. a (..., M, K) or with ta (..., K, M),\n"
            "b (..., K, N) or with tb (..., N, K) -> (..., M, N). "
            "The leading axes are equal, or one side has none and serves all examples. "

@@ -1,7 +1,7 @@
 /* Sums over all axes but the last, as batch normalisation needs them: mean and variance, what its gradient sums up, and the gradient of a bias. The
  * compiler takes batchnorm apart into these and elementwise ops; 16-bit inputs give f32 results. */
-#include "core/dtype.h"
-#include "op/rules.h"
+#include "op/element.h"
+#include "op/record.h"
 
 enum { MOMENT_SET = ADZE_SET_F | 1 << ADZE_BF16 };
 
@@ -13,18 +13,11 @@ static adze_dtype result_dtype(const adze_type *x) {
     return x->dtype == ADZE_BF16 ? ADZE_F32 : x->dtype;
 }
 
-static double element(const adze_view *v, int64_t i) {
-    double x;
-    adze_dtype_load(v->dtype, (const char *)v->data + i * (int64_t)adze_dtype_size(v->dtype), 1, 1, &x);
-    return x;
-}
-
 static int check_rows(adze_sig *s, const char *what) {
     TRY(adze_check_dtype(s, 0, what, MOMENT_SET));
     TRY(adze_check_rank(s, 0, what, 2, ADZE_MAX_RANK));
     if (rows_of(&s->in[0]) < 1) {
-        char x[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "%s is %s: statistics need at least one value a channel", what, adze_type_print(&s->in[0], x, sizeof x));
+        return adze_op_fail(s, ADZE_ESHAPE, "%s is %s: statistics need at least one value a channel", what, ADZE_SHOWN(&s->in[0]));
     }
     return ADZE_OK;
 }
@@ -38,11 +31,7 @@ static int set_channels(adze_sig *s) { /* two outputs (C) */
 
 /* Sums all axes but the last in the result's dtype. */
 static adze_val over_rows(adze_graph *g, adze_val v) {
-    int axes[ADZE_MAX_RANK], n = (int)adze_val_type(g, v).rank - 1;
-    for (int i = 0; i < n; i++) {
-        axes[i] = i;
-    }
-    return adze_sum(g, v, axes, n, false);
+    return adze_over_rows(g, v, adze_sum);
 }
 
 static adze_val widened(adze_graph *g, adze_val v) {
@@ -76,11 +65,11 @@ static void ref_moments(const adze_step *s, int ith, int nth) {
     for (int64_t k = 0; k < c; k++) {
         double mean = 0, m2 = 0;
         for (int64_t i = k; i < n; i += c) {
-            mean += element(x, i);
+            mean += adze_at(x, i);
         }
         mean /= rows;
         for (int64_t i = k; i < n; i += c) {
-            m2 += (element(x, i) - mean) * (element(x, i) - mean);
+            m2 += (adze_at(x, i) - mean) * (adze_at(x, i) - mean);
         }
         adze_store_f(s->out[0].data, s->out[0].dtype, k, mean);
         adze_store_f(s->out[1].data, s->out[1].dtype, k, m2 / rows);
@@ -107,9 +96,7 @@ static void sample_moments(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_moments = {
     .name = "moments",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 2,
+    ADZE_ARITY(1, 2),
     .doc = "mean and biased variance over all axes but the last: x (..., C) -> mean (C), var (C); bf16 gives f32.",
     .infer = infer_moments,
     .expand = expand_moments,
@@ -122,15 +109,13 @@ const adze_op adze_op_moments = {
 
 static int infer_norm_sums(adze_sig *s) {
     const adze_type *dy = &s->in[0], *x = &s->in[1], *mean = &s->in[2];
-    char a[160], b[160];
     TRY(check_rows(s, "dy"));
     if (!adze_type_equal(dy, x)) {
-        return adze_op_fail(s, x->dtype == dy->dtype ? ADZE_ESHAPE : ADZE_ETYPE, "dy is %s, the input is %s", adze_type_print(dy, a, sizeof a),
-                            adze_type_print(x, b, sizeof b));
+        return adze_op_fail(s, x->dtype == dy->dtype ? ADZE_ESHAPE : ADZE_ETYPE, "dy is %s, the input is %s", ADZE_SHOWN(dy), ADZE_SHOWN(x));
     }
     if (mean->dtype != result_dtype(dy) || mean->rank != 1 || mean->dims[0] != dy->dims[dy->rank - 1]) {
-        return adze_op_fail(s, mean->dtype == result_dtype(dy) ? ADZE_ESHAPE : ADZE_ETYPE, "the mean is %s, dy is %s",
-                            adze_type_print(mean, a, sizeof a), adze_type_print(dy, b, sizeof b));
+        return adze_op_fail(s, mean->dtype == result_dtype(dy) ? ADZE_ESHAPE : ADZE_ETYPE, "the mean is %s, dy is %s", ADZE_SHOWN(mean),
+                            ADZE_SHOWN(dy));
     }
     return set_channels(s);
 }
@@ -141,10 +126,10 @@ static void ref_norm_sums(const adze_step *s, int ith, int nth) {
     const int64_t c = x->dims[x->rank - 1], n = adze_view_count(x);
     for (int64_t k = 0; k < c; k++) {
         double sum = 0, dot = 0;
-        const double mean = element(&s->in[2], k);
+        const double mean = adze_at(&s->in[2], k);
         for (int64_t i = k; i < n; i += c) {
-            sum += element(dy, i);
-            dot += element(dy, i) * (element(x, i) - mean);
+            sum += adze_at(dy, i);
+            dot += adze_at(dy, i) * (adze_at(x, i) - mean);
         }
         adze_store_f(s->out[0].data, s->out[0].dtype, k, sum);
         adze_store_f(s->out[1].data, s->out[1].dtype, k, dot);
@@ -171,9 +156,7 @@ static void sample_norm_sums(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_norm_sums = {
     .name = "norm_sums",
-    .nin_min = 3,
-    .nin_max = 3,
-    .nout = 2,
+    ADZE_ARITY(3, 2),
     .doc = "what the gradient of batchnorm sums up: dy, x (..., C), mean (C) -> sum dy (C), sum dy (x - mean) (C); bf16 gives f32.",
     .infer = infer_norm_sums,
     .expand = expand_norm_sums,
@@ -195,7 +178,7 @@ static void ref_channel_sums(const adze_step *s, int ith, int nth) {
     for (int64_t k = 0; k < c; k++) {
         double sum = 0;
         for (int64_t i = k; i < n; i += c) {
-            sum += element(&s->in[0], i);
+            sum += adze_at(&s->in[0], i);
         }
         adze_store_f(s->out[0].data, s->out[0].dtype, k, sum);
     }
@@ -207,9 +190,7 @@ static void expand_channel_sums(adze_adj *a) {
 
 const adze_op adze_op_channel_sums = {
     .name = "channel_sums",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
+    ADZE_ARITY(1, 1),
     .doc = "what the gradient of a bias sums up: x (..., C) -> sum over all axes but the last (C); bf16 gives f32.",
     .infer = infer_channel_sums,
     .expand = expand_channel_sums,

@@ -2,6 +2,7 @@
  * cancel. */
 #include "graph/graph_internal.h"
 #include "op/element.h"
+#include "op/record.h"
 
 extern const adze_op adze_op_batchnorm_grad, adze_op_layernorm_grad;
 
@@ -30,9 +31,7 @@ static int check_channels(adze_sig *s, int i, const char *what) {
     const int64_t channels = x->dims[x->rank - 1];
     TRY(adze_check_same_dtype(s, 0, i));
     if (v->rank != 1 || v->dims[0] != channels) {
-        char has[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, the input has %lld channels", what, adze_type_print(v, has, sizeof has),
-                            (long long)channels);
+        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, the input has %lld channels", what, ADZE_SHOWN(v), (long long)channels);
     }
     return ADZE_OK;
 }
@@ -41,9 +40,7 @@ static int check_channels(adze_sig *s, int i, const char *what) {
 static int check_cotangent(adze_sig *s, int i) {
     TRY(adze_check_same_dtype(s, 0, i));
     if (!adze_same_dims(&s->in[0], &s->in[i])) {
-        char x[160], dy[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "dy is %s, the input is %s", adze_type_print(&s->in[i], dy, sizeof dy),
-                            adze_type_print(&s->in[0], x, sizeof x));
+        return adze_op_fail(s, ADZE_ESHAPE, "dy is %s, the input is %s", ADZE_SHOWN(&s->in[i]), ADZE_SHOWN(&s->in[0]));
     }
     return ADZE_OK;
 }
@@ -55,14 +52,9 @@ static int64_t rows_of(int rank, const int64_t *dims) {
 
 static int check_some_rows(adze_sig *s) {
     if (rows_of(s->in[0].rank, s->in[0].dims) < 1) {
-        char x[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the input is %s: statistics need at least one value a channel", adze_type_print(&s->in[0], x, sizeof x));
+        return adze_op_fail(s, ADZE_ESHAPE, "the input is %s: statistics need at least one value a channel", ADZE_SHOWN(&s->in[0]));
     }
     return ADZE_OK;
-}
-
-static int set_as_input(adze_sig *s, int out) {
-    return adze_set_out(s, out, s->in[0].dtype, s->in[0].rank, s->in[0].dims);
 }
 
 static int set_channels(adze_sig *s, int out) {
@@ -70,17 +62,6 @@ static int set_channels(adze_sig *s, int out) {
 }
 
 /* -- helpers of the derivative rules ------------------------------------------------------------------------------------------------------------- */
-
-typedef adze_val (*reduction)(adze_graph *g, adze_val x, const int *axes, int naxes, bool keep);
-
-/* Reduces all axes but the last: (..., C) -> (C) */
-static adze_val over_rows(adze_graph *g, adze_val v, reduction f) {
-    int axes[ADZE_MAX_RANK], n = (int)adze_val_type(g, v).rank - 1;
-    for (int i = 0; i < n; i++) {
-        axes[i] = i;
-    }
-    return n > 0 ? f(g, v, axes, n, false) : v;
-}
 
 /* Mean over the last axis: (..., C) -> (..., 1) */
 static adze_val mean_last(adze_graph *g, adze_val v) {
@@ -92,8 +73,7 @@ static adze_val inverse_sd(adze_graph *g, adze_val var, double eps) {
     return adze_rsqrt(g, adze_scale(g, var, 1, eps));
 }
 
-/* -- batchnorm: statistics over all axes but the last
- * ------------------------------------------------------------------------------------------------- */
+/* -- batchnorm: statistics over all axes but the last -------------------------------------------------------------------------------------------- */
 
 /* x (..., C), scale (C), shift (C) -> y (..., C), mean (C), var (C) */
 static int infer_batchnorm(adze_sig *s) {
@@ -101,7 +81,7 @@ static int infer_batchnorm(adze_sig *s) {
     TRY(check_channels(s, 1, "scale"));
     TRY(check_channels(s, 2, "shift"));
     TRY(check_some_rows(s));
-    TRY(set_as_input(s, 0));
+    TRY(adze_set_like(s, 0, 0));
     TRY(set_channels(s, 1));
     return set_channels(s, 2);
 }
@@ -159,16 +139,12 @@ static void vjp_batchnorm(adze_adj *a) {
 
 static void expand_batchnorm(adze_adj *a) {
     adze_graph *g = a->g;
-    const adze_val mean = over_rows(g, a->x[0], adze_mean), d = adze_sub(g, a->x[0], mean), var = over_rows(g, adze_square(g, d), adze_mean);
+    const adze_val mean = adze_over_rows(g, a->x[0], adze_mean), d = adze_sub(g, a->x[0], mean),
+                   var = adze_over_rows(g, adze_square(g, d), adze_mean);
     const adze_val hat = adze_mul(g, d, inverse_sd(g, var, eps_of(a->attrs)));
     a->r[0] = adze_add(g, adze_mul(g, hat, a->x[1]), a->x[2]);
     a->r[1] = mean;
     a->r[2] = var;
-}
-
-static uint32_t inplace_first(const adze_sig *s) {
-    (void)s;
-    return 1;
 }
 
 /* An element costs a sum, a distance squared and summed, and a distance scaled and shifted. */
@@ -202,24 +178,20 @@ static void sample_batchnorm(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_batchnorm = {
     .name = "batchnorm",
-    .nin_min = 3,
-    .nin_max = 3,
-    .nout = 3,
-    .attrs = NORM_FIELDS,
-    .attrs_size = sizeof(adze_norm_attrs),
+    ADZE_ARITY(3, 3),
+    ADZE_ATTRS(NORM_FIELDS, adze_norm_attrs),
     .doc = "y = (x - mean) / sqrt(var + eps) scale + shift with mean and biased variance over all axes but the last:\n"
            "x (..., C), scale (C), shift (C) -> y (..., C), mean (C), var (C).",
     .infer = infer_batchnorm,
     .vjp = vjp_batchnorm,
     .expand = expand_batchnorm,
-    .inplace = inplace_first,
+    .inplace = adze_inplace_first,
     .cost = cost_norm,
     .ref = ref_batchnorm,
     .sample = sample_batchnorm,
 };
 
-/* -- batchnorm_grad: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C)
- * ------------------------------------------------- */
+/* -- batchnorm_grad: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C) ---------------------------------------- */
 
 static int infer_batchnorm_grad(adze_sig *s) {
     TRY(check_input(s, 2));
@@ -228,7 +200,7 @@ static int infer_batchnorm_grad(adze_sig *s) {
     TRY(check_channels(s, 3, "variance"));
     TRY(check_cotangent(s, 4));
     TRY(check_some_rows(s));
-    TRY(set_as_input(s, 0));
+    TRY(adze_set_like(s, 0, 0));
     TRY(set_channels(s, 1));
     return set_channels(s, 2);
 }
@@ -260,7 +232,7 @@ static void expand_batchnorm_grad(adze_adj *a) {
     const adze_type t = adze_val_type(g, x);
     const double rows = t.rank > 0 ? (double)rows_of(t.rank, t.dims) : 1;
     const adze_val inv = inverse_sd(g, a->x[3], eps_of(a->attrs)), hat = adze_mul(g, adze_sub(g, x, mean), inv);
-    const adze_val dscale = over_rows(g, adze_mul(g, dy, hat), adze_sum), dshift = over_rows(g, dy, adze_sum);
+    const adze_val dscale = adze_over_rows(g, adze_mul(g, dy, hat), adze_sum), dshift = adze_over_rows(g, dy, adze_sum);
     const adze_val centred = adze_sub(g, adze_sub(g, dy, adze_scale(g, dshift, 1 / rows, 0)), adze_mul(g, hat, adze_scale(g, dscale, 1 / rows, 0)));
     a->r[0] = adze_mul(g, centred, adze_mul(g, scale, inv));
     a->r[1] = dscale;
@@ -286,11 +258,8 @@ static void sample_batchnorm_grad(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_batchnorm_grad = {
     .name = "batchnorm_grad",
-    .nin_min = 5,
-    .nin_max = 5,
-    .nout = 3,
-    .attrs = NORM_FIELDS,
-    .attrs_size = sizeof(adze_norm_attrs),
+    ADZE_ARITY(5, 3),
+    ADZE_ATTRS(NORM_FIELDS, adze_norm_attrs),
     .doc = "The gradient of batchnorm: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C).\n"
            "With inv = 1 / sqrt(var + eps) and "
            "hat = (x - mean) inv: dshift = sum dy, dscale = sum dy hat, dx = scale inv (dy - dshift / rows - hat dscale / rows).",
@@ -302,8 +271,7 @@ const adze_op adze_op_batchnorm_grad = {
     .sample = sample_batchnorm_grad,
 };
 
-/* -- layernorm: statistics over the last axis
- * ---------------------------------------------------------------------------------------------------------------- */
+/* -- layernorm: statistics over the last axis ---------------------------------------------------------------------------------------------------- */
 
 static int check_layer(adze_sig *s) {
     TRY(check_input(s, 1));
@@ -318,7 +286,7 @@ static int check_layer(adze_sig *s) {
 static int infer_layernorm(adze_sig *s) {
     TRY(check_layer(s));
     TRY(check_channels(s, 2, "shift"));
-    return set_as_input(s, 0);
+    return adze_set_like(s, 0, 0);
 }
 
 /* Mean and 1 / sqrt(var + eps) of the n values from `start` on. */
@@ -371,17 +339,14 @@ static void sample_layernorm(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_layernorm = {
     .name = "layernorm",
-    .nin_min = 3,
-    .nin_max = 3,
-    .nout = 1,
-    .attrs = NORM_FIELDS,
-    .attrs_size = sizeof(adze_norm_attrs),
+    ADZE_ARITY(3, 1),
+    ADZE_ATTRS(NORM_FIELDS, adze_norm_attrs),
     .doc = "y = (x - mean) / sqrt(var + eps) scale + shift with mean and biased variance over the last axis:\n"
            "x (..., C), scale (C), shift (C) -> y (..., C).",
     .infer = infer_layernorm,
     .vjp = vjp_layernorm,
     .expand = expand_layernorm,
-    .inplace = inplace_first,
+    .inplace = adze_inplace_first,
     .cost = cost_norm,
     .ref = ref_layernorm,
     .sample = sample_layernorm,
@@ -392,7 +357,7 @@ const adze_op adze_op_layernorm = {
 static int infer_layernorm_grad(adze_sig *s) {
     TRY(check_layer(s));
     TRY(check_cotangent(s, 2));
-    TRY(set_as_input(s, 0));
+    TRY(adze_set_like(s, 0, 0));
     TRY(set_channels(s, 1));
     return set_channels(s, 2);
 }
@@ -435,8 +400,8 @@ static void expand_layernorm_grad(adze_adj *a) {
     const adze_val hat = normalised(a, &inv), d = adze_mul(g, a->x[2], a->x[1]);
     const adze_val along = adze_mul(g, hat, mean_last(g, adze_mul(g, d, hat)));
     a->r[0] = adze_mul(g, adze_sub(g, adze_sub(g, d, mean_last(g, d)), along), inv);
-    a->r[1] = over_rows(g, adze_mul(g, a->x[2], hat), adze_sum);
-    a->r[2] = over_rows(g, a->x[2], adze_sum);
+    a->r[1] = adze_over_rows(g, adze_mul(g, a->x[2], hat), adze_sum);
+    a->r[2] = adze_over_rows(g, a->x[2], adze_sum);
 }
 
 static void sample_layernorm_grad(adze_rng *r, adze_case *c) {
@@ -447,11 +412,8 @@ static void sample_layernorm_grad(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_layernorm_grad = {
     .name = "layernorm_grad",
-    .nin_min = 3,
-    .nin_max = 3,
-    .nout = 3,
-    .attrs = NORM_FIELDS,
-    .attrs_size = sizeof(adze_norm_attrs),
+    ADZE_ARITY(3, 3),
+    ADZE_ATTRS(NORM_FIELDS, adze_norm_attrs),
     .doc = "The gradient of layernorm: x (..., C), scale (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C).\n"
            "With inv, hat as in batchnorm_grad but for "
            "each row, and g = dy scale: dx = inv (g - mean g - hat mean(g hat)), dscale = sum over rows dy hat, dshift = sum over rows dy.",
@@ -469,12 +431,8 @@ adze_val adze_batchnorm(adze_graph *g, adze_val x, adze_val scale, adze_val shif
     const adze_norm_attrs a = {.eps = eps};
     adze_val out[3] = {{0}, {0}, {0}};
     adze_apply(g, &adze_op_batchnorm, (adze_val[]){x, scale, shift}, 3, &a, out);
-    if (mean) {
-        *mean = out[1];
-    }
-    if (var) {
-        *var = out[2];
-    }
+    adze_give(mean, out[1]);
+    adze_give(var, out[2]);
     return out[0];
 }
 
@@ -485,10 +443,9 @@ adze_val adze_batchnorm_eval(adze_graph *g, adze_val x, adze_val scale, adze_val
     const adze_type t = adze_val_type(g, x);
     for (int i = 0; i < 4; i++) {
         const adze_type c = adze_val_type(g, v[i]);
-        char has[160], wants[160];
         if (t.dtype != ADZE_NONE && c.dtype != ADZE_NONE && (t.rank < 1 || c.rank != 1 || c.dims[0] != t.dims[t.rank - 1])) {
             adze_graph_fail(g, ADZE_ESHAPE, "batchnorm_eval: the %s is %s, but the input is %s; it must hold one value a channel", NAMES[i],
-                            adze_type_print(&c, has, sizeof has), adze_type_print(&t, wants, sizeof wants));
+                            ADZE_SHOWN(&c), ADZE_SHOWN(&t));
         }
     }
     if (!(eps >= 0) || isinf(eps)) {

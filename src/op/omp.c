@@ -4,6 +4,7 @@
  * With the atoms D_S chosen, the code is c = (D_S^T D_S)^-1 D_S^T x. Let t be its cotangent, u = (D_S^T D_S)^-1 t and r = x - D_S c: then x has the
  * cotangent D_S u, and D_S has r u^T - (D_S u) c^T. The equations are an op of their own (omp_solve), the rest are products. */
 #include "op/omp.h"
+#include "op/record.h"
 
 enum { MOST = 1 << 14 }; /* atoms: their products take 2 GB */
 
@@ -148,11 +149,8 @@ static void sample_omp(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_omp = {
     .name = "omp",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 2,
-    .attrs = OMP_ATTRS,
-    .attrs_size = sizeof(adze_omp_attrs),
+    ADZE_ARITY(2, 2),
+    ADZE_ATTRS(OMP_ATTRS, adze_omp_attrs),
     .doc =
         "c, ids = each row of x (..., n) as a sum of at most k columns S of d (n, atoms), by orthogonal matching pursuit: c (..., atoms), 0 but for\n"
         "c_S = (d_S^T d_S)^-1 d_S^T x; ids i32 (..., k) in order of choice, -1 behind the last. Derivatives hold the choice fixed",
@@ -166,15 +164,10 @@ const adze_op adze_op_omp = {
 };
 
 adze_val adze_omp(adze_graph *g, adze_val x, adze_val d, int64_t k, double tol, adze_val *ids) {
-    adze_omp_attrs a;
+    const adze_omp_attrs a = {.k = k, .tol = tol};
     adze_val outs[2] = {{0}, {0}};
-    memset(&a, 0, sizeof a);
-    a.k = k;
-    a.tol = tol;
     adze_apply(g, &adze_op_omp, (adze_val[]){x, d}, 2, &a, outs);
-    if (ids) {
-        *ids = outs[1];
-    }
+    adze_give(ids, outs[1]);
     return outs[0];
 }
 
@@ -246,9 +239,7 @@ static void sample_solve(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_omp_solve = {
     .name = "omp_solve",
-    .nin_min = 3,
-    .nin_max = 3,
-    .nout = 1,
+    ADZE_ARITY(3, 1),
     .doc = "y (..., atoms), 0 but for y_S = (d_S^T d_S)^-1 b_S: b (..., atoms), d (n, atoms), S = ids (..., k) of each row, without those out of\n"
            "range and those whose columns depend on the ones before; what the derivatives of omp are made of",
     .infer = infer_solve,

@@ -3,6 +3,7 @@
 #include "graph/graph_internal.h"
 #include "op/conv_geom.h"
 #include "op/element.h"
+#include "op/record.h"
 
 #define LIST_FIELD(member, low, text)                                                                                                                \
     { .name = #member, .kind = ADZE_F_INTS, .offset = offsetof(adze_pool_attrs, member), .lo = (low), .hi = ADZE_WINDOW_MAX, .help = text }
@@ -77,9 +78,7 @@ static int infer_maxpool_at(adze_sig *s) {
     TRY(check_positions(s, s->in[0].rank - 2, s->in[0].dims));
     TRY(adze_check_dtype(s, 1, "the index", 1 << ADZE_I32));
     if (!adze_same_dims(&s->in[1], &s->out[0])) {
-        char has[160], wants[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the index is %s, the windows give %s", adze_type_print(&s->in[1], has, sizeof has),
-                            adze_type_print(&s->out[0], wants, sizeof wants));
+        return adze_op_fail(s, ADZE_ESHAPE, "the index is %s, the windows give %s", ADZE_SHOWN(&s->in[1]), ADZE_SHOWN(&s->out[0]));
     }
     return ADZE_OK;
 }
@@ -111,9 +110,7 @@ static int infer_maxpool_dx(adze_sig *s) {
     TRY(check_positions(s, s->in[0].rank - 2, s->out[0].dims));
     TRY(adze_check_dtype(s, 1, "the index", 1 << ADZE_I32));
     if (!adze_same_dims(&s->in[1], &s->in[0])) {
-        char index[160], dy[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the index is %s, dy is %s", adze_type_print(&s->in[1], index, sizeof index),
-                            adze_type_print(&s->in[0], dy, sizeof dy));
+        return adze_op_fail(s, ADZE_ESHAPE, "the index is %s, dy is %s", ADZE_SHOWN(&s->in[1]), ADZE_SHOWN(&s->in[0]));
     }
     return ADZE_OK;
 }
@@ -162,8 +159,7 @@ static void vjp_avgpool_dx(adze_adj *a) {
     a->r[0] = adze_avgpool(a->g, a->t[0], a->attrs);
 }
 
-/* -- reference kernels
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reference kernels --------------------------------------------------------------------------------------------------------------------------- */
 
 /* A box of positions, walked in row-major order. */
 typedef struct box {
@@ -349,8 +345,7 @@ static void ref_avgpool_dx(const adze_step *s, int ith, int nth) {
     }
 }
 
-/* -- cost: one operation for every (output, input) pair of a window
- * ------------------------------------------------------------------------------------ */
+/* -- cost: one operation for every (output, input) pair of a window ------------------------------------------------------------------------------ */
 
 static adze_cost cost_pool(const adze_sig *s) {
     const adze_geom g = adze_pool_geom(s->attrs, s->in[0].rank, s->in[0].dims, s->out[0].dims);
@@ -437,11 +432,8 @@ static void sample_avgpool_dx(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_maxpool = {
     .name = "maxpool",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 2,
-    .attrs = MAXPOOL_FIELDS,
-    .attrs_size = sizeof(adze_pool_attrs),
+    ADZE_ARITY(1, 2),
+    ADZE_ATTRS(MAXPOOL_FIELDS, adze_pool_attrs),
     .doc = "The greatest x in each window, and where it lies: x (N, S..., C) -> y (N, O..., C), index i32 (N, O..., C), the flat position in x.\n"
            "First in window order on ties; NaN wins. O = (S + pad_lo + pad_hi - size) / stride + 1, rounded down, or up with ceil.",
     .infer = infer_maxpool,
@@ -454,12 +446,9 @@ const adze_op adze_op_maxpool = {
 
 const adze_op adze_op_maxpool_dx = {
     .name = "maxpool_dx",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_LINEAR,
-    .attrs = MAXPOOL_DX_FIELDS,
-    .attrs_size = sizeof(adze_pool_attrs),
+    ADZE_ATTRS(MAXPOOL_DX_FIELDS, adze_pool_attrs),
     .doc = "dx[n, p, c] = sum of dy[n, o, c] over the o with index[n, o, c] = p: dy, index (N, O..., C) -> dx (N, in..., C).\n"
            "Indices outside add nothing.",
     .infer = infer_maxpool_dx,
@@ -471,12 +460,9 @@ const adze_op adze_op_maxpool_dx = {
 
 const adze_op adze_op_maxpool_at = {
     .name = "maxpool_at",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_LINEAR,
-    .attrs = MAXPOOL_FIELDS,
-    .attrs_size = sizeof(adze_pool_attrs),
+    ADZE_ATTRS(MAXPOOL_FIELDS, adze_pool_attrs),
     .doc = "y[n, o, c] = x[n, index[n, o, c], c]: x (N, S..., C), index i32 (N, O..., C) -> y (N, O..., C). Indices outside give 0.",
     .infer = infer_maxpool_at,
     .vjp = vjp_maxpool_at,
@@ -487,12 +473,9 @@ const adze_op adze_op_maxpool_at = {
 
 const adze_op adze_op_avgpool = {
     .name = "avgpool",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
+    ADZE_ARITY(1, 1),
     .flags = ADZE_OP_LINEAR,
-    .attrs = AVGPOOL_FIELDS,
-    .attrs_size = sizeof(adze_pool_attrs),
+    ADZE_ATTRS(AVGPOOL_FIELDS, adze_pool_attrs),
     .doc = "The mean of x over each window: x (N, S..., C) -> y (N, O..., C). The divisor counts the positions inside x, or with count_pad those\n"
            "inside x and its padding (never what a rounded-up last window covers beyond).",
     .infer = infer_pool,
@@ -504,12 +487,9 @@ const adze_op adze_op_avgpool = {
 
 const adze_op adze_op_avgpool_dx = {
     .name = "avgpool_dx",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
+    ADZE_ARITY(1, 1),
     .flags = ADZE_OP_LINEAR,
-    .attrs = AVGPOOL_DX_FIELDS,
-    .attrs_size = sizeof(adze_pool_attrs),
+    ADZE_ATTRS(AVGPOOL_DX_FIELDS, adze_pool_attrs),
     .doc =
         "The adjoint of avgpool: dx[n, p, c] = sum over the windows o that cover p: dy[n, o, c] / divisor of o. dy (N, O..., C) -> dx (N, in..., C).",
     .infer = infer_pool_dx,
@@ -522,9 +502,7 @@ const adze_op adze_op_avgpool_dx = {
 adze_val adze_maxpool(adze_graph *g, adze_val x, const adze_pool_attrs *a, adze_val *index) {
     adze_val out[2] = {{0}, {0}};
     adze_apply(g, &adze_op_maxpool, &x, 1, a, out);
-    if (index) {
-        *index = out[1];
-    }
+    adze_give(index, out[1]);
     return out[0];
 }
 

@@ -1,6 +1,6 @@
 /* Random tensors: uniform, normal, bernoulli. f32 and f64 get the same draws; a draw depends on seed, stream, step, example and element alone. */
 #include "op/random.h"
-#include "op/rules.h"
+#include "op/record.h"
 
 /* -- draws --------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -48,8 +48,7 @@ int64_t adze_random_per(const adze_view *v) {
     return n > 0 ? n : 1;
 }
 
-/* -- the three ops
- * ------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the three ops ------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field UNIFORM_ATTRS[] = {ADZE_ATTR(adze_random_attrs, dims, ADZE_F_INTS, "shape"),
                                            ADZE_ATTR_DTYPE(adze_random_attrs, dtype),
@@ -167,8 +166,7 @@ static void sample_bernoulli(adze_rng *r, adze_case *c) {
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
                                      .nout = 1,                                                                                                      \
                                      .flags = ADZE_OP_RANDOM | ADZE_OP_NOGRAD,                                                                       \
-                                     .attrs = table,                                                                                                 \
-                                     .attrs_size = sizeof(adze_random_attrs),                                                                        \
+                                     ADZE_ATTRS(table, adze_random_attrs),                                                                           \
                                      .doc = doc_,                                                                                                    \
                                      .infer = infer_##name_,                                                                                         \
                                      .cost = cost_random,                                                                                            \

@@ -1,5 +1,5 @@
 /* Reductions over sets of axes: sum, mean, reduce_max, reduce_min, prod, logsumexp. */
-#include "op/rules.h"
+#include "op/record.h"
 
 static const adze_field REDUCE_ATTRS[] = {ADZE_ATTR(adze_reduce_attrs, axes, ADZE_F_INTS, "axes to reduce; empty: all"),
                                           ADZE_ATTR(adze_reduce_attrs, keep, ADZE_F_BOOL, "reduced axes stay, with size 1"), ADZE_ATTR_END};
@@ -78,8 +78,7 @@ static int infer_extreme(adze_sig *s) {
     return infer_reduce(s, SET_SUM, false);
 }
 
-/* -- reference: for each element kept, a walk over the set that is reduced
- * -------------------------------------------------------------------------------- */
+/* -- reference: for each element kept, a walk over the set that is reduced ----------------------------------------------------------------------- */
 
 typedef struct set { /* the elements that one result is made of */
     const adze_view *x;
@@ -227,8 +226,7 @@ REF(reduce_min, min_f, min_i)
 REF(prod, prod_f, prod_i)
 REF(logsumexp, logsumexp_f, NULL)
 
-/* -- derivatives
- * -------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- derivatives --------------------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val unreduce(adze_adj *a, adze_val t) {
     return adze_unreduce(a->g, t, a->x[0], &((const adze_reduce_attrs *)a->attrs)->axes);
@@ -344,9 +342,7 @@ static void jvp_logsumexp(adze_adj *a) {
     }
 }
 
-/* -- records
- * --------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- records ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static void sample_reduce(adze_rng *r, adze_case *c, int dtypes, int64_t min) {
     adze_reduce_attrs *p = c->attrs;
@@ -378,12 +374,9 @@ static void sample_extreme(adze_rng *r, adze_case *c) {
 
 #define REDUCTION(name_, flags_, infer_, vjp_, jvp_, expand_, sample_, doc_)                                                                         \
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
-                                     .nin_min = 1,                                                                                                   \
-                                     .nin_max = 1,                                                                                                   \
-                                     .nout = 1,                                                                                                      \
+                                     ADZE_ARITY(1, 1),                                                                                               \
                                      .flags = ADZE_OP_STRIDED | (flags_),                                                                            \
-                                     .attrs = REDUCE_ATTRS,                                                                                          \
-                                     .attrs_size = sizeof(adze_reduce_attrs),                                                                        \
+                                     ADZE_ATTRS(REDUCE_ATTRS, adze_reduce_attrs),                                                                    \
                                      .doc = doc_,                                                                                                    \
                                      .infer = infer_,                                                                                                \
                                      .vjp = vjp_,                                                                                                    \
@@ -398,11 +391,8 @@ static void sample_extreme(adze_rng *r, adze_case *c) {
 
 /* Axes are kept non-negative and in order, so that equal reductions are equal nodes. */
 static adze_val build_reduce(adze_graph *g, const adze_op *op, adze_val x, const int *list, int n, bool keep) {
-    adze_reduce_attrs p;
+    adze_reduce_attrs p = {.axes = {.n = n}, .keep = keep};
     int rank = adze_val_type(g, x).rank;
-    memset(&p, 0, sizeof p);
-    p.keep = keep;
-    p.axes.n = n;
     for (int k = 0; k < n && k < ADZE_MAX_RANK; k++) {
         int64_t axis = adze_axis(list[k], rank);
         int at = k;

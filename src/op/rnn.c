@@ -1,6 +1,7 @@
 /* Recurrent layers over whole sequences, batch first: Elman's network, LSTM and GRU, each one op, and the gradient of each. Records, legality, costs,
  * samples and builders; the formulas are in rnn_ref.c (plain C) and rnn_rules.c (other ops). */
 #include "op/rnn.h"
+#include "op/record.h"
 
 static const adze_field RNN_FIELDS[] = {ADZE_ATTR(adze_rnn_attrs, relu, ADZE_F_BOOL, "relu instead of tanh"), ADZE_ATTR_END};
 static const adze_field RNN_GRAD_FIELDS[] = {ADZE_ATTR(adze_rnn_attrs, relu, ADZE_F_BOOL, "relu instead of tanh"),
@@ -32,9 +33,8 @@ static int check_dims(adze_sig *s, int i, adze_dtype d, const char *what, int ra
     }
     const adze_type want = adze_type_make(d, rank, dims);
     if (!adze_type_equal(&want, &s->in[i])) {
-        char has[160], must[160];
-        return adze_op_fail(s, s->in[i].dtype == d ? ADZE_ESHAPE : ADZE_ETYPE, "%s is %s, it must be %s", what,
-                            adze_type_print(&s->in[i], has, sizeof has), adze_type_print(&want, must, sizeof must));
+        return adze_op_fail(s, s->in[i].dtype == d ? ADZE_ESHAPE : ADZE_ETYPE, "%s is %s, it must be %s", what, ADZE_SHOWN(&s->in[i]),
+                            ADZE_SHOWN(&want));
     }
     return ADZE_OK;
 }
@@ -206,11 +206,8 @@ static void sample_gru_grad(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_rnn = {
     .name = "rnn",
-    .nin_min = RNN_C0,
-    .nin_max = RNN_C0,
-    .nout = RNN_HT + 1,
-    .attrs = RNN_FIELDS,
-    .attrs_size = sizeof(adze_rnn_attrs),
+    ADZE_ARITY(RNN_C0, RNN_HT + 1),
+    ADZE_ATTRS(RNN_FIELDS, adze_rnn_attrs),
     .doc = "Elman's network: h_t = tanh(x_t wx + b + h_(t-1) wh), or relu. x (N, T, I), wx (I, H), wh (H, H), b (H), h0 (N, H)\n"
            "-> y (N, T, H), the last state (N, H).",
     .infer = infer_forward,
@@ -224,10 +221,8 @@ const adze_op adze_op_rnn = {
 
 const adze_op adze_op_rnn_grad = {
     .name = "rnn_grad",
-    .nin_min = RNN_G_DHT + 1,
-    .nin_max = RNN_G_DHT + 1,
-    .attrs = RNN_GRAD_FIELDS,
-    .attrs_size = sizeof(adze_rnn_attrs),
+    ADZE_ARITY(RNN_G_DHT + 1, 0),
+    ADZE_ATTRS(RNN_GRAD_FIELDS, adze_rnn_attrs),
     .doc = "The gradient of rnn: x, wx, wh, h0, y, dy and the cotangent of the last state -> dwx, dwh, db, dh0 and, with dx, dx.\n"
            "With dh the cotangent of h_t, da = dh (1 - y^2), or dh where y > 0; dx_t = da wx', the next dh = da wh' + dy_(t-1).",
     .infer = infer_grad,
@@ -241,9 +236,7 @@ const adze_op adze_op_rnn_grad = {
 
 const adze_op adze_op_lstm = {
     .name = "lstm",
-    .nin_min = RNN_C0 + 1,
-    .nin_max = RNN_C0 + 1,
-    .nout = RNN_CT + 1,
+    ADZE_ARITY(RNN_C0 + 1, RNN_CT + 1),
     .doc = "i, f, g, o = x_t wx + b + h_(t-1) wh; c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g); h_t = sigmoid(o) tanh(c_t).\n"
            "x (N, T, I), wx (I, 4 H), wh (H, 4 H), b (4 H), h0, c0 (N, H) -> y (N, T, H), the last h (N, H), the gates after their functions\n"
            "(N, T, 4 H), all c (N, T, H), the last c (N, H). Where x, wx and wh are bf16, so is y; all else is f32, as in rnn and gru.",
@@ -258,10 +251,8 @@ const adze_op adze_op_lstm = {
 
 const adze_op adze_op_lstm_grad = {
     .name = "lstm_grad",
-    .nin_min = RNN_G_DCT + 1,
-    .nin_max = RNN_G_DCT + 1,
-    .attrs = LSTM_GRAD_FIELDS,
-    .attrs_size = sizeof(adze_rnn_attrs),
+    ADZE_ARITY(RNN_G_DCT + 1, 0),
+    ADZE_ATTRS(LSTM_GRAD_FIELDS, adze_rnn_attrs),
     .doc = "The gradient of lstm: x, wx, wh, h0, y, dy, the cotangent of the last h, gates, c, c0, the cotangent of the last c\n"
            "-> dwx, dwh, db, dh0, dc0 and, with dx, dx. dc += dh o (1 - tanh(c)^2); di = dc g i (1 - i), df = dc c_(t-1) f (1 - f),\n"
            "dg = dc i (1 - g^2), do = dh tanh(c) o (1 - o); the next dc = dc f.",
@@ -279,8 +270,7 @@ const adze_op adze_op_gru = {
     .nin_min = RNN_C0,
     .nin_max = RNN_C0 + 1,
     .nout = RNN_GATES + 1,
-    .attrs = GRU_FIELDS,
-    .attrs_size = sizeof(adze_rnn_attrs),
+    ADZE_ATTRS(GRU_FIELDS, adze_rnn_attrs),
     .doc = "r, z = sigmoid(x_t wx + b + h_(t-1) wh), n = tanh(x_t wx + b + r (h_(t-1) wh + bn)), or with reset_after false\n"
            "tanh(x_t wx + b + (r h_(t-1)) wh); h_t = (1 - z) n + z h_(t-1). x (N, T, I), wx (I, 3 H), wh (H, 3 H), b (3 H), h0 (N, H), bn (H)\n"
            "-> y (N, T, H), the last h (N, H), r, z, n and, with reset_after, h wh + bn (N, T, 4 H or 3 H).",
@@ -295,10 +285,8 @@ const adze_op adze_op_gru = {
 
 const adze_op adze_op_gru_grad = {
     .name = "gru_grad",
-    .nin_min = RNN_G_GATES + 1,
-    .nin_max = RNN_G_GATES + 1,
-    .attrs = GRU_GRAD_FIELDS,
-    .attrs_size = sizeof(adze_rnn_attrs),
+    ADZE_ARITY(RNN_G_GATES + 1, 0),
+    ADZE_ATTRS(GRU_GRAD_FIELDS, adze_rnn_attrs),
     .doc = "The gradient of gru: x, wx, wh, h0, y, dy, the cotangent of the last state, gates -> dwx, dwh, db, dh0, with reset_after dbn,\n"
            "and, with dx, dx. da = dh (1 - z) (1 - n^2), dz = dh (h_(t-1) - n) z (1 - z), dr = da (h wh + bn) r (1 - r); "
            "the next dh begins as dh z.",
@@ -311,8 +299,7 @@ const adze_op adze_op_gru_grad = {
     .sample = sample_gru_grad,
 };
 
-/* -- builders
- * ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- builders ------------------------------------------------------------------------------------------------------------------------------------ */
 
 /* Zeros (N, H) for a state that is not given. */
 static adze_val first_state(adze_graph *g, const adze_rnn_in *in, adze_val given) {
@@ -328,30 +315,24 @@ static adze_val apply(adze_graph *g, const adze_op *op, const adze_rnn_in *in, a
     return out[RNN_Y];
 }
 
-static void give(adze_val *to, adze_val v) {
-    if (to) {
-        *to = v;
-    }
-}
-
 adze_val adze_rnn(adze_graph *g, const adze_rnn_in *in, bool relu, adze_val *h) {
     adze_val out[RNN_HT + 1] = {{0}};
     apply(g, &adze_op_rnn, in, (adze_val){0}, &(adze_rnn_attrs){.relu = relu}, out);
-    give(h, out[RNN_HT]);
+    adze_give(h, out[RNN_HT]);
     return out[RNN_Y];
 }
 
 adze_val adze_lstm(adze_graph *g, const adze_rnn_in *in, adze_val *h, adze_val *c) {
     adze_val out[RNN_CT + 1] = {{0}};
     apply(g, &adze_op_lstm, in, first_state(g, in, in->c0), NULL, out);
-    give(h, out[RNN_HT]);
-    give(c, out[RNN_CT]);
+    adze_give(h, out[RNN_HT]);
+    adze_give(c, out[RNN_CT]);
     return out[RNN_Y];
 }
 
 adze_val adze_gru(adze_graph *g, const adze_rnn_in *in, adze_val *h) {
     adze_val out[RNN_GATES + 1] = {{0}};
     apply(g, &adze_op_gru, in, in->bn, &(adze_rnn_attrs){.reset_after = in->bn.id != 0}, out);
-    give(h, out[RNN_HT]);
+    adze_give(h, out[RNN_HT]);
     return out[RNN_Y];
 }

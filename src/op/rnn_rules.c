@@ -33,8 +33,7 @@ static adze_val finish(series *s, adze_type like, int64_t columns) {
     return s->n ? joined(s) : adze_full(s->g, like, 0);
 }
 
-/* -- shorthands
- * -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- shorthands ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static adze_val mul(adze_graph *g, adze_val a, adze_val b) {
     return adze_mul(g, a, b);
@@ -89,8 +88,7 @@ static void blocks(adze_graph *g, adze_val v, int64_t n, int64_t h, adze_val *ou
     }
 }
 
-/* -- forward
- * ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- forward ------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct unrolled {
     adze_graph *g;
@@ -296,8 +294,7 @@ void adze_rnn_grad_expand(adze_adj *a) {
     gradients(a, &r, h, finish(&da, like, width), finish(&dq, like, width));
 }
 
-/* -- vjp
- * ----------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- vjp ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 /* A cotangent of what is saved for the backward pass (gates, cell states), which no network asks for: through the unrolled steps. They start from
  * copies of the inputs, so that nothing that the inputs depend on takes part. */

@@ -1,6 +1,5 @@
-/* What the op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases.
- */
-#include "op/rules.h"
+/* What op families share: checks and shapes for infer, walks over strided views for reference kernels, shapes and domains for random test cases. */
+#include "op/record.h"
 
 #include <stdio.h>
 
@@ -36,12 +35,10 @@ int adze_check_rank(adze_sig *s, int i, const char *what, int lo, int hi) {
     if (s->in[i].rank >= lo && s->in[i].rank <= hi) {
         return ADZE_OK;
     }
-    char shape[160];
-    adze_type_print(&s->in[i], shape, sizeof shape);
     if (lo == hi) {
-        return adze_op_fail(s, ADZE_ESHAPE, "%s is %s, but must have %d axes", what, shape, lo);
+        return adze_op_fail(s, ADZE_ESHAPE, "%s is %s, but must have %d axes", what, ADZE_SHOWN(&s->in[i]), lo);
     }
-    return adze_op_fail(s, ADZE_ESHAPE, "%s is %s, but must have %d to %d axes", what, shape, lo, hi);
+    return adze_op_fail(s, ADZE_ESHAPE, "%s is %s, but must have %d to %d axes", what, ADZE_SHOWN(&s->in[i]), lo, hi);
 }
 
 int adze_check_axis(adze_sig *s, int64_t axis, int rank) {
@@ -65,8 +62,7 @@ int adze_set_out(adze_sig *s, int i, adze_dtype d, int rank, const int64_t *dims
     }
     adze_type t = adze_type_make(d, rank, dims);
     if (adze_type_bytes(&t) < 0) {
-        char shape[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the result %s has too many elements", adze_type_print(&t, shape, sizeof shape));
+        return adze_op_fail(s, ADZE_ESHAPE, "the result %s has too many elements", ADZE_SHOWN(&t));
     }
     s->out[i] = t;
     return ADZE_OK;
@@ -88,6 +84,10 @@ int adze_product_dtype(adze_sig *s, int32_t out, int64_t terms, adze_dtype *d) {
     }
     *d = out != ADZE_NONE ? (adze_dtype)out : whole ? ADZE_I32 : a;
     return ADZE_OK;
+}
+
+int adze_set_like(adze_sig *s, int o, int i) {
+    return adze_set_out(s, o, s->in[i].dtype, s->in[i].rank, s->in[i].dims);
 }
 
 bool adze_same_dims(const adze_type *a, const adze_type *b) {
@@ -139,6 +139,25 @@ adze_val adze_unreduce(adze_graph *g, adze_val t, adze_val x, const adze_ints *a
     return adze_broadcast(g, adze_reshape(g, t, dims, xt.rank), xt.dims, xt.rank);
 }
 
+adze_val adze_over_rows(adze_graph *g, adze_val v, adze_val (*reduce)(adze_graph *, adze_val, const int *, int, bool)) {
+    int axes[ADZE_MAX_RANK], n = (int)adze_val_type(g, v).rank - 1;
+    for (int i = 0; i < n; i++) {
+        axes[i] = i;
+    }
+    return n > 0 ? reduce(g, v, axes, n, false) : v;
+}
+
+void adze_give(adze_val *to, adze_val v) {
+    if (to) {
+        *to = v;
+    }
+}
+
+uint32_t adze_inplace_first(const adze_sig *s) {
+    (void)s;
+    return 1;
+}
+
 /* -- costs -------------------------------------------------------------------------------------------------------------------------------------- */
 
 adze_cost adze_cost_of(const adze_sig *s, double flops) {
@@ -187,8 +206,37 @@ void adze_walk_begin(adze_walk *w, const adze_view *views, int n) {
     }
 }
 
+adze_lines adze_lines_of(const adze_view *x, int64_t axis) {
+    const int d = (int)adze_axis(axis, x->rank);
+    return (adze_lines){adze_dims_count(x->dims, 0, d), x->dims[d], adze_dims_count(x->dims, d + 1, x->rank)};
+}
+
+void adze_add_element(const adze_view *y, int64_t at, const adze_view *x, int64_t from) {
+    if (adze_dtype_is_float(y->dtype)) {
+        adze_store_f(y->data, y->dtype, at, adze_load_f(y->data, y->dtype, at) + adze_load_f(x->data, x->dtype, from));
+    } else {
+        adze_store_i(y->data, y->dtype, at, (int64_t)((uint64_t)adze_load_i(y->data, y->dtype, at) + (uint64_t)adze_load_i(x->data, x->dtype, from)));
+    }
+}
+
+/* Row-major, without gaps. */
+static bool dense(const adze_view *v) {
+    int64_t want = 1;
+    for (int d = v->rank - 1; d >= 0; d--) {
+        if (v->dims[d] != 1 && v->strides[d] != want) {
+            return false;
+        }
+        want *= v->dims[d];
+    }
+    return true;
+}
+
 void adze_view_copy(void *to, const adze_view *from) {
     size_t size = adze_dtype_size(from->dtype);
+    if (!adze_view_empty(from) && dense(from)) {
+        memmove(to, from->data, (size_t)adze_view_count(from) * size);
+        return;
+    }
     adze_walk w;
     for (adze_walk_begin(&w, from, 1); w.i < w.count; adze_walk_next(&w)) {
         memmove((char *)to + (size_t)w.i * size, (const char *)from->data + w.off[0] * (int64_t)size, size);

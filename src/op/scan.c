@@ -1,15 +1,5 @@
 /* Ops along one axis: argmax, argmin and cumsum. */
-#include "op/rules.h"
-
-/* A tensor seen as (outer, n, inner) about one axis. */
-typedef struct lines {
-    int64_t outer, n, inner;
-} lines;
-
-static lines lines_of(const adze_view *x, int64_t axis) {
-    int d = (int)adze_axis(axis, x->rank);
-    return (lines){adze_dims_count(x->dims, 0, d), x->dims[d], adze_dims_count(x->dims, d + 1, x->rank)};
-}
+#include "op/record.h"
 
 /* -- argmax, argmin ---------------------------------------------------------------------------------------------------------------------------- */
 
@@ -45,19 +35,17 @@ static bool wins(const adze_view *x, int64_t i, int64_t j, bool largest) {
 
 static void run_arg(const adze_step *s, bool largest) {
     const adze_view *x = &s->in[0];
-    lines l = lines_of(x, ((const adze_axis_attrs *)s->attrs)->axis);
+    const adze_lines l = adze_lines_of(x, ((const adze_axis_attrs *)s->attrs)->axis);
     int64_t *y = s->out[0].data;
     if (adze_view_empty(&s->out[0])) {
         return;
     }
-    for (int64_t o = 0; o < l.outer; o++) {
-        for (int64_t i = 0; i < l.inner; i++) {
-            int64_t base = o * l.n * l.inner + i, best = 0;
-            for (int64_t k = 1; k < l.n; k++) {
-                best = wins(x, base + k * l.inner, base + best * l.inner, largest) ? k : best;
-            }
-            y[o * l.inner + i] = best;
+    for (int64_t line = 0; line < l.outer * l.inner; line++) {
+        int64_t base = adze_line_start(&l, line), best = 0;
+        for (int64_t k = 1; k < l.n; k++) {
+            best = wins(x, base + k * l.inner, base + best * l.inner, largest) ? k : best;
         }
+        y[line] = best;
     }
 }
 
@@ -82,12 +70,9 @@ static void sample_arg(adze_rng *r, adze_case *c) {
 
 #define ARG(name_, doc_)                                                                                                                             \
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
-                                     .nin_min = 1,                                                                                                   \
-                                     .nin_max = 1,                                                                                                   \
-                                     .nout = 1,                                                                                                      \
+                                     ADZE_ARITY(1, 1),                                                                                               \
                                      .flags = ADZE_OP_NOGRAD,                                                                                        \
-                                     .attrs = AXIS_ATTRS,                                                                                            \
-                                     .attrs_size = sizeof(adze_axis_attrs),                                                                          \
+                                     ADZE_ATTRS(AXIS_ATTRS, adze_axis_attrs),                                                                        \
                                      .doc = doc_,                                                                                                    \
                                      .infer = infer_arg,                                                                                             \
                                      .cost = adze_cost_input,                                                                                        \
@@ -101,8 +86,7 @@ static void sample_arg(adze_rng *r, adze_case *c) {
 ARG(argmax, "y = index of the largest x along the axis, i64; the first on ties; NaN counts as the largest")
 ARG(argmin, "y = index of the smallest x along the axis, i64; the first on ties; NaN counts as the smallest")
 
-/* -- cumsum
- * ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- cumsum -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field CUMSUM_ATTRS[] = {ADZE_ATTR(adze_cumsum_attrs, axis, ADZE_F_I64, "the axis to sum along"),
                                           ADZE_ATTR(adze_cumsum_attrs, reverse, ADZE_F_BOOL, "from the end"),
@@ -112,7 +96,7 @@ static int infer_cumsum(adze_sig *s) {
     const adze_cumsum_attrs *p = s->attrs;
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_NUM));
     TRY(adze_check_axis(s, p->axis, s->in[0].rank));
-    return adze_set_out(s, 0, s->in[0].dtype, s->in[0].rank, s->in[0].dims);
+    return adze_set_like(s, 0, 0);
 }
 
 static void vjp_cumsum(adze_adj *a) {
@@ -125,13 +109,13 @@ static void ref_cumsum(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_cumsum_attrs *p = s->attrs;
     const adze_view *x = &s->in[0];
-    lines l = lines_of(x, p->axis);
+    const adze_lines l = adze_lines_of(x, p->axis);
     bool real = adze_dtype_is_float(x->dtype);
     if (adze_view_empty(&s->out[0])) {
         return;
     }
     for (int64_t line = 0; line < l.outer * l.inner; line++) {
-        int64_t base = line / l.inner * l.n * l.inner + line % l.inner;
+        int64_t base = adze_line_start(&l, line);
         double sum = 0.0;
         uint64_t isum = 0;
         for (int64_t k = 0; k < l.n; k++) {
@@ -149,11 +133,6 @@ static void ref_cumsum(const adze_step *s, int ith, int nth) {
     }
 }
 
-static uint32_t inplace_cumsum(const adze_sig *s) {
-    (void)s;
-    return 1;
-}
-
 static void sample_cumsum(adze_rng *r, adze_case *c) {
     adze_cumsum_attrs *p = c->attrs;
     c->nin = 1;
@@ -165,25 +144,18 @@ static void sample_cumsum(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_cumsum = {.name = "cumsum",
-                                .nin_min = 1,
-                                .nin_max = 1,
-                                .nout = 1,
+                                ADZE_ARITY(1, 1),
                                 .flags = ADZE_OP_LINEAR,
-                                .attrs = CUMSUM_ATTRS,
-                                .attrs_size = sizeof(adze_cumsum_attrs),
+                                ADZE_ATTRS(CUMSUM_ATTRS, adze_cumsum_attrs),
                                 .doc =
                                     "y[i] = sum of x[k], k <= i, along the axis (exclusive: k < i; reverse: k >= i or k > i); integers wrap around",
                                 .infer = infer_cumsum,
                                 .vjp = vjp_cumsum,
-                                .inplace = inplace_cumsum,
+                                .inplace = adze_inplace_first,
                                 .ref = ref_cumsum,
                                 .sample = sample_cumsum};
 
 adze_val adze_cumsum(adze_graph *g, adze_val x, int axis, bool reverse, bool exclusive) {
-    adze_cumsum_attrs p;
-    memset(&p, 0, sizeof p);
-    p.axis = adze_axis(axis, adze_val_type(g, x).rank);
-    p.reverse = reverse;
-    p.exclusive = exclusive;
+    const adze_cumsum_attrs p = {.axis = adze_axis(axis, adze_val_type(g, x).rank), .reverse = reverse, .exclusive = exclusive};
     return adze_apply(g, &adze_op_cumsum, &x, 1, &p, NULL);
 }

@@ -1,5 +1,5 @@
 /* Views: reshape, transpose, broadcast and flip change how memory is read and cost nothing where consumers take strides. */
-#include "op/rules.h"
+#include "op/record.h"
 
 static void ref_copy(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
@@ -30,12 +30,9 @@ static void set_view(adze_view *out, const adze_view *in, const adze_type *t) {
 
 #define VIEW_OP(name_, attrs_, attrs_type, doc_, vjp_, ref_)                                                                                         \
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
-                                     .nin_min = 1,                                                                                                   \
-                                     .nin_max = 1,                                                                                                   \
-                                     .nout = 1,                                                                                                      \
+                                     ADZE_ARITY(1, 1),                                                                                               \
                                      .flags = ADZE_OP_VIEW | ADZE_OP_LINEAR | ADZE_OP_STRIDED,                                                       \
-                                     .attrs = attrs_,                                                                                                \
-                                     .attrs_size = sizeof(attrs_type),                                                                               \
+                                     ADZE_ATTRS(attrs_, attrs_type),                                                                                 \
                                      .doc = doc_,                                                                                                    \
                                      .infer = infer_##name_,                                                                                         \
                                      .vjp = vjp_,                                                                                                    \
@@ -54,13 +51,11 @@ static int check_open_axis(adze_sig *s, const adze_ints *d) {
     for (int64_t k = 0; k < d->n && k < ADZE_MAX_RANK; k++) {
         open += d->v[k] == -1;
     }
-    char x[160];
     if (open > 1) {
         return adze_op_fail(s, ADZE_ESHAPE, "%d axes are -1, but only one can be worked out", open);
     }
     if (open == 1) {
-        return adze_op_fail(s, ADZE_ESHAPE, "the axis -1 has no size: %s cannot be cut evenly into the other axes",
-                            adze_type_print(&s->in[0], x, sizeof x));
+        return adze_op_fail(s, ADZE_ESHAPE, "the axis -1 has no size: %s cannot be cut evenly into the other axes", ADZE_SHOWN(&s->in[0]));
     }
     return ADZE_OK;
 }
@@ -72,9 +67,8 @@ static int infer_reshape(adze_sig *s) {
     TRY(adze_set_out(s, 0, s->in[0].dtype, (int)d->n, d->v));
     int64_t have = adze_type_count(&s->in[0]), want = adze_type_count(&s->out[0]);
     if (have != want) {
-        char a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "%s has %lld elements, %s has %lld", adze_type_print(&s->in[0], a, sizeof a), (long long)have,
-                            adze_type_print(&s->out[0], b, sizeof b), (long long)want);
+        return adze_op_fail(s, ADZE_ESHAPE, "%s has %lld elements, %s has %lld", ADZE_SHOWN(&s->in[0]), (long long)have, ADZE_SHOWN(&s->out[0]),
+                            (long long)want);
     }
     return ADZE_OK;
 }
@@ -173,8 +167,7 @@ adze_val adze_reshape(adze_graph *g, adze_val x, const int64_t *dims, int rank) 
     return adze_apply(g, &adze_op_reshape, &x, 1, &p, NULL);
 }
 
-/* -- transpose
- * ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- transpose ----------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field PERM_ATTRS[] = {ADZE_ATTR(adze_perm_attrs, perm, ADZE_F_INTS, "output axis k is input axis perm[k]"), ADZE_ATTR_END};
 
@@ -242,8 +235,7 @@ adze_val adze_transpose(adze_graph *g, adze_val x, const int *perm, int n) {
     return moves ? adze_apply(g, &adze_op_transpose, &x, 1, &p, NULL) : x;
 }
 
-/* -- broadcast
- * ------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- broadcast ----------------------------------------------------------------------------------------------------------------------------------- */
 
 static int infer_broadcast(adze_sig *s) {
     const adze_ints *d = &((const adze_dims_attrs *)s->attrs)->dims;
@@ -256,8 +248,7 @@ static int infer_broadcast(adze_sig *s) {
         fits = have == want || have == 1;
     }
     if (!fits) {
-        char a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "%s cannot be broadcast to %s", adze_type_print(x, a, sizeof a), adze_type_print(y, b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "%s cannot be broadcast to %s", ADZE_SHOWN(x), ADZE_SHOWN(y));
     }
     return ADZE_OK;
 }
@@ -321,9 +312,7 @@ adze_val adze_sum_to(adze_graph *g, adze_val x, const int64_t *dims, int rank) {
     return adze_reshape(g, y, dims, rank);
 }
 
-/* -- flip
- * --------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- flip ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct flip_attrs {
     adze_ints axes;
@@ -346,7 +335,7 @@ static int infer_flip(adze_sig *s) {
         }
         seen |= bit;
     }
-    return adze_set_out(s, 0, s->in[0].dtype, s->in[0].rank, s->in[0].dims);
+    return adze_set_like(s, 0, 0);
 }
 
 static bool view_flip(const adze_sig *s, const adze_view *in, adze_view *out) {

@@ -1,6 +1,6 @@
 /* Ops that cut and join along axes: slice and its adjoint, pad, concat, split. */
 #include "graph/graph_internal.h"
-#include "op/rules.h"
+#include "op/record.h"
 
 /* The part of y that starts at `from` and steps by `step` along each axis, with x's shape. */
 static adze_view part_of(const adze_view *y, int rank, const int64_t *dims, const int64_t *from, const int64_t *step) {
@@ -99,12 +99,9 @@ static void sample_slice(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_slice = {.name = "slice",
-                               .nin_min = 1,
-                               .nin_max = 1,
-                               .nout = 1,
+                               ADZE_ARITY(1, 1),
                                .flags = ADZE_OP_LINEAR | ADZE_OP_VIEW | ADZE_OP_STRIDED,
-                               .attrs = SLICE_ATTRS,
-                               .attrs_size = sizeof(adze_slice_attrs),
+                               ADZE_ATTRS(SLICE_ATTRS, adze_slice_attrs),
                                .doc = "y = x[from:to:step] on every axis; `to` is excluded",
                                .infer = infer_slice,
                                .vjp = vjp_slice,
@@ -126,8 +123,7 @@ adze_val adze_slice(adze_graph *g, adze_val x, const int64_t *from, const int64_
     return whole && p.step.n == 0 ? x : adze_apply(g, &adze_op_slice, &x, 1, &p, NULL);
 }
 
-/* -- slice_grad
- * -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- slice_grad ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field SLICE_GRAD_ATTRS[] = {ADZE_ATTR(adze_slice_grad_attrs, from, ADZE_F_INTS, "first index of each axis"),
                                               ADZE_ATTR(adze_slice_grad_attrs, to, ADZE_F_INTS, "one past the last index of each axis"),
@@ -141,9 +137,7 @@ static int infer_slice_grad(adze_sig *s) {
     TRY(slice_dims(s, &p->from, &p->to, &p->step, s->out[0].rank, s->out[0].dims, want.dims));
     want = adze_type_make(s->in[0].dtype, s->out[0].rank, want.dims);
     if (!adze_same_dims(&want, &s->in[0])) {
-        char a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the slice is %s, the input %s", adze_type_print(&want, a, sizeof a),
-                            adze_type_print(&s->in[0], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "the slice is %s, the input %s", ADZE_SHOWN(&want), ADZE_SHOWN(&s->in[0]));
     }
     return ADZE_OK;
 }
@@ -177,12 +171,9 @@ static void sample_slice_grad(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_slice_grad = {.name = "slice_grad",
-                                    .nin_min = 1,
-                                    .nin_max = 1,
-                                    .nout = 1,
+                                    ADZE_ARITY(1, 1),
                                     .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED,
-                                    .attrs = SLICE_GRAD_ATTRS,
-                                    .attrs_size = sizeof(adze_slice_grad_attrs),
+                                    ADZE_ATTRS(SLICE_GRAD_ATTRS, adze_slice_grad_attrs),
                                     .doc = "y = zeros of shape dims, but y[from:to:step] = x: the adjoint of slice",
                                     .infer = infer_slice_grad,
                                     .vjp = vjp_slice_grad,
@@ -190,9 +181,7 @@ const adze_op adze_op_slice_grad = {.name = "slice_grad",
                                     .ref = ref_slice_grad,
                                     .sample = sample_slice_grad};
 
-/* -- pad
- * -------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- pad ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 enum { SET_PAD = ADZE_SET_NUM };
 static const adze_field PAD_ATTRS[] = {ADZE_ATTR(adze_pad_attrs, lo, ADZE_F_INTS, "elements before each axis"),
@@ -266,12 +255,9 @@ static void sample_pad(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_pad = {.name = "pad",
-                             .nin_min = 1,
-                             .nin_max = 1,
-                             .nout = 1,
+                             ADZE_ARITY(1, 1),
                              .flags = ADZE_OP_STRIDED,
-                             .attrs = PAD_ATTRS,
-                             .attrs_size = sizeof(adze_pad_attrs),
+                             ADZE_ATTRS(PAD_ATTRS, adze_pad_attrs),
                              .doc = "y = x with lo elements of `value` before and hi after each axis",
                              .infer = infer_pad,
                              .vjp = vjp_pad,
@@ -286,8 +272,7 @@ adze_val adze_pad(adze_graph *g, adze_val x, const int64_t *lo, const int64_t *h
     return adze_apply(g, &adze_op_pad, &x, 1, &p, NULL);
 }
 
-/* -- concat
- * --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- concat -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field AXIS_ATTRS[] = {ADZE_ATTR(adze_axis_attrs, axis, ADZE_F_I64, "the axis along which the inputs lie"), ADZE_ATTR_END};
 
@@ -305,9 +290,8 @@ static int infer_concat(adze_sig *s) {
             t.dims[axis] = x->dims[axis];
         }
         if (!adze_same_dims(&t, x)) {
-            char a[160], b[160];
-            return adze_op_fail(s, ADZE_ESHAPE, "input %d is %s, which does not fit beside %s on axis %d", i, adze_type_print(&s->in[i], a, sizeof a),
-                                adze_type_print(x, b, sizeof b), axis);
+            return adze_op_fail(s, ADZE_ESHAPE, "input %d is %s, which does not fit beside %s on axis %d", i, ADZE_SHOWN(&s->in[i]), ADZE_SHOWN(x),
+                                axis);
         }
         if (!adze_add_size(sum.dims[axis], size, &sum.dims[axis])) {
             return adze_op_fail(s, ADZE_ESHAPE, "axis %d would become too long", axis);
@@ -367,8 +351,7 @@ const adze_op adze_op_concat = {.name = "concat",
                                 .nin_max = ADZE_MAX_IN,
                                 .nout = 1,
                                 .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED,
-                                .attrs = AXIS_ATTRS,
-                                .attrs_size = sizeof(adze_axis_attrs),
+                                ADZE_ATTRS(AXIS_ATTRS, adze_axis_attrs),
                                 .doc = "y = the inputs one after the other along the axis",
                                 .infer = infer_concat,
                                 .vjp = vjp_concat,
@@ -381,9 +364,7 @@ adze_val adze_concat(adze_graph *g, const adze_val *x, int n, int axis) {
     return adze_apply(g, &adze_op_concat, x, n, &p, NULL);
 }
 
-/* -- split
- * -------------------------------------------------------------------------------------------------------------------------------------------------
- */
+/* -- split --------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field SPLIT_ATTRS[] = {ADZE_ATTR(adze_split_attrs, axis, ADZE_F_I64, "the axis to cut"),
                                          ADZE_ATTR(adze_split_attrs, sizes, ADZE_F_INTS, "sizes of the parts, in order"), ADZE_ATTR_END};
@@ -452,12 +433,9 @@ static void sample_split(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_split = {.name = "split",
-                               .nin_min = 1,
-                               .nin_max = 1,
-                               .nout = 0,
+                               ADZE_ARITY(1, 0),
                                .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED,
-                               .attrs = SPLIT_ATTRS,
-                               .attrs_size = sizeof(adze_split_attrs),
+                               ADZE_ATTRS(SPLIT_ATTRS, adze_split_attrs),
                                .doc = "y_i = the i-th part of x along the axis, of size sizes[i]; up to 8 parts",
                                .infer = infer_split,
                                .count_out = count_split,

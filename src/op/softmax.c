@@ -1,25 +1,11 @@
 /* Softmax and the cross-entropies: fused, because they are stable and fast only in one piece. Each has an expansion into primitive ops as well. */
 #include "op/element.h"
+#include "op/record.h"
 
 extern const adze_op adze_op_softmax_xent_grad;
 
 static const adze_field AXIS_FIELDS[] = {ADZE_ATTR_DEF(adze_axis_attrs, axis, ADZE_F_I64, "-1", "the axis that sums to 1; negative: from the end"),
                                          ADZE_ATTR_END};
-
-/* A tensor seen as (outer, n, inner) around one axis. */
-typedef struct lanes {
-    int64_t outer, n, inner;
-} lanes;
-
-static lanes lanes_of(const adze_view *v, int64_t axis) {
-    const int at = (int)adze_axis(axis, v->rank);
-    return (lanes){adze_dims_count(v->dims, 0, at), v->dims[at], adze_dims_count(v->dims, at + 1, v->rank)};
-}
-
-/* Where lane l (outer and inner together) begins; its elements are `inner` apart. */
-static int64_t lane_start(const lanes *d, int64_t l) {
-    return l / d->inner * d->n * d->inner + l % d->inner;
-}
 
 /* log(sum of exp) of the n elements of x at `start`, `gap` apart. */
 static double log_sum_exp(const adze_view *x, int64_t start, int64_t gap, int64_t n) {
@@ -37,8 +23,7 @@ static double log_sum_exp(const adze_view *x, int64_t start, int64_t gap, int64_
     return top + log(sum);
 }
 
-/* -- helpers of the derivative rules: everything is per lane along the axis
- * -------------------------------------------------------------------------- */
+/* -- helpers of the derivative rules: everything is per lane along the axis ---------------------------------------------------------------------- */
 
 static adze_val sum_keep(adze_graph *g, adze_val v, int64_t axis) {
     const int at = (int)axis;
@@ -66,21 +51,20 @@ static adze_val add_axis(adze_graph *g, adze_val v) {
     return adze_reshape(g, v, dims, t.rank + 1);
 }
 
-/* -- softmax and log_softmax
- * ------------------------------------------------------------------------------------------------------------------------- */
+/* -- softmax and log_softmax --------------------------------------------------------------------------------------------------------------------- */
 
 static int infer_softmax(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_F));
     TRY(adze_check_axis(s, ((const adze_axis_attrs *)s->attrs)->axis, s->in[0].rank));
-    return adze_set_out(s, 0, s->in[0].dtype, s->in[0].rank, s->in[0].dims);
+    return adze_set_like(s, 0, 0);
 }
 
 /* y = exp(x - logsumexp(x)) */
 static void ref_softmax(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
-    const lanes d = lanes_of(&s->in[0], ((const adze_axis_attrs *)s->attrs)->axis);
+    const adze_lines d = adze_lines_of(&s->in[0], ((const adze_axis_attrs *)s->attrs)->axis);
     for (int64_t l = 0; l < d.outer * d.inner && d.n > 0; l++) {
-        const int64_t start = lane_start(&d, l);
+        const int64_t start = adze_line_start(&d, l);
         const double lse = log_sum_exp(&s->in[0], start, d.inner, d.n);
         for (int64_t i = 0; i < d.n; i++) {
             adze_put(&s->out[0], start + i * d.inner, exp(adze_at(&s->in[0], start + i * d.inner) - lse));
@@ -91,9 +75,9 @@ static void ref_softmax(const adze_step *s, int ith, int nth) {
 /* y = x - logsumexp(x) */
 static void ref_log_softmax(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
-    const lanes d = lanes_of(&s->in[0], ((const adze_axis_attrs *)s->attrs)->axis);
+    const adze_lines d = adze_lines_of(&s->in[0], ((const adze_axis_attrs *)s->attrs)->axis);
     for (int64_t l = 0; l < d.outer * d.inner && d.n > 0; l++) {
-        const int64_t start = lane_start(&d, l);
+        const int64_t start = adze_line_start(&d, l);
         const double lse = log_sum_exp(&s->in[0], start, d.inner, d.n);
         for (int64_t i = 0; i < d.n; i++) {
             adze_put(&s->out[0], start + i * d.inner, adze_at(&s->in[0], start + i * d.inner) - lse);
@@ -141,11 +125,6 @@ static void expand_log_softmax(adze_adj *a) {
     a->r[0] = expand_log(a);
 }
 
-static uint32_t inplace_first(const adze_sig *s) {
-    (void)s;
-    return 1;
-}
-
 /* An element costs a comparison, a subtraction, an exponential, a sum and a division or subtraction. */
 static adze_cost cost_softmax(const adze_sig *s) {
     return adze_cost_of(s, 5.0 * (double)adze_type_count(&s->in[0]));
@@ -160,17 +139,14 @@ static void sample_softmax(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_softmax = {
     .name = "softmax",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
-    .attrs = AXIS_FIELDS,
-    .attrs_size = sizeof(adze_axis_attrs),
+    ADZE_ARITY(1, 1),
+    ADZE_ATTRS(AXIS_FIELDS, adze_axis_attrs),
     .doc = "y = exp(x) / sum of exp(x) along axis, of the shape of x. Stable for any finite x.",
     .infer = infer_softmax,
     .vjp = vjp_softmax,
     .jvp = vjp_softmax,
     .expand = expand_softmax,
-    .inplace = inplace_first,
+    .inplace = adze_inplace_first,
     .cost = cost_softmax,
     .ref = ref_softmax,
     .sample = sample_softmax,
@@ -178,24 +154,20 @@ const adze_op adze_op_softmax = {
 
 const adze_op adze_op_log_softmax = {
     .name = "log_softmax",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
-    .attrs = AXIS_FIELDS,
-    .attrs_size = sizeof(adze_axis_attrs),
+    ADZE_ARITY(1, 1),
+    ADZE_ATTRS(AXIS_FIELDS, adze_axis_attrs),
     .doc = "y = x - log(sum of exp(x)) along axis, of the shape of x. Stable for any finite x.",
     .infer = infer_softmax,
     .vjp = vjp_log_softmax,
     .jvp = jvp_log_softmax,
     .expand = expand_log_softmax,
-    .inplace = inplace_first,
+    .inplace = adze_inplace_first,
     .cost = cost_softmax,
     .ref = ref_log_softmax,
     .sample = sample_softmax,
 };
 
-/* -- cross-entropy with integer labels
- * ----------------------------------------------------------------------------------------------------------------- */
+/* -- cross-entropy with integer labels ----------------------------------------------------------------------------------------------------------- */
 
 /* x: (..., C), label: (...) */
 static int check_logits(adze_sig *s) {
@@ -214,9 +186,8 @@ static int check_rows(adze_sig *s, int i, const char *what) {
         same = v->dims[k] == x->dims[k];
     }
     if (!same) {
-        char has[160], logits[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, it must be the input's shape %s without its last axis", what,
-                            adze_type_print(v, has, sizeof has), adze_type_print(x, logits, sizeof logits));
+        return adze_op_fail(s, ADZE_ESHAPE, "the %s is %s, it must be the input's shape %s without its last axis", what, ADZE_SHOWN(v),
+                            ADZE_SHOWN(x));
     }
     return ADZE_OK;
 }
@@ -298,9 +269,7 @@ static void sample_softmax_xent(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_softmax_xent = {
     .name = "softmax_xent",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .doc = "Cross-entropy of each row: logsumexp(x) - x[label]; x (..., C), label i32 or i64 (...) -> (...).\n"
            "A negative label gives loss 0 and gradient 0 (padding); a label >= C gives NaN, so that the run's finite check finds it.",
     .infer = infer_softmax_xent,
@@ -312,8 +281,7 @@ const adze_op adze_op_softmax_xent = {
     .sample = sample_softmax_xent,
 };
 
-/* -- its gradient: x (..., C), label (...), t (...) -> (..., C)
- * ------------------------------------------------------------------------------------------- */
+/* -- its gradient: x (..., C), label (...), t (...) -> (..., C) ---------------------------------------------------------------------------------- */
 
 static int infer_softmax_xent_grad(adze_sig *s) {
     TRY(check_logits(s));
@@ -321,7 +289,7 @@ static int infer_softmax_xent_grad(adze_sig *s) {
     TRY(check_rows(s, 1, "label"));
     TRY(adze_check_same_dtype(s, 0, 2));
     TRY(check_rows(s, 2, "cotangent"));
-    return adze_set_out(s, 0, s->in[0].dtype, s->in[0].rank, s->in[0].dims);
+    return adze_set_like(s, 0, 0);
 }
 
 /* y = (softmax(x) - onehot(label)) t; 0 for a negative label, NaN for a label that is no class */
@@ -359,29 +327,24 @@ static void sample_softmax_xent_grad(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_softmax_xent_grad = {
     .name = "softmax_xent_grad",
-    .nin_min = 3,
-    .nin_max = 3,
-    .nout = 1,
+    ADZE_ARITY(3, 1),
     .doc = "(softmax(x) - onehot(label)) t for each row: x (..., C), label (...), t (...) -> (..., C).\n"
            "Rows with a negative label are 0, rows with a label >= C are NaN.",
     .infer = infer_softmax_xent_grad,
     .expand = expand_softmax_xent_grad,
-    .inplace = inplace_first,
+    .inplace = adze_inplace_first,
     .cost = cost_softmax,
     .ref = ref_softmax_xent_grad,
     .sample = sample_softmax_xent_grad,
 };
 
-/* -- cross-entropy with target probabilities
- * ------------------------------------------------------------------------------------------------------------- */
+/* -- cross-entropy with target probabilities ----------------------------------------------------------------------------------------------------- */
 
 static int infer_softmax_xent_prob(adze_sig *s) {
     TRY(check_logits(s));
     TRY(adze_check_same_dtype(s, 0, 1));
     if (!adze_same_dims(&s->in[0], &s->in[1])) {
-        char x[160], p[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the targets are %s, they must have the input's shape %s", adze_type_print(&s->in[1], p, sizeof p),
-                            adze_type_print(&s->in[0], x, sizeof x));
+        return adze_op_fail(s, ADZE_ESHAPE, "the targets are %s, they must have the input's shape %s", ADZE_SHOWN(&s->in[1]), ADZE_SHOWN(&s->in[0]));
     }
     return adze_set_out(s, 0, s->in[0].dtype, s->in[0].rank - 1, s->in[0].dims);
 }
@@ -446,9 +409,7 @@ static void sample_softmax_xent_prob(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_softmax_xent_prob = {
     .name = "softmax_xent_prob",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .doc = "Cross-entropy of each row with target probabilities: - sum of p log softmax(x); x, p (..., C) -> (...). p need not sum to 1.",
     .infer = infer_softmax_xent_prob,
     .vjp = vjp_softmax_xent_prob,
@@ -459,18 +420,15 @@ const adze_op adze_op_softmax_xent_prob = {
     .sample = sample_softmax_xent_prob,
 };
 
-/* -- cross-entropy of independent logits
- * ------------------------------------------------------------------------------------------------------------------ */
+/* -- cross-entropy of independent logits --------------------------------------------------------------------------------------------------------- */
 
 static int infer_sigmoid_xent(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_F));
     TRY(adze_check_same_dtype(s, 0, 1));
     if (!adze_same_dims(&s->in[0], &s->in[1])) {
-        char x[160], p[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "the targets are %s, they must have the input's shape %s", adze_type_print(&s->in[1], p, sizeof p),
-                            adze_type_print(&s->in[0], x, sizeof x));
+        return adze_op_fail(s, ADZE_ESHAPE, "the targets are %s, they must have the input's shape %s", ADZE_SHOWN(&s->in[1]), ADZE_SHOWN(&s->in[0]));
     }
-    return adze_set_out(s, 0, s->in[0].dtype, s->in[0].rank, s->in[0].dims);
+    return adze_set_like(s, 0, 0);
 }
 
 static void ref_sigmoid_xent(const adze_step *s, int ith, int nth) {
@@ -504,9 +462,7 @@ static void sample_sigmoid_xent(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_sigmoid_xent = {
     .name = "sigmoid_xent",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_MAP,
     .doc = "Cross-entropy of sigmoid(x) with the probability p, elementwise: max(x, 0) - x p + log(1 + exp(-|x|)).",
     .infer = infer_sigmoid_xent,
@@ -517,8 +473,7 @@ const adze_op adze_op_sigmoid_xent = {
     .sample = sample_sigmoid_xent,
 };
 
-/* -- builders
- * ---------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- builders ------------------------------------------------------------------------------------------------------------------------------------ */
 
 adze_val adze_softmax(adze_graph *g, adze_val x, int axis) {
     const adze_axis_attrs a = {.axis = axis};

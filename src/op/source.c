@@ -1,16 +1,11 @@
 /* The ops that graphs themselves need: inputs, store slots, assignment, and the doors of regions. */
 #include "graph/graph_internal.h"
 
-#include "op/rules.h"
+#include "op/record.h"
 
-static const char *const DTYPES[] = {"none", "f64", "f32", "bf16", "f16", "i64",    "i32",    "i8", "u8",
-                                     "bool", "i16", "u16", "u32",  "u64", "f8e4m3", "f8e5m2", NULL};
-
-static const adze_field SOURCE_ATTRS[] = {
-    {.name = "name", .kind = ADZE_F_STR, .offset = offsetof(adze_source_attrs, name), .size = ADZE_NAME_MAX, .help = "the name it is bound by"},
-    {.name = "dtype", .kind = ADZE_F_ENUM, .offset = offsetof(adze_source_attrs, dtype), .names = DTYPES, .help = "element type"},
-    {.name = "dims", .kind = ADZE_F_INTS, .offset = offsetof(adze_source_attrs, dims), .help = "shape"},
-    {0}};
+static const adze_field SOURCE_ATTRS[] = {ADZE_ATTR(adze_source_attrs, name, ADZE_F_STR, "the name it is bound by"),
+                                          ADZE_ATTR_DTYPE(adze_source_attrs, dtype), ADZE_ATTR(adze_source_attrs, dims, ADZE_F_INTS, "shape"),
+                                          ADZE_ATTR_END};
 
 static int source_infer(adze_sig *s) {
     const adze_source_attrs *a = s->attrs;
@@ -28,8 +23,7 @@ const adze_op adze_op_input = {
     .name = "input",
     .nout = 1,
     .flags = ADZE_OP_NOGRAD,
-    .attrs = SOURCE_ATTRS,
-    .attrs_size = sizeof(adze_source_attrs),
+    ADZE_ATTRS(SOURCE_ATTRS, adze_source_attrs),
     .doc = "a tensor that the caller fills before each run",
     .infer = source_infer,
 };
@@ -38,75 +32,28 @@ const adze_op adze_op_slot = {
     .name = "slot",
     .nout = 1,
     .flags = ADZE_OP_NOGRAD,
-    .attrs = SOURCE_ATTRS,
-    .attrs_size = sizeof(adze_source_attrs),
+    ADZE_ATTRS(SOURCE_ATTRS, adze_source_attrs),
     .doc = "the value that a slot of the store has when the run begins",
     .infer = source_infer,
 };
 
 static int same_infer(adze_sig *s) {
-    char a[96], b[96];
     if (s->nin > 1 && !adze_type_equal(&s->in[0], &s->in[1])) {
         return adze_op_fail(s, s->in[0].dtype == s->in[1].dtype ? ADZE_ESHAPE : ADZE_ETYPE,
-                            "the first input is %s, the second is %s; they must be equal", adze_type_print(&s->in[0], a, sizeof a),
-                            adze_type_print(&s->in[1], b, sizeof b));
+                            "the first input is %s, the second is %s; they must be equal", ADZE_SHOWN(&s->in[0]), ADZE_SHOWN(&s->in[1]));
     }
     s->out[0] = s->in[0];
     return ADZE_OK;
 }
 
-/* Position of element i (row-major) in a view: kernels here take any strides. */
-static int64_t place(const adze_view *v, int64_t i) {
-    int64_t at = 0;
-    for (int d = v->rank - 1; d >= 0; d--) {
-        at += i % v->dims[d] * v->strides[d];
-        i /= v->dims[d];
-    }
-    return at;
-}
-
-static int64_t count(const adze_view *v) {
-    int64_t n = 1;
-    for (int d = 0; d < v->rank; d++) {
-        n *= v->dims[d];
-    }
-    return n;
-}
-
-static bool dense(const adze_view *v) {
-    int64_t want = 1;
-    for (int d = v->rank - 1; d >= 0; d--) {
-        if (v->dims[d] != 1 && v->strides[d] != want) {
-            return false;
-        }
-        want *= v->dims[d];
-    }
-    return true;
-}
-
-static void move(const adze_view *to, const adze_view *from) {
-    size_t size = adze_dtype_size(to->dtype);
-    int64_t n = count(to);
-    if (n == 0) {
-        return;
-    }
-    if (dense(from)) {
-        memmove(to->data, from->data, (size_t)n * size);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        memcpy((char *)to->data + i * (int64_t)size, (const char *)from->data + place(from, i) * (int64_t)size, size);
-    }
-}
-
 static void move_first(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
-    move(&s->out[0], &s->in[0]);
+    adze_view_copy(s->out[0].data, &s->in[0]);
 }
 
 static void move_second(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
-    move(&s->out[0], &s->in[1]);
+    adze_view_copy(s->out[0].data, &s->in[1]);
 }
 
 static adze_cost move_cost(const adze_sig *s) {
@@ -122,9 +69,7 @@ static void assign_sample(adze_rng *r, adze_case *c) {
 
 const adze_op adze_op_assign = {
     .name = "assign",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_UPDATE | ADZE_OP_NOGRAD | ADZE_OP_STRIDED,
     .doc = "slot = v; the result is the slot's new value",
     .infer = same_infer,
@@ -139,9 +84,7 @@ static void open_vjp(adze_adj *a) {
 
 const adze_op adze_op_open = {
     .name = "open",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
+    ADZE_ARITY(1, 1),
     .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "a private copy of x that a region may write to",
     .infer = same_infer,
@@ -158,14 +101,9 @@ static void guard_vjp(adze_adj *a) {
 static void guard_ref(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *y = &s->out[0], *f = &s->in[1];
-    int64_t n = count(y);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = place(f, i);
-        if (y->dtype == ADZE_F64) {
-            ((double *)y->data)[i] += ((const double *)f->data)[at];
-        } else {
-            ((float *)y->data)[i] += ((const float *)f->data)[at];
-        }
+    adze_walk w;
+    for (adze_walk_begin(&w, f, 1); w.i < w.count; adze_walk_next(&w)) {
+        adze_add_element(y, w.i, f, w.off[0]);
     }
 }
 
@@ -179,9 +117,7 @@ static int guard_infer(adze_sig *s) {
 
 const adze_op adze_op_guard_add = {
     .name = "guard_add",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_LINEAR | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "y += f, in place, inside a guard: the only way out of one",
     .infer = guard_infer,
@@ -212,9 +148,7 @@ static bool row_view(const adze_sig *s, const adze_view *in, adze_view *out) {
 
 const adze_op adze_op_repeat_row = {
     .name = "repeat_row",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
+    ADZE_ARITY(1, 1),
     .flags = ADZE_OP_VIEW | ADZE_OP_NOGRAD | ADZE_OP_REGION,
     .doc = "seq (T, ...) -> (...): row i in iteration i of a repeat",
     .infer = row_infer,
@@ -229,9 +163,7 @@ static bool same_view(const adze_sig *s, const adze_view *in, adze_view *out) {
 
 const adze_op adze_op_repeat_carry = {
     .name = "repeat_carry",
-    .nin_min = 1,
-    .nin_max = 1,
-    .nout = 1,
+    ADZE_ARITY(1, 1),
     .flags = ADZE_OP_VIEW | ADZE_OP_NOGRAD | ADZE_OP_REGION,
     .doc = "the value that one iteration of a repeat hands to the next",
     .infer = same_infer,
@@ -240,9 +172,7 @@ const adze_op adze_op_repeat_carry = {
 
 const adze_op adze_op_repeat_next = {
     .name = "repeat_next",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_NOGRAD | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "carry = v at the end of an iteration",
     .infer = same_infer,
@@ -251,14 +181,12 @@ const adze_op adze_op_repeat_next = {
 };
 
 static int collect_infer(adze_sig *s) {
-    char a[96], b[96];
     adze_type row = s->in[0];
     if (row.rank >= 1) {
         row = adze_type_make(row.dtype, row.rank - 1, s->in[0].dims + 1);
     }
     if (s->in[0].rank < 1 || !adze_type_equal(&row, &s->in[1])) {
-        return adze_op_fail(s, ADZE_ESHAPE, "a row %s does not fit %s", adze_type_print(&s->in[1], a, sizeof a),
-                            adze_type_print(&s->in[0], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "a row %s does not fit %s", ADZE_SHOWN(&s->in[1]), ADZE_SHOWN(&s->in[0]));
     }
     s->out[0] = s->in[0];
     return ADZE_OK;
@@ -266,9 +194,7 @@ static int collect_infer(adze_sig *s) {
 
 const adze_op adze_op_repeat_collect = {
     .name = "repeat_collect",
-    .nin_min = 2,
-    .nin_max = 2,
-    .nout = 1,
+    ADZE_ARITY(2, 1),
     .flags = ADZE_OP_NOGRAD | ADZE_OP_STRIDED | ADZE_OP_REGION,
     .doc = "row i of the result (T, ...) = row, in iteration i of a repeat; the other rows are 0",
     .infer = collect_infer,

@@ -1,14 +1,5 @@
 /* Selection along one axis: topk, and the pair take_along and scatter_along, which are each other's adjoints. */
-#include "op/rules.h"
-
-typedef struct lines { /* a tensor as (outer, n, inner) about one axis */
-    int64_t outer, n, inner;
-} lines;
-
-static lines lines_of(const adze_view *x, int64_t axis) {
-    int d = (int)adze_axis(axis, x->rank);
-    return (lines){adze_dims_count(x->dims, 0, d), x->dims[d], adze_dims_count(x->dims, d + 1, x->rank)};
-}
+#include "op/record.h"
 
 /* -- topk ---------------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -66,14 +57,14 @@ static void ref_topk(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_topk_attrs *p = s->attrs;
     const adze_view *x = &s->in[0];
-    lines l = lines_of(x, p->axis);
+    const adze_lines l = adze_lines_of(x, p->axis);
     size_t size = adze_dtype_size(x->dtype);
     int64_t *ids = s->out[1].data;
     if (adze_view_empty(&s->out[0])) {
         return;
     }
     for (int64_t line = 0; line < l.outer * l.inner; line++) {
-        int64_t o = line / l.inner, base = o * l.n * l.inner + line % l.inner, last = -1;
+        int64_t o = line / l.inner, base = adze_line_start(&l, line), last = -1;
         for (int64_t j = 0; j < p->k; j++) {
             int64_t best = -1;
             for (int64_t i = 0; i < l.n; i++) {
@@ -105,11 +96,8 @@ static void sample_topk(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_topk = {.name = "topk",
-                              .nin_min = 1,
-                              .nin_max = 1,
-                              .nout = 2,
-                              .attrs = TOPK_ATTRS,
-                              .attrs_size = sizeof(adze_topk_attrs),
+                              ADZE_ARITY(1, 2),
+                              ADZE_ATTRS(TOPK_ATTRS, adze_topk_attrs),
                               .doc = "y, ids = the k largest (smallest) elements along the axis in order, and their indices (i64); ties: lower index "
                                      "first; NaN counts as above all numbers",
                               .infer = infer_topk,
@@ -120,16 +108,10 @@ const adze_op adze_op_topk = {.name = "topk",
                               .sample = sample_topk};
 
 adze_val adze_topk(adze_graph *g, adze_val x, int axis, int64_t k, bool smallest, adze_val *ids) {
-    adze_topk_attrs p;
+    const adze_topk_attrs p = {.axis = adze_axis(axis, adze_val_type(g, x).rank), .k = k, .smallest = smallest};
     adze_val outs[2] = {{0}, {0}};
-    memset(&p, 0, sizeof p);
-    p.axis = adze_axis(axis, adze_val_type(g, x).rank);
-    p.k = k;
-    p.smallest = smallest;
     adze_apply(g, &adze_op_topk, &x, 1, &p, outs);
-    if (ids) {
-        *ids = outs[1];
-    }
+    adze_give(ids, outs[1]);
     return outs[0];
 }
 
@@ -153,9 +135,8 @@ static int infer_take_along(adze_sig *s) {
     TRY(adze_check_axis(s, p->axis, s->in[0].rank));
     int axis = (int)adze_axis(p->axis, s->in[0].rank);
     if (!equal_but_for(&s->in[0], &s->in[1], axis)) {
-        char a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "but for axis %d, ids %s must have the shape of the input %s", axis,
-                            adze_type_print(&s->in[1], a, sizeof a), adze_type_print(&s->in[0], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "but for axis %d, ids %s must have the shape of the input %s", axis, ADZE_SHOWN(&s->in[1]),
+                            ADZE_SHOWN(&s->in[0]));
     }
     return adze_set_out(s, 0, s->in[0].dtype, s->in[1].rank, s->in[1].dims);
 }
@@ -172,7 +153,8 @@ static void vjp_take_along(adze_adj *a) {
 static void ref_take_along(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *x = &s->in[0], *ids = &s->in[1];
-    lines l = lines_of(x, ((const adze_axis_attrs *)s->attrs)->axis), m = lines_of(ids, ((const adze_axis_attrs *)s->attrs)->axis);
+    const int64_t axis = ((const adze_axis_attrs *)s->attrs)->axis;
+    const adze_lines l = adze_lines_of(x, axis), m = adze_lines_of(ids, axis);
     size_t size = adze_dtype_size(x->dtype);
     int64_t n = adze_view_count(ids);
     for (int64_t i = 0; i < n; i++) {
@@ -201,12 +183,9 @@ static void sample_take_along(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_take_along = {.name = "take_along",
-                                    .nin_min = 2,
-                                    .nin_max = 2,
-                                    .nout = 1,
+                                    ADZE_ARITY(2, 1),
                                     .flags = ADZE_OP_LINEAR,
-                                    .attrs = AXIS_ATTRS,
-                                    .attrs_size = sizeof(adze_axis_attrs),
+                                    ADZE_ATTRS(AXIS_ATTRS, adze_axis_attrs),
                                     .doc = "y[..., i, ...] = x[..., ids[..., i, ...], ...] along the axis; an id out of range reads 0",
                                     .infer = infer_take_along,
                                     .vjp = vjp_take_along,
@@ -219,8 +198,7 @@ adze_val adze_take_along(adze_graph *g, adze_val x, adze_val ids, int axis) {
     return adze_apply(g, &adze_op_take_along, (adze_val[]){x, ids}, 2, &p, NULL);
 }
 
-/* -- scatter_along
- * --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- scatter_along ------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field SCATTER_ATTRS[] = {ADZE_ATTR(adze_scatter_attrs, axis, ADZE_F_I64, "the axis that the indices name"),
                                            ADZE_ATTR(adze_scatter_attrs, size, ADZE_F_I64, "its size in the result"), ADZE_ATTR_END};
@@ -232,9 +210,7 @@ static int infer_scatter_along(adze_sig *s) {
     TRY(adze_check_dtype(s, 1, "ids", ADZE_SET_ID));
     TRY(adze_check_axis(s, p->axis, s->in[0].rank));
     if (!adze_same_dims(&s->in[0], &s->in[1])) {
-        char a[160], b[160];
-        return adze_op_fail(s, ADZE_ESHAPE, "ids %s must have the shape of the input %s", adze_type_print(&s->in[1], a, sizeof a),
-                            adze_type_print(&s->in[0], b, sizeof b));
+        return adze_op_fail(s, ADZE_ESHAPE, "ids %s must have the shape of the input %s", ADZE_SHOWN(&s->in[1]), ADZE_SHOWN(&s->in[0]));
     }
     memcpy(dims, s->in[0].dims, sizeof dims);
     dims[adze_axis(p->axis, s->in[0].rank)] = p->size;
@@ -252,20 +228,14 @@ static void vjp_scatter_along(adze_adj *a) {
 static void ref_scatter_along(const adze_step *s, int ith, int nth) {
     (void)ith, (void)nth;
     const adze_view *x = &s->in[0], *ids = &s->in[1], *y = &s->out[0];
-    lines l = lines_of(y, ((const adze_scatter_attrs *)s->attrs)->axis), m = lines_of(ids, ((const adze_scatter_attrs *)s->attrs)->axis);
+    const int64_t axis = ((const adze_scatter_attrs *)s->attrs)->axis;
+    const adze_lines l = adze_lines_of(y, axis), m = adze_lines_of(ids, axis);
     int64_t n = adze_view_count(ids);
     memset(y->data, 0, (size_t)adze_view_count(y) * adze_dtype_size(y->dtype));
     for (int64_t i = 0; i < n; i++) {
         int64_t id = adze_load_i(ids->data, ids->dtype, i);
-        if (id < 0 || id >= l.n) {
-            continue;
-        }
-        int64_t to = (i / (m.n * m.inner) * l.n + id) * l.inner + i % m.inner;
-        if (adze_dtype_is_float(y->dtype)) {
-            adze_store_f(y->data, y->dtype, to, adze_load_f(y->data, y->dtype, to) + adze_load_f(x->data, x->dtype, i));
-        } else {
-            adze_store_i(y->data, y->dtype, to,
-                         (int64_t)((uint64_t)adze_load_i(y->data, y->dtype, to) + (uint64_t)adze_load_i(x->data, x->dtype, i)));
+        if (id >= 0 && id < l.n) {
+            adze_add_element(y, (i / (m.n * m.inner) * l.n + id) * l.inner + i % m.inner, x, i);
         }
     }
 }
@@ -283,12 +253,9 @@ static void sample_scatter_along(adze_rng *r, adze_case *c) {
 }
 
 const adze_op adze_op_scatter_along = {.name = "scatter_along",
-                                       .nin_min = 2,
-                                       .nin_max = 2,
-                                       .nout = 1,
+                                       ADZE_ARITY(2, 1),
                                        .flags = ADZE_OP_LINEAR,
-                                       .attrs = SCATTER_ATTRS,
-                                       .attrs_size = sizeof(adze_scatter_attrs),
+                                       ADZE_ATTRS(SCATTER_ATTRS, adze_scatter_attrs),
                                        .doc =
                                            "y = zeros, then y[..., ids[..., i, ...], ...] += x[..., i, ...] along the axis; an id out of range adds "
                                            "nothing; the adjoint of take_along",

@@ -1,6 +1,6 @@
 /* First-order optimisers and averages as ops: each output i is written into the slot that input i reads, in one pass over the elements.
  * Arithmetic is in double on the stored values and rounded once at each store. */
-#include "op/rules.h"
+#include "op/record.h"
 
 /* Inputs 0 .. n - 1 (slots and gradient) must be equal floating tensors; from n on rank-0 f64 scalars. The first nout are written. */
 static int infer_update(adze_sig *s, int n) {
@@ -8,15 +8,12 @@ static int infer_update(adze_sig *s, int n) {
         TRY(adze_check_dtype(s, i, i == 0 ? "the slot" : i < s->nout ? "a slot of the optimiser" : "the new value", ADZE_SET_F));
         TRY(adze_check_same_dtype(s, 0, i));
         if (!adze_same_dims(&s->in[0], &s->in[i])) {
-            char a[160], b[160];
-            return adze_op_fail(s, ADZE_ESHAPE, "input %d is %s, but the slot is %s", i, adze_type_print(&s->in[i], a, sizeof a),
-                                adze_type_print(&s->in[0], b, sizeof b));
+            return adze_op_fail(s, ADZE_ESHAPE, "input %d is %s, but the slot is %s", i, ADZE_SHOWN(&s->in[i]), ADZE_SHOWN(&s->in[0]));
         }
     }
     for (int i = n; i < s->nin; i++) {
         if (s->in[i].dtype != ADZE_F64 || s->in[i].rank != 0) {
-            char a[160];
-            return adze_op_fail(s, ADZE_ETYPE, "input %d is %s, but must be a number, f64 ()", i, adze_type_print(&s->in[i], a, sizeof a));
+            return adze_op_fail(s, ADZE_ETYPE, "input %d is %s, but must be a number, f64 ()", i, ADZE_SHOWN(&s->in[i]));
         }
     }
     for (int i = 0; i < s->nout; i++) {
@@ -46,9 +43,7 @@ static void sample_update(adze_rng *r, adze_case *c, int n, int numbers) {
 
 #define UPDATE(name_, nin_, nout_, table, size, doc_)                                                                                                \
     const adze_op adze_op_##name_ = {.name = #name_,                                                                                                 \
-                                     .nin_min = nin_,                                                                                                \
-                                     .nin_max = nin_,                                                                                                \
-                                     .nout = nout_,                                                                                                  \
+                                     ADZE_ARITY(nin_, nout_),                                                                                        \
                                      .flags = ADZE_OP_UPDATE | ADZE_OP_NOGRAD,                                                                       \
                                      .attrs = table,                                                                                                 \
                                      .attrs_size = size,                                                                                             \
@@ -165,8 +160,7 @@ adze_val adze_sgd(adze_graph *g, adze_val w, adze_val m, adze_val grad, adze_val
     return adze_apply(g, &adze_op_momentum, (adze_val[]){w, m, grad, lr}, 4, &p, outs);
 }
 
-/* -- adam
- * --------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- adam ---------------------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field ADAM_ATTRS[] = {ADZE_ATTR_DEF(adze_adam_attrs, beta1, ADZE_F_F64, "0.9", "decay of the mean"),
                                         ADZE_ATTR_DEF(adze_adam_attrs, beta2, ADZE_F_F64, "0.999", "decay of the mean square"),
@@ -226,8 +220,7 @@ adze_val adze_adam(adze_graph *g, adze_val w, adze_val m, adze_val v, adze_val g
     return adze_apply(g, &adze_op_adam, (adze_val[]){w, m, v, grad, lr, t}, 6, a, outs);
 }
 
-/* -- ema, accumulate
- * -------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- ema, accumulate ----------------------------------------------------------------------------------------------------------------------------- */
 
 static const adze_field EMA_ATTRS[] = {ADZE_ATTR(adze_ema_attrs, decay, ADZE_F_F64, "share of the old value"), ADZE_ATTR_END};
 

@@ -152,9 +152,7 @@ static int find_statistics(statistics *s, const adze_model *m, adze_store *store
         }
     }
     s->room = adze_alloc(s->ctx, cells, 2 * sizeof *s->room);
-    if (s->at == NULL || s->room == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->at && s->room));
     double *room = s->room;
     const char *before = "";
     for (int i = 0; i < m->nparams; i++) {

@@ -3,6 +3,7 @@
  * The order makes the promise: new file (temporary name, sync, rename, sync of the folder), then the links, then old generations go. Whenever the
  * process dies, a complete checkpoint is there. */
 #include "train/checkpoint.h"
+#include "core/type.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -184,9 +185,7 @@ static int gather(adze_ctx *ctx, adze_store *s, const adze_ckpt *c, adze_named *
 static int write_file(adze_ctx *ctx, const char *path, adze_store *s, const adze_ckpt *c) {
     adze_named *t = adze_alloc(ctx, adze_store_count(s) + 1, sizeof *t);
     int n = 0;
-    if (t == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t));
     int st = gather(ctx, s, c, t, &n);
     if (st == ADZE_OK) {
         st = adze_safetensors_save(ctx, path, t, n, c->meta, c->nmeta);
@@ -208,8 +207,7 @@ int adze_ckpt_save(adze_ctx *ctx, const char *dir, adze_store *s, const adze_ckp
     return prune(ctx, dir, c);
 }
 
-/* -- reading
- * ----------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reading ------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int restore_slot(adze_ctx *ctx, const adze_safetensors *f, const char *file, adze_store *s, int slot, bool write) {
     const char *name = adze_store_name(s, slot);
@@ -221,9 +219,7 @@ static int restore_slot(adze_ctx *ctx, const adze_safetensors *f, const char *fi
     TRY(adze_safetensors_tensor(f, i, &from));
     adze_type have = adze_tensor_type(&from), want = adze_store_type(s, slot);
     if (!adze_type_equal(&have, &want)) {
-        char a[96], b[96];
-        return adze_fail(ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, but %s is needed", file, name, adze_type_print(&have, a, sizeof a),
-                         adze_type_print(&want, b, sizeof b));
+        return adze_fail(ctx, ADZE_EFORMAT, "'%s': tensor '%s' is %s, but %s is needed", file, name, ADZE_SHOWN(&have), ADZE_SHOWN(&want));
     }
     if (!write) {
         return ADZE_OK;

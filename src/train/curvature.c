@@ -192,9 +192,7 @@ static int gauss_newton(adze_graph *g, adze_val y, adze_val mean, const adze_val
 int adze_curvature_product(const adze_steps *s, adze_graph *g, int64_t batch, bool gauss) {
     const int n = s->nparams;
     adze_val y, mean, *w = adze_alloc(s->ctx, n, 3 * sizeof *w);
-    if (w == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w));
     adze_val *v = w + n, *out = v + n;
     int st = adze_curvature_model(s, g, batch, true, &y, &mean);
     for (int i = 0; i < n && st == ADZE_OK; i++) {
@@ -280,16 +278,12 @@ int adze_second_open(adze_steps *s) {
     }
     TRY(adze_second_refuse(s));
     s->second = adze_alloc(s->ctx, 1, kind->size);
-    if (s->second == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->second));
     s->second->kind = kind;
     s->second->steps = s;
     s->second->weights = room_for(s, s->params, s->nparams);
     s->second->statistics = room_for(s, s->state, s->nstate);
-    if (s->second->weights == NULL || s->second->statistics == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->second->weights && s->second->statistics));
     return kind->slots(s->second);
 }
 

@@ -17,9 +17,7 @@ static int graph(descent *d, adze_graph *g) {
     const adze_steps *s = &d->s;
     const int n = s->nparams;
     adze_val y, mean, gg = {0}, ghg = {0}, *w = adze_alloc(d->ctx, n, 3 * sizeof *w);
-    if (w == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w));
     adze_val *grad = w + n, *hv = grad + n;
     int st = adze_curvature_model(s, g, d->in->examples, false, &y, &mean);
     for (int i = 0; i < n && st == ADZE_OK; i++) {

@@ -245,14 +245,13 @@ static int compare_turns(const adze_demo *d, const valley *turned, const adze_su
 }
 
 int adze_demo_valley(const adze_demo *d) {
-    static const char *const columns[] = {"rate", "steps", "steps turned", "difference", "at the best rate turned"};
     const double angle = d->o->rotate * acos(-1) / 180;
     const valley straight = {d->o->kappa, 1, 0}, turned = {d->o->kappa, cos(angle), sin(angle)};
     const adze_surface axes = {2, valley_loss, &straight}, other = {2, valley_loss, &turned};
     adze_runner *list = adze_alloc(d->ctx, ADZE_RUNNERS, sizeof *list);
     double *logs = adze_alloc(d->ctx, 4 * (adze_demo_steps(d, 5000) + 1), sizeof *logs);
     int n = 0, st = list && logs ? adze_demo_runners(d, "sgd,momentum,adagrad,rmsprop,adam", list, &n) : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, 5);
+    ADZE_COLUMNS(d->f, "rate", "steps", "steps turned", "difference", "at the best rate turned");
     adze_found(d->f, "kappa", d->o->kappa);
     snprintf(d->f->title, sizeof d->f->title, "A valley of condition %g, turned by %g degrees", d->o->kappa, d->o->rotate);
     for (int i = 0; i < n && st == ADZE_OK; i++) {
@@ -277,12 +276,11 @@ static bool off_the_ridge(const adze_descent *k, const void *user) {
 }
 
 int adze_demo_saddle(const adze_demo *d) {
-    static const char *const columns[] = {"1e-2", "1e-4", "1e-6", "1e-8", "rate"};
     static const double nearness[] = {1e-2, 1e-4, 1e-6, 1e-8};
     const adze_surface s = {2, saddle_loss, NULL};
     adze_runner *list = adze_alloc(d->ctx, ADZE_RUNNERS, sizeof *list);
     int n = 0, st = list ? adze_demo_runners(d, "sgd,momentum,nesterov,adam", list, &n) : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, 5);
+    ADZE_COLUMNS(d->f, "1e-2", "1e-4", "1e-6", "1e-8", "rate");
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         double *cell = adze_found_row(d->f, "%s", list[i].name);
         list[i].o.lr = cell[4] = list[i].o.lr > 0 ? list[i].o.lr : 0.05;
@@ -357,14 +355,13 @@ static int steepest_at_wall(adze_descent *k, double weight, double *steepest) {
 }
 
 int adze_demo_cliff(const adze_demo *d) {
-    static const char *const columns[] = {"longest step", "loss", "longest clipped", "loss clipped"};
     static const double rates[] = {0.003, 0.01, 0.03, 0.1, 0.3, 1};
     const adze_surface s = {2, cliff_loss, NULL};
     const adze_runner plain = adze_demo_runner(d, ADZE_DEMO_SGD, d->t->lr > 0 ? d->t->lr : 0.3, 0);
     const double from[2] = {6.8, -3.6};
     double steepest = 0, won[2] = {0}, longest[2] = {0};
     adze_descent judge = {.ctx = NULL};
-    adze_found_columns(d->f, columns, 4);
+    ADZE_COLUMNS(d->f, "longest step", "loss", "longest clipped", "loss clipped");
     int st = adze_descent_open(&judge, d->ctx, &s, &plain.o);
     for (size_t i = 0; i < ADZE_COUNT(rates) && st == ADZE_OK; i++) {
         st = cliff_sweep(d, &s, from, rates[i], &judge);
@@ -389,7 +386,6 @@ int adze_demo_cliff(const adze_demo *d) {
     adze_found(d->f, "longest_clipped", longest[1]);
     adze_found(d->f, "rates_that_work_unclipped", won[0]);
     adze_found(d->f, "rates_that_work_clipped", won[1]);
-    snprintf(d->f->title, sizeof d->f->title, "A recurrent unit over 50 steps: weight and bias");
-    d->f->x_label = "weight", d->f->y_label = "bias";
+    adze_found_picture(d->f, "weight", "bias", "A recurrent unit over 50 steps: weight and bias");
     return st == ADZE_OK ? adze_demo_surface(d, &s, CLIFF_BOX[0], CLIFF_BOX[1], CLIFF_BOX[2], CLIFF_BOX[3]) : st;
 }

@@ -21,7 +21,7 @@ static adze_val squares(adze_graph *g, adze_val w, const void *user) {
 static int regression_new(const adze_demo *d, int64_t rows, int64_t cols, regression *r) {
     *r = (regression){rows, cols, adze_alloc(d->ctx, rows * (cols + 1), sizeof(double)), NULL};
     r->y = r->x != NULL ? r->x + rows * cols : NULL;
-    return r->x != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(r->x);
 }
 
 /* -- wilson: the label, two ones, and features that no other example has ------------------------------------------------------------------------- */
@@ -86,7 +86,6 @@ static int wilson_run(const adze_demo *d, const regression *r, const adze_runner
 }
 
 int adze_demo_wilson(const adze_demo *d) {
-    static const char *const columns[] = {"loss", "training error", "test error", "weight of label", "weight of ones"};
     regression r;
     adze_runner *list = adze_alloc(d->ctx, ADZE_RUNNERS, sizeof *list);
     int n = 0, st = regression_new(d, WILSON, 3 + 5 * WILSON, &r);
@@ -95,19 +94,17 @@ int adze_demo_wilson(const adze_demo *d) {
         wilson_data(&r, d->o->seed);
         st = adze_demo_runners(d, "sgd:lr=0.3,momentum:lr=0.05,adagrad:lr=0.05,rmsprop:lr=0.001,adam:lr=0.001", list, &n);
     }
-    adze_found_columns(d->f, columns, 5);
+    ADZE_COLUMNS(d->f, "loss", "training error", "test error", "weight of label", "weight of ones");
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         st = wilson_run(d, &r, &list[i]);
     }
-    snprintf(d->f->title, sizeof d->f->title, "Margin of fresh examples of the smaller class");
-    d->f->x_label = "step", d->f->y_label = "margin";
+    adze_found_picture(d->f, "step", "margin", "Margin of fresh examples of the smaller class");
     adze_free(d->ctx, r.x);
     adze_free(d->ctx, list);
     return st;
 }
 
-/* -- reddi: slope 4 at every third step, else -1, on -1 .. 1; beta1 0, beta2 1/17, rate lr / sqrt t. The minimum of the sum is at -1
- * ----------------- */
+/* -- reddi: slope 4 at every third step, else -1, on -1 .. 1; beta1 0, beta2 1/17, rate lr / sqrt t. The minimum of the sum is at -1 ------------- */
 
 /* w[1] is the slope of this step: it is set anew before each. */
 static adze_val tilted(adze_graph *g, adze_val w, const void *user) {
@@ -138,10 +135,9 @@ static int reddi_run(const adze_demo *d, adze_runner *r, double lr, double *end)
 }
 
 int adze_demo_reddi(const adze_demo *d) {
-    static const char *const columns[] = {"end"};
     adze_runner *list = adze_alloc(d->ctx, ADZE_RUNNERS, sizeof *list);
     int n = 0, st = list != NULL ? adze_demo_runners(d, "sgd,adam,amsgrad", list, &n) : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, 1);
+    ADZE_COLUMNS(d->f, "end");
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         double end = 0, *cell = adze_found_row(d->f, "%s", list[i].name);
         list[i].o.beta1 = list[i].o.beta1 >= 0 ? list[i].o.beta1 : 0;
@@ -152,8 +148,7 @@ int adze_demo_reddi(const adze_demo *d) {
         adze_demo_key(d, list[i].name, "end", end);
     }
     adze_free(d->ctx, list);
-    snprintf(d->f->title, sizeof d->f->title, "Slope 4, -1, -1, 4, ...: the best place is -1");
-    d->f->x_label = "step", d->f->y_label = "x";
+    adze_found_picture(d->f, "step", "x", "Slope 4, -1, -1, 4, ...: the best place is -1");
     return st;
 }
 
@@ -161,9 +156,7 @@ int adze_demo_reddi(const adze_demo *d) {
 
 static int condition(const adze_demo *d, int64_t rows, int64_t cols, int draw, double *kappa) {
     double *room = adze_alloc(d->ctx, rows * cols + cols * cols + cols, sizeof *room);
-    if (room == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(room));
     adze_rng r = adze_rng_make(d->o->seed, (uint64_t)(cols * 10 + draw));
     for (int64_t i = 0; i < rows * cols; i++) {
         room[i] = adze_rng_normal(&r);
@@ -208,8 +201,7 @@ int adze_demo_wishart(const adze_demo *d) {
         const double root = sqrt(i / 100.0);
         adze_found_point(d->f, t, i / 100.0, pow((1 + root) / (1 - root), 2));
     }
-    snprintf(d->f->title, sizeof d->f->title, "Condition of random data");
-    d->f->x_label = "columns over rows", d->f->y_label = "condition";
+    adze_found_picture(d->f, "columns over rows", "condition", "Condition of random data");
     adze_found(d->f, "error_most", worst);
     return ADZE_OK;
 }
@@ -227,9 +219,8 @@ int adze_demo_duplicate(const adze_demo *d) {
                 {"10 copies", 10 * ROWS, true},
                 {"100 copies", 100 * ROWS, true},
                 {"half twice", ROWS + ROWS / 2, false}};
-    static const char *const columns[] = {"gradient", "difference"};
     double at[COLS], first[COLS], g[COLS], apart[ADZE_COUNT(sets)], worst = 0;
-    adze_found_columns(d->f, columns, 2);
+    ADZE_COLUMNS(d->f, "gradient", "difference");
     for (size_t k = 0; k < ADZE_COUNT(sets); k++) {
         const int rows = sets[k].rows;
         adze_rng r = adze_rng_make(d->o->seed, adze_hash_str("duplicate"));
@@ -273,13 +264,11 @@ int adze_demo_duplicate(const adze_demo *d) {
             }
         }
     }
-    snprintf(d->f->title, sizeof d->f->title, "How far copies of the data turn the gradient");
-    d->f->x_label = "log10 of the copies", d->f->y_label = "log10";
+    adze_found_picture(d->f, "log10 of the copies", "log10", "How far copies of the data turn the gradient");
     return ADZE_OK;
 }
 
-/* -- recurrence: h = W h or h = tanh(W h) with W = rho Q, Q orthonormal
- * ------------------------------------------------------------------------------- */
+/* -- recurrence: h = W h or h = tanh(W h) with W = rho Q, Q orthonormal -------------------------------------------------------------------------- */
 
 enum { UNITS = 16, TIME = 30 };
 
@@ -338,7 +327,6 @@ static int norms_in_time(const adze_demo *d, const double *w, bool squash, doubl
 }
 
 int adze_demo_recurrence(const adze_demo *d) {
-    static const char *const columns[] = {"linear", "rho^k", "error", "tanh"};
     double w[UNITS * UNITS], norms[2][TIME + 1], worst = 0;
     const double rho = d->o->rho;
     TRY(orthonormal(d, w));
@@ -347,7 +335,7 @@ int adze_demo_recurrence(const adze_demo *d) {
     }
     TRY(norms_in_time(d, w, false, norms[0]));
     TRY(norms_in_time(d, w, true, norms[1]));
-    adze_found_columns(d->f, columns, 4);
+    ADZE_COLUMNS(d->f, "linear", "rho^k", "error", "tanh");
     for (int k = 0; k <= TIME; k++) {
         const double ratio = norms[0][k] / norms[0][0], error = fabs(ratio / pow(rho, k) - 1);
         worst = fmax(worst, error);
@@ -365,8 +353,7 @@ int adze_demo_recurrence(const adze_demo *d) {
     adze_found(d->f, "formula_error", worst);
     adze_found(d->f, "linear_end", norms[0][TIME] / norms[0][0]);
     adze_found(d->f, "tanh_end", norms[1][TIME] / norms[1][0]);
-    snprintf(d->f->title, sizeof d->f->title, "Gradients through time, spectral radius %g", rho);
-    d->f->x_label = "steps back", d->f->y_label = "log10";
+    adze_found_picture(d->f, "steps back", "log10", "Gradients through time, spectral radius %g", rho);
     return ADZE_OK;
 }
 
@@ -401,13 +388,12 @@ static int clipped_gradient(const adze_demo *d, const linear *l, double value, d
 
 int adze_demo_clip(const adze_demo *d) {
     enum { N = 10 };
-    static const char *const columns[] = {"norm before", "norm after", "largest", "angle"};
     static const char *const names[] = {"by value", "by norm", "by norm, small"};
     const double clip = adze_demo_clip_at(d, ADZE_DEMO_CLIP);
     double v[N], drawn[N] = {0};
     const linear l = {N, v};
     adze_rng r = adze_rng_make(d->o->seed, adze_hash_str("clip"));
-    adze_found_columns(d->f, columns, 4);
+    ADZE_COLUMNS(d->f, "norm before", "norm after", "largest", "angle");
     for (int i = 0; i < N; i++) {
         v[i] = adze_rng_normal(&r) * (i == 3 ? 100 : 1);
     }
@@ -433,8 +419,7 @@ int adze_demo_clip(const adze_demo *d) {
         adze_demo_key(d, k == 0 ? "value" : k == 1 ? "norm" : "small", "angle", cell[3]);
         adze_demo_key(d, k == 0 ? "value" : k == 1 ? "norm" : "small", "kept", b / a);
     }
-    snprintf(d->f->title, sizeof d->f->title, "The direction of a gradient and of what clipping leaves");
-    d->f->x_label = "component", d->f->y_label = "over its norm";
+    adze_found_picture(d->f, "component", "over its norm", "The direction of a gradient and of what clipping leaves");
     adze_found(d->f, "value_most", adze_findings_cell(d->f, "by value", "largest"));
     adze_found(d->f, "norm_after", adze_findings_cell(d->f, "by norm", "norm after"));
     return ADZE_OK;

@@ -19,9 +19,7 @@ enum { RATES_DRAWN = 150 }; /* steps */
 static int rate_of(const adze_demo *d, const adze_surface *s, const adze_runner *r, int64_t most, const char *drawn, double *rate) {
     static const double from[2] = {1, 1};
     double *ways = adze_alloc(d->ctx, 2 * (most + 1), sizeof *ways);
-    if (ways == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(ways));
     adze_walk w = {.s = s, .r = r, .from = from, .most = most, .log = ways};
     const int st = adze_demo_walk(d, &w);
     const double *a = ways + most / 2 * 2, *b = ways + most * 2;
@@ -41,10 +39,9 @@ static void draw_rate(const adze_demo *d, const char *name, double rate) {
 }
 
 int adze_demo_rates(const adze_demo *d) {
-    static const char *const columns[] = {"descent", "formula", "error", "heavy ball", "heavy formula", "heavy error"};
     static const double kappas[] = {10, 100, 1e3, 1e4};
     double most[2] = {0};
-    adze_found_columns(d->f, columns, 6);
+    ADZE_COLUMNS(d->f, "descent", "formula", "error", "heavy ball", "heavy formula", "heavy error");
     for (size_t i = 0; i < ADZE_COUNT(kappas); i++) {
         const double k = kappas[i], root = sqrt(k), lambda[2] = {1, k}, plain = (k - 1) / (k + 1), heavy = (root - 1) / (root + 1);
         const adze_bowl bowl = {2, lambda, 0};
@@ -66,8 +63,7 @@ int adze_demo_rates(const adze_demo *d) {
     }
     adze_found(d->f, "descent_error", most[0]); /* of the logarithm of the rate, relative, at the worst kappa */
     adze_found(d->f, "heavy_ball_error", most[1]);
-    snprintf(d->f->title, sizeof d->f->title, "Distance from the minimum, condition 100");
-    d->f->x_label = "step", d->f->y_label = "log10";
+    adze_found_picture(d->f, "step", "log10", "Distance from the minimum, condition 100");
     return ADZE_OK;
 }
 
@@ -79,14 +75,13 @@ static adze_val slope(adze_graph *g, adze_val w, const void *user) {
 }
 
 int adze_demo_plateau(const adze_demo *d) {
-    static const char *const columns[] = {"displacement", "last step", "over sgd"};
     const adze_surface s = {1, slope, NULL};
     const int64_t most = adze_demo_steps(d, 1000);
     const double from = 0, lr = d->t->lr > 0 ? d->t->lr : 0.01;
     const adze_runner runs[2] = {adze_demo_runner(d, ADZE_DEMO_SGD, lr, 0), adze_demo_runner(d, ADZE_DEMO_HEAVY, lr, d->o->rho)};
     double *log = adze_alloc(d->ctx, most + 1, sizeof *log), one = 1, far = 1;
-    int st = log != NULL ? ADZE_OK : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, 3);
+    int st = ADZE_GOT(log);
+    ADZE_COLUMNS(d->f, "displacement", "last step", "over sgd");
     for (int i = 0; i < 2 && st == ADZE_OK; i++) {
         adze_walk w = {.s = &s, .r = &runs[i], .from = &from, .most = most, .log = log};
         adze_track *t = adze_found_track(d->f, i ? "momentum" : "sgd");
@@ -101,8 +96,7 @@ int adze_demo_plateau(const adze_demo *d) {
     }
     adze_found(d->f, "formula", 1 / (1 - d->o->rho));
     adze_found(d->f, "displacement_ratio", far);
-    snprintf(d->f->title, sizeof d->f->title, "The way on a plateau of slope 1, momentum %g", d->o->rho);
-    d->f->x_label = "step", d->f->y_label = "way";
+    adze_found_picture(d->f, "step", "way", "The way on a plateau of slope 1, momentum %g", d->o->rho);
     adze_free(d->ctx, log);
     return st;
 }
@@ -163,7 +157,6 @@ static int crosses(const adze_demo *d, double lr, double rho, const double *top,
 }
 
 int adze_demo_double_well(const adze_demo *d) {
-    static const char *const columns[] = {"threshold", "predicted", "difference"};
     static const double rates[] = {1e-3, 3e-3, 1e-2, 3e-2};
     const double top = barrier();
     double slow = 5, fast = 0, worst = 0, shown = 0;
@@ -172,7 +165,7 @@ int adze_demo_double_well(const adze_demo *d) {
         const double mu = (slow + fast) / 2;
         *(ball_crosses(mu, top) ? &fast : &slow) = mu;
     }
-    adze_found_columns(d->f, columns, 3);
+    ADZE_COLUMNS(d->f, "threshold", "predicted", "difference");
     for (size_t i = 0; i < ADZE_COUNT(rates); i++) {
         double lo = 0, hi = 0.9999, *cell = adze_found_row(d->f, "rate %g", rates[i]);
         for (int k = 0; k < 16; k++) {
@@ -197,8 +190,7 @@ int adze_demo_double_well(const adze_demo *d) {
     adze_found(d->f, "threshold", shown); /* at rate 0.01 */
     adze_found(d->f, "difference_most", worst);
     adze_found(d->f, "monotone", monotone); /* it crosses if and only if the momentum is above the threshold */
-    snprintf(d->f->title, sizeof d->f->title, "A ball above two wells, rate 0.01");
-    d->f->x_label = "step", d->f->y_label = "x";
+    adze_found_picture(d->f, "step", "x", "A ball above two wells, rate 0.01");
     return ADZE_OK;
 }
 
@@ -232,9 +224,8 @@ static int oscillate(const adze_demo *d, double dt, adze_track *track, double *e
 }
 
 int adze_demo_oscillator(const adze_demo *d) {
-    static const char *const columns[] = {"error", "order"};
     double before = 0, error;
-    adze_found_columns(d->f, columns, 2);
+    ADZE_COLUMNS(d->f, "error", "order");
     for (int i = 0; i < 5; i++) {
         const double dt = 0.2 / (1 << i);
         TRY(oscillate(d, dt, i == 0 ? adze_found_track(d->f, "heavy ball, dt 0.2") : NULL, &error));
@@ -248,15 +239,13 @@ int adze_demo_oscillator(const adze_demo *d) {
     for (int i = 0; i <= 100; i++) {
         adze_found_point(d->f, exact, SPAN * i / 100, oscillation(SPAN * i / 100));
     }
-    snprintf(d->f->title, sizeof d->f->title, "Heavy ball and damped oscillator");
-    d->f->x_label = "time", d->f->y_label = "x";
+    adze_found_picture(d->f, "time", "x", "Heavy ball and damped oscillator");
     return ADZE_OK;
 }
 
 /* -- early-stopping ------------------------------------------------------------------------------------------------------------------------------ */
 
 int adze_demo_early_stopping(const adze_demo *d) {
-    static const char *const columns[] = {"stopped", "formula", "decayed", "difference"};
     enum { EIGENVALUES = 9 };
     const int64_t most = adze_demo_steps(d, 100);
     const double lr = d->t->lr > 0 ? d->t->lr : 0.01, alpha = 1 / ((double)most * lr);
@@ -270,7 +259,7 @@ int adze_demo_early_stopping(const adze_demo *d) {
     double *log = adze_alloc(d->ctx, EIGENVALUES * (most + 1), sizeof *log);
     adze_walk w = {.s = &s, .r = &r, .from = from, .most = most, .log = log};
     const int st = log != NULL ? adze_demo_walk(d, &w) : ADZE_ENOMEM;
-    adze_found_columns(d->f, columns, 4);
+    ADZE_COLUMNS(d->f, "stopped", "formula", "decayed", "difference");
     for (int i = 0; i < EIGENVALUES && st == ADZE_OK; i++) {
         double *cell = adze_found_row(d->f, "lambda %.3g", lambda[i]);
         cell[0] = log[most * EIGENVALUES + i], cell[1] = 1 - pow(1 - lr * lambda[i], (double)most), cell[2] = lambda[i] / (lambda[i] + alpha);
@@ -285,8 +274,7 @@ int adze_demo_early_stopping(const adze_demo *d) {
             adze_found_point(d->f, t, log10(lambda[k]), way[i]);
         }
     }
-    snprintf(d->f->title, sizeof d->f->title, "Shares of the way: %lld steps, and decay", (long long)most);
-    d->f->x_label = "log10 of the curvature", d->f->y_label = "share";
+    adze_found_picture(d->f, "log10 of the curvature", "share", "Shares of the way: %lld steps, and decay", (long long)most);
     adze_free(d->ctx, log);
     adze_found(d->f, "alpha", alpha);
     adze_found(d->f, "formula_error", formula_error);

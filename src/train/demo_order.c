@@ -110,7 +110,6 @@ static int run_all(const adze_demo *d, int64_t count, int64_t length, adze_train
 }
 
 int adze_demo_order(const adze_demo *d) {
-    static const char *const columns[] = {"solved after", "steepest", "clipped after", "steepest clipped"};
     const int64_t length = d->o->length, steps = adze_demo_steps(d, 3000), epoch = steps < EPOCH ? steps : EPOCH;
     const int64_t count = epoch * BATCH + FRESH;
     char net[512];
@@ -126,12 +125,11 @@ int adze_demo_order(const adze_demo *d) {
              "{\"type\":\"rnn\",\"name\":\"h\",\"units\":50,\"return_sequences\":false,\"init\":\"normal\",\"init_value\":0.1},"
              "{\"type\":\"dense\",\"name\":\"y\",\"units\":4,\"init\":\"normal\",\"init_value\":0.1}]}",
              (long long)length, SYMBOLS);
-    adze_found_columns(d->f, columns, 4);
+    ADZE_COLUMNS(d->f, "solved after", "steepest", "clipped after", "steepest clipped");
     adze_found(d->f, "length", (double)length);
     adze_found(d->f, "rate", o.lr);
-    snprintf(d->f->title, sizeof d->f->title, "Temporal order, %lld symbols, with and without clipping at %g", (long long)length,
-             adze_demo_clip_at(d, 1));
-    d->f->x_label = "updates", d->f->y_label = "loss";
+    adze_found_picture(d->f, "updates", "loss", "Temporal order, %lld symbols, with and without clipping at %g", (long long)length,
+                       adze_demo_clip_at(d, 1));
     uint8_t *x = adze_alloc(d->ctx, count * length * SYMBOLS, 1);
     int64_t *label = adze_alloc(d->ctx, count, sizeof *label);
     int st = x != NULL && label != NULL ? adze_model_from_json(d->ctx, net, strlen(net), "order", &m) : ADZE_ENOMEM;

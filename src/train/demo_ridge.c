@@ -53,11 +53,10 @@ static int rest_of(const adze_demo *d, const frame *f, double alpha, bool shaped
 }
 
 int adze_demo_ridge(const adze_demo *d) {
-    static const char *const columns[] = {"flat", "formula", "steep", "steep formula", "shaped", "shaped formula"};
     const double angle = d->o->rotate * acos(-1) / 180;
     const frame f = {cos(angle), sin(angle), 1, d->o->kappa};
     double error = 0, way[13][2][2];
-    adze_found_columns(d->f, columns, 6);
+    ADZE_COLUMNS(d->f, "flat", "formula", "steep", "steep formula", "shaped", "shaped formula");
     for (int i = 0; i < 13; i++) {
         const double alpha = pow(10, -2 + 0.5 * i), want[3] = {f.low / (f.low + alpha), f.high / (f.high + alpha), 1 / (1 + alpha)};
         double round[2], shaped[2], *cell = adze_found_row(d->f, "alpha %.3g", alpha);
@@ -74,7 +73,6 @@ int adze_demo_ridge(const adze_demo *d) {
         }
     }
     adze_found(d->f, "formula_error", error);
-    snprintf(d->f->title, sizeof d->f->title, "Where the minimum goes as the prior narrows, condition %g", d->o->kappa);
-    d->f->x_label = "w1", d->f->y_label = "w2";
+    adze_found_picture(d->f, "w1", "w2", "Where the minimum goes as the prior narrows, condition %g", d->o->kappa);
     return ADZE_OK;
 }

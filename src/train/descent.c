@@ -210,7 +210,7 @@ static int read_runner(adze_ctx *ctx, char *text, const adze_train_opts *base, a
 
 int adze_runners(adze_ctx *ctx, const char *text, const adze_train_opts *base, adze_runner *out, int *n) {
     char *copy = adze_strdup(ctx, text), *word = copy;
-    int st = copy != NULL ? ADZE_OK : ADZE_ENOMEM;
+    int st = ADZE_GOT(copy);
     for (*n = 0; st == ADZE_OK && word != NULL && *word != 0; (*n)++) {
         char *next = strchr(word, ',');
         if (next != NULL) {

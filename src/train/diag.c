@@ -131,13 +131,12 @@ static const char *fit_verdict(const adze_epoch_stats *s, int64_t n, double rise
 }
 
 int adze_diag_fit(adze_ctx *ctx, const adze_epoch_stats *stats, int64_t n, const adze_diag_opts *o, adze_findings *out) {
-    static const char *const columns[] = {"loss", "val loss", "acc", "val acc", "gap"};
     *out = (adze_findings){.ctx = ctx};
     if (n < 1) {
         return adze_fail(ctx, ADZE_EARG, "there is no epoch to judge yet");
     }
     double least = INFINITY;
-    adze_found_columns(out, columns, ADZE_COUNT(columns));
+    ADZE_COLUMNS(out, "loss", "val loss", "acc", "val acc", "gap");
     for (int64_t i = 0; i < n; i++) {
         const double row[] = {stats[i].loss, stats[i].val_loss, stats[i].acc, stats[i].val_acc, stats[i].acc - stats[i].val_acc};
         memcpy(adze_found_row(out, "epoch %lld", (long long)stats[i].epoch + 1), row, sizeof row);
@@ -176,9 +175,7 @@ struct adze_diag_watch {
 int adze_diag_watch_new(adze_ctx *ctx, const char *what, const adze_diag_subject *s, const adze_diag_opts *o, adze_diag_watch **out) {
     adze_diag_watch *w = adze_alloc(ctx, 1, sizeof *w);
     *out = w;
-    if (w == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w));
     *w = (adze_diag_watch){.ctx = ctx, .s = *s, .o = *o};
     int st = ADZE_OK;
     for (const char *p = what; *p != 0 && st == ADZE_OK;) {
@@ -210,9 +207,7 @@ void adze_diag_watch_free(adze_diag_watch *w) {
 static int know_units(adze_diag_watch *w, int64_t n) {
     if (n > w->units) {
         int64_t *more = adze_resize(w->ctx, w->died, w->units, n, sizeof *more);
-        if (more == NULL) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(more));
         w->died = more;
         for (; w->units < n; w->units++) {
             w->died[w->units] = -1;
@@ -253,9 +248,7 @@ static int mark_drift(adze_diag_watch *w, adze_findings *f) {
             }
         }
     }
-    if (w->first == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w->first));
     for (int i = 0; i < f->nrows && i < w->nfirst; i++) {
         for (int k = 0; k < 3; k++) {
             const double by = fabs(adze_findings_cell(f, f->rows[i], DRIFTS[k]) - w->first[4 * i + k]) / w->first[4 * i + 3];
@@ -357,9 +350,7 @@ static int recall_first(adze_diag_watch *w, const adze_tree *line) {
         return ADZE_OK;
     }
     w->first = adze_alloc(w->ctx, 4 * (int64_t)adze_tree_len(rows), sizeof *w->first);
-    if (w->first == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w->first));
     for (const adze_tree *row = rows->child; row != NULL; row = row->next, w->nfirst++) {
         for (int k = 0; k < 4; k++) {
             w->first[4 * w->nfirst + k] = number_of(adze_tree_get(row, DRIFTS[k]));

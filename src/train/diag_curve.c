@@ -7,28 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* So many vectors of the model's weights, zeroed. */
-static int vectors(adze_tap *t, int n, double **out) {
-    *out = adze_alloc(t->ctx, n * t->nweights, sizeof **out);
-    return *out != NULL ? ADZE_OK : ADZE_ENOMEM;
-}
-
-static adze_la_op hessian_of(adze_tap *t) {
-    return (adze_la_op){.n = t->nweights, .apply = adze_tap_hessian, .user = t};
-}
-
-/* Opens a tap with gradients and Hessian, lets `look` work with `n` vectors, and closes it. */
-static int with_hessian(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f, int n,
-                        int (*look)(adze_tap *t, adze_findings *f, double *v)) {
-    adze_tap t = {.ctx = NULL};
-    double *v = NULL;
-    int st = adze_tap_open(&t, ctx, s, o, o->batch, o->mode, ADZE_TAP_GRADS | ADZE_TAP_HESSIAN);
-    st = st == ADZE_OK ? vectors(&t, n, &v) : st;
-    st = st == ADZE_OK ? look(&t, f, v) : st;
-    adze_free(ctx, v);
-    adze_tap_close(&t);
-    return st;
-}
+static const uint32_t HESSIAN = ADZE_TAP_GRADS | ADZE_TAP_HESSIAN;
 
 /* -- cond and rank ------------------------------------------------------------------------------------------------------------------------------- */
 
@@ -68,9 +47,7 @@ static int spectrum_of(adze_ctx *ctx, const double *a, int64_t rows, int64_t col
         return ADZE_OK;
     }
     double *room = adze_alloc(ctx, rows * cols + k * k + k, sizeof *room);
-    if (room == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(room));
     double *gram = room + rows * cols, *e = gram + k * k;
     memcpy(room, a, (size_t)(rows * cols) * sizeof *a);
     const adze_la_mat m = adze_la_dense(room, rows, cols), g = adze_la_dense(gram, k, k);
@@ -88,9 +65,7 @@ static int data_condition(adze_tap *t, adze_findings *f) {
     const int64_t rows = t->of->x.dims[0] < EIGEN_MOST ? t->of->x.dims[0] : EIGEN_MOST, cols = adze_type_count(&type) / t->batch;
     double *x = adze_alloc(t->ctx, rows * cols, sizeof *x);
     spectrum s;
-    if (x == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(x));
     for (int64_t i = 0; i < rows * cols; i++) {
         x[i] = adze_tensor_get(&t->of->x, i) * t->o->xscale;
     }
@@ -101,18 +76,21 @@ static int data_condition(adze_tap *t, adze_findings *f) {
     return st;
 }
 
+/* The n Ritz values of the Hessian and their bounds, in memory that the caller frees: at most o->steps, and exact where as many as weights. */
+static int lanczos(adze_tap *t, int64_t *n, double **ritz) {
+    *n = t->nweights < t->o->steps ? t->nweights : t->o->steps;
+    *ritz = adze_alloc(t->ctx, 2 * *n, sizeof **ritz);
+    TRY(ADZE_GOT(*ritz));
+    adze_la_ritz r = {.steps = *n, .seed = t->o->seed, .values = *ritz, .bounds = *ritz + *n};
+    return adze_la_lanczos(t->ctx, (adze_la_op){.n = t->nweights, .apply = adze_tap_hessian, .user = t}, &r);
+}
+
 static int curvature(adze_tap *t, adze_findings *f, double *v) {
-    static const char *const columns[] = {"eigenvalue", "bound"};
-    const int64_t n = t->nweights < t->o->steps ? t->nweights : t->o->steps;
-    int64_t negative = 0, some = 0;
-    double *ritz = adze_alloc(t->ctx, 2 * n, sizeof *ritz);
-    if (ritz == NULL) {
-        return ADZE_ENOMEM;
-    }
+    int64_t n, negative = 0, some = 0;
+    double *ritz;
     (void)v;
-    adze_la_ritz r = {.steps = n, .seed = t->o->seed, .values = ritz, .bounds = ritz + n};
-    int st = adze_la_lanczos(t->ctx, hessian_of(t), &r);
-    adze_found_columns(f, columns, 2);
+    int st = lanczos(t, &n, &ritz);
+    ADZE_COLUMNS(f, "eigenvalue", "bound");
     if (st == ADZE_OK) {
         const double zero = 1e-9 * fmax(fabs(ritz[0]), fabs(ritz[n - 1]));
         double least = INFINITY;
@@ -134,7 +112,7 @@ static int curvature(adze_tap *t, adze_findings *f, double *v) {
 }
 
 int adze_probe_cond(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    return with_hessian(ctx, s, o, f, 1, curvature);
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){HESSIAN, 0, curvature});
 }
 
 static int rank_row(adze_tap *t, adze_findings *f, const char *what, const double *a, int64_t rows, int64_t cols) {
@@ -146,8 +124,7 @@ static int rank_row(adze_tap *t, adze_findings *f, const char *what, const doubl
 }
 
 static int ranks(adze_tap *t, adze_findings *f, double *w) {
-    static const char *const columns[] = {"full", "rank", "stable rank", "entropy rank"};
-    adze_found_columns(f, columns, 4);
+    ADZE_COLUMNS(f, "full", "rank", "stable rank", "entropy rank");
     TRY(adze_tap_weights(t, w));
     for (int i = 0; i < t->nparams; i++) {
         const adze_type type = adze_store_type(t->store, t->slot[i]);
@@ -173,14 +150,7 @@ static int ranks(adze_tap *t, adze_findings *f, double *w) {
 }
 
 int adze_probe_rank(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    adze_tap t = {.ctx = NULL};
-    double *w = NULL;
-    int st = adze_tap_open(&t, ctx, s, o, o->batch, o->mode, ADZE_TAP_OUTS);
-    st = st == ADZE_OK ? vectors(&t, 1, &w) : st;
-    st = st == ADZE_OK ? ranks(&t, f, w) : st;
-    adze_free(ctx, w);
-    adze_tap_close(&t);
-    return st;
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){ADZE_TAP_OUTS, 1, ranks});
 }
 
 /* -- sharpness (Keskar et al. 2017, metric 2.1 with the whole space; Dinh et al. 2017, section 4) ------------------------------------------------ */
@@ -208,16 +178,11 @@ static int eps_sharpness(adze_tap *t, double *room, double *out) { /* room: thre
     return adze_tap_set_weights(t, w);
 }
 
-static int largest(adze_tap *t, double *x, double *lambda) { /* algebraically: one negative end must not hide it */
-    const int64_t n = t->nweights < t->o->steps ? t->nweights : t->o->steps;
-    double *ritz = adze_alloc(t->ctx, 2 * n, sizeof *ritz);
-    (void)x;
-    if (ritz == NULL) {
-        return ADZE_ENOMEM;
-    }
-    adze_la_ritz r = {.steps = n, .seed = t->o->seed, .values = ritz, .bounds = ritz + n};
-    const int st = adze_la_lanczos(t->ctx, hessian_of(t), &r);
-    *lambda = ritz[n - 1];
+static int largest(adze_tap *t, double *lambda) { /* algebraically: one negative end must not hide it */
+    int64_t n;
+    double *ritz;
+    const int st = lanczos(t, &n, &ritz);
+    *lambda = ritz != NULL ? ritz[n - 1] : 0;
     adze_free(t->ctx, ritz);
     return st;
 }
@@ -254,7 +219,7 @@ static int rescale(adze_tap *t, double a, bool *done) {
 static int sharp(adze_tap *t, adze_findings *f, double *v) {
     double lambda, share, before, after;
     bool done = false;
-    TRY(largest(t, v, &lambda));
+    TRY(largest(t, &lambda));
     TRY(eps_sharpness(t, v, &share));
     TRY(adze_tap_loss(t, &before));
     adze_found(f, "lambda_max", lambda);
@@ -268,7 +233,7 @@ static int sharp(adze_tap *t, adze_findings *f, double *v) {
         return adze_fail(t->ctx, ADZE_EARG, "option rescale needs a layer with relu followed by one with weights; model '%s' has none", t->m->name);
     }
     TRY(adze_tap_loss(t, &after));
-    TRY(largest(t, v, &lambda));
+    TRY(largest(t, &lambda));
     TRY(eps_sharpness(t, v, &share));
     adze_found(f, "lambda_max_rescaled", lambda);
     adze_found(f, "sharpness_rescaled", share);
@@ -279,7 +244,7 @@ static int sharp(adze_tap *t, adze_findings *f, double *v) {
 }
 
 int adze_probe_sharpness(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    return with_hessian(ctx, s, o, f, 3, sharp);
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){HESSIAN, 3, sharp});
 }
 
 /* -- decrease ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -293,7 +258,6 @@ static int step_from(adze_tap *t, const double *w, const double *g, double *at, 
 }
 
 static int decrease(adze_tap *t, adze_findings *f, double *v) {
-    static const char *const columns[] = {"rate", "first order", "second order", "actual"};
     const int64_t n = t->nweights;
     double *w = v, *g = v + n, *hg = v + 2 * n, base, loss;
     TRY(adze_tap_weights(t, w));
@@ -305,7 +269,7 @@ static int decrease(adze_tap *t, adze_findings *f, double *v) {
     adze_found(f, "gradient_squared", gg);
     adze_found(f, "curvature", ghg / gg); /* along the gradient */
     adze_found(f, "rate_of_rise", ghg > 0 ? flat : (double)NAN);
-    adze_found_columns(f, columns, 4);
+    ADZE_COLUMNS(f, "rate", "first order", "second order", "actual");
     const double rates[] = {t->o->lr, t->o->lr / 100, t->o->lr / 10, t->o->lr * 10, flat / 2, flat * 0.9, flat * 1.1};
     for (size_t i = 0; i < (ghg > 0 ? ADZE_COUNT(rates) : 4); i++) {
         const double r = rates[i];
@@ -324,7 +288,7 @@ static int decrease(adze_tap *t, adze_findings *f, double *v) {
 }
 
 int adze_probe_decrease(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    return with_hessian(ctx, s, o, f, 3, decrease);
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){HESSIAN, 3, decrease});
 }
 
 /* -- index: critical points of any kind are minima of |g|^2 / 2, found by damped Gauss-Newton steps (Levenberg 1944) on the gradient ------------- */
@@ -423,7 +387,6 @@ static int index_point(search *s, const double *start, int p, double *cell) {
 }
 
 static int indices(adze_tap *t, adze_findings *f, double *v) {
-    static const char *const columns[] = {"loss", "gradient", "index", "least eigenvalue", "largest eigenvalue"};
     const int64_t size = t->nweights;
     double loss[INDEX_POINTS], index[INDEX_POINTS];
     search s = {.t = t, .w = v + size, .g = v + 2 * size, .d = v + 3 * size, .e = v + 4 * size};
@@ -433,7 +396,7 @@ static int indices(adze_tap *t, adze_findings *f, double *v) {
     }
     s.h = adze_alloc(t->ctx, 2 * size * size, sizeof *s.h);
     s.gram = s.h != NULL ? s.h + size * size : NULL;
-    adze_found_columns(f, columns, ADZE_COUNT(columns));
+    ADZE_COLUMNS(f, "loss", "gradient", "index", "least eigenvalue", "largest eigenvalue");
     int st = s.h != NULL ? adze_tap_weights(t, v) : ADZE_ENOMEM;
     for (int p = 0; p < INDEX_POINTS && st == ADZE_OK; p++) {
         double *cell = adze_found_row(f, "after %d steps, noise %g", (1 << p / 2) - 1, p % 2 ? 1 : 0.1);
@@ -453,21 +416,19 @@ static int indices(adze_tap *t, adze_findings *f, double *v) {
 }
 
 int adze_probe_index(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    return with_hessian(ctx, s, o, f, 5, indices);
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){HESSIAN, 5, indices});
 }
 
-/* -- ics: the gradient of a layer before and after the step of all layers below it (Santurkar et al. 2018, definition 2.1)
- * --------------------------- */
+/* -- ics: the gradient of a layer before and after the step of all layers below it (Santurkar et al. 2018, definition 2.1) ----------------------- */
 
 static int shift_of(adze_tap *t, adze_findings *f, double *v) {
-    static const char *const columns[] = {"difference", "relative", "cosine"};
     const int64_t n = t->nweights;
     double *w = v, *g = v + n, *mixed = v + 2 * n, *after = v + 3 * n, worst = 0, sum = 0;
     int64_t at = 0, rows = 0;
     TRY(adze_tap_weights(t, w));
     TRY(adze_tap_gradient(t, g));
     memcpy(mixed, w, (size_t)n * sizeof *w);
-    adze_found_columns(f, columns, 3);
+    ADZE_COLUMNS(f, "difference", "relative", "cosine");
     for (int i = 0; i < t->nparams;) {
         int64_t here = 0;
         const int layer = t->layer[i];
@@ -493,12 +454,5 @@ static int shift_of(adze_tap *t, adze_findings *f, double *v) {
 }
 
 int adze_probe_ics(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    adze_tap t = {.ctx = NULL};
-    double *v = NULL;
-    int st = adze_tap_open(&t, ctx, s, o, o->batch, o->mode, ADZE_TAP_GRADS);
-    st = st == ADZE_OK ? vectors(&t, 4, &v) : st;
-    st = st == ADZE_OK ? shift_of(&t, f, v) : st;
-    adze_free(ctx, v);
-    adze_tap_close(&t);
-    return st;
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){ADZE_TAP_GRADS, 4, shift_of});
 }

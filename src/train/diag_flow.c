@@ -1,5 +1,6 @@
 /* Probes of what flows: the size of gradients from layer to layer and from step to step, what activations look like, their zeros, units that have
  * died, and signs of weight gradients. */
+#include "base/stats.h"
 #include "train/tap.h"
 
 #include <math.h>
@@ -102,11 +103,11 @@ static int flow_by_scale(adze_tap *t, adze_findings *f) {
     return ADZE_OK;
 }
 
-static int flow(adze_tap *t, adze_findings *f) {
-    static const char *const columns[] = {"dL/dW", "dL/da", "W", "dL/dW over W"};
+static int flow(adze_tap *t, adze_findings *f, double *none) {
+    (void)none;
     extent weights = NOTHING, outs = NOTHING;
     TRY(adze_tap_run(t));
-    adze_found_columns(f, columns, ADZE_COUNT(columns));
+    ADZE_COLUMNS(f, "dL/dW", "dL/da", "W", "dL/dW over W");
     adze_track *k = adze_found_track(f, "dL/da");
     for (int l = -1; l < t->m->nlayers; l++) {
         double *cell = adze_found_row(f, "%s", l < 0 ? "input" : t->m->layers[l].path);
@@ -132,18 +133,13 @@ static int flow(adze_tap *t, adze_findings *f) {
     tell_extent(f, "weight", &weights);
     tell_extent(f, "activation", &outs);
     judge_flow(f, "layer", outs.first / outs.last);
-    snprintf(f->title, sizeof f->title, "Gradients");
-    f->x_label = t->nstates > 0 ? "layer, or step" : "layer", f->y_label = "log10 of the norm";
+    adze_found_picture(f, t->nstates > 0 ? "layer, or step" : "layer", "log10 of the norm", "Gradients");
     TRY(flow_in_time(t, f));
     return flow_by_scale(t, f);
 }
 
 int adze_probe_gradflow(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    adze_tap t = {.ctx = NULL};
-    int st = adze_tap_open(&t, ctx, s, o, o->batch, o->mode, ADZE_TAP_GRADS | ADZE_TAP_OUT_GRADS | ADZE_TAP_STATES);
-    st = st == ADZE_OK ? flow(&t, f) : st;
-    adze_tap_close(&t);
-    return st;
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){ADZE_TAP_GRADS | ADZE_TAP_OUT_GRADS | ADZE_TAP_STATES, 0, flow});
 }
 
 /* -- stats --------------------------------------------------------------------------------------------------------------------------------------- */
@@ -151,11 +147,6 @@ int adze_probe_gradflow(adze_ctx *ctx, const adze_diag_subject *s, const adze_di
 enum { MEAN, STD, MIN, MAX, SATURATED, BEYOND, P15, P50, P85, STD_RATIO, SQUARE_RATIO, GRAD_RATIO, NSTATS };
 static const char *const STATS[NSTATS] = {"mean", "std", "min", "max",       "saturated",    "beyond 0.95",
                                           "p15",  "p50", "p85", "std ratio", "square ratio", "grad ratio"};
-
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double mean_square(const double *v, int64_t n) {
     const double r = adze_norm_of(v, n);
@@ -172,7 +163,7 @@ static void describe(double *v, int64_t n, double *cell) { /* v: sorted afterwar
     for (int64_t i = 0; i < n; i++) {
         squares += (v[i] - cell[MEAN]) * (v[i] - cell[MEAN]);
     }
-    qsort(v, (size_t)n, sizeof *v, ascending);
+    qsort(v, (size_t)n, sizeof *v, adze_ascending);
     cell[STD] = sqrt(squares / (double)n);
     cell[MIN] = v[0], cell[MAX] = v[n - 1];
     cell[BEYOND] = beyond / (double)n;
@@ -186,9 +177,7 @@ static int copy_read(adze_tap *t, const char *name, int i, double **out, int64_t
     const double *v;
     TRY(adze_tap_read(t, name, i, &v, n));
     *out = adze_alloc(t->ctx, *n, sizeof **out);
-    if (*out == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(*out));
     memcpy(*out, v, (size_t)*n * sizeof *v);
     return ADZE_OK;
 }
@@ -228,9 +217,7 @@ static int stats_row(adze_tap *t, adze_findings *f, int l, int before, double *s
             v[i] = adze_tensor_get(&x, i);
         }
     }
-    if (v == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(v));
     squares[l + 1] = mean_square(v, n);
     describe(v, n, cell);
     adze_free(t->ctx, v);
@@ -288,8 +275,7 @@ int adze_probe_stats(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_
         for (int i = 0; i < f->nrows; i++) {
             adze_found_point(f, k, i, log10(f->cells[(int64_t)i * f->ncolumns + STD]));
         }
-        snprintf(f->title, sizeof f->title, "Deviation of outputs");
-        f->x_label = "layer", f->y_label = "log10";
+        adze_found_picture(f, "layer", "log10", "Deviation of outputs");
     }
     adze_free(ctx, squares);
     adze_tap_close(&t);
@@ -306,10 +292,10 @@ static double zeros(const double *v, int64_t n) {
     return (double)z / (double)n;
 }
 
-static int sparse(adze_tap *t, adze_findings *f) {
-    static const char *const columns[] = {"zeros", "numbers", "mean"};
+static int sparse(adze_tap *t, adze_findings *f, double *none) {
+    (void)none;
     double nothing[2] = {0}, all[2] = {0};
-    adze_found_columns(f, columns, 3);
+    ADZE_COLUMNS(f, "zeros", "numbers", "mean");
     TRY(adze_tap_run(t));
     for (int i = 0; i < t->nparams + t->m->nlayers; i++) {
         const int l = i - t->nparams;
@@ -351,11 +337,7 @@ static int sparse(adze_tap *t, adze_findings *f) {
 }
 
 int adze_probe_sparsity(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    adze_tap t = {.ctx = NULL};
-    int st = adze_tap_open(&t, ctx, s, o, o->batch, o->mode, ADZE_TAP_OUTS | ADZE_TAP_SUMS);
-    st = st == ADZE_OK ? sparse(&t, f) : st;
-    adze_tap_close(&t);
-    return st;
+    return adze_tap_with(ctx, s, o, f, (adze_tap_look){ADZE_TAP_OUTS | ADZE_TAP_SUMS, 0, sparse});
 }
 
 /* -- dead ---------------------------------------------------------------------------------------------------------------------------------------- */
@@ -399,7 +381,6 @@ static int find_layers(adze_tap *t, dead_layer *d, int64_t *bytes, int64_t *unit
 }
 
 static int count_dead(adze_tap *t, adze_findings *f, const dead_layer *d, int n, uint8_t *marks, int64_t units) {
-    static const char *const columns[] = {"units", "dead", "share", "pieces", "unused pieces"};
     int64_t all = 0, dead = 0, unused = 0;
     const int64_t examples = t->of->x.dims[0];
     for (int64_t at = 0; at < examples; at += t->batch) { /* the last batch may see some examples again */
@@ -419,7 +400,7 @@ static int count_dead(adze_tap *t, adze_findings *f, const dead_layer *d, int n,
             }
         }
     }
-    adze_found_columns(f, columns, ADZE_COUNT(columns));
+    ADZE_COLUMNS(f, "units", "dead", "share", "pieces", "unused pieces");
     const uint8_t *pieces = marks + units;
     for (int i = 0; i < n; i++) {
         double *cell = adze_found_row(f, "%s", t->m->layers[d[i].layer].path);
@@ -508,17 +489,17 @@ static int signs_of_batch(adze_ctx *ctx, const adze_diag_subject *s, const adze_
 }
 
 int adze_probe_signs(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    static const char *const columns[] = {"batch 1", "batch 8", "batch 64"}, *const keys[] = {"first_batch_1", "first_batch_8", "first_batch_64"};
+    static const char *const keys[] = {"first_batch_1", "first_batch_8", "first_batch_64"};
     static const int64_t batches[] = {1, 8, 64};
     const adze_model *m = s->model;
     const int n = m->nparams;
     double *sum = adze_alloc(ctx, 3 * (int64_t)n, sizeof *sum);
     int64_t *count = adze_alloc(ctx, 3 * (int64_t)n, sizeof *count);
-    int st = sum && count ? ADZE_OK : ADZE_ENOMEM;
+    int st = ADZE_GOT(sum && count);
     for (int b = 0; b < 3 && st == ADZE_OK; b++) {
         st = s->x.dims[0] >= batches[b] ? signs_of_batch(ctx, s, o, batches[b], sum + b * n, count + b * n) : ADZE_OK;
     }
-    adze_found_columns(f, columns, 3);
+    ADZE_COLUMNS(f, "batch 1", "batch 8", "batch 64");
     for (int i = 0, k = 0; i < n && st == ADZE_OK; i++) {
         if (m->params[i].flags & ADZE_SLOT_TRAINABLE) { /* k: its number among those that are trained */
             double *cell = m->params[i].type.rank >= 2 ? adze_found_row(f, "%s", m->params[i].slot) : NULL;

@@ -7,8 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* -- bn-coupling: the Jacobian of one example's outputs with respect to all examples' inputs
- * --------------------------------------------------------- */
+/* -- bn-coupling: the Jacobian of one example's outputs with respect to all examples' inputs ----------------------------------------------------- */
 
 static int coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, int mode, double *own, double *others) {
     adze_tap t = {.ctx = NULL};
@@ -35,8 +34,8 @@ static int coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_o
 }
 
 int adze_probe_coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f) {
-    static const char *const columns[] = {"own input", "others' inputs", "share"}, *const modes[] = {"train", "eval"};
-    adze_found_columns(f, columns, 3);
+    static const char *const modes[] = {"train", "eval"};
+    ADZE_COLUMNS(f, "own input", "others' inputs", "share");
     if (o->batch < 2) {
         return adze_fail(ctx, ADZE_EARG, "coupling between examples needs a batch of at least 2");
     }
@@ -53,8 +52,7 @@ int adze_probe_coupling(adze_ctx *ctx, const adze_diag_subject *s, const adze_di
     return ADZE_OK;
 }
 
-/* -- linear: f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line of inputs (Balduzzi et al. 2017, section 2)
- * -------------------- */
+/* -- linear: f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line of inputs (Balduzzi et al. 2017, section 2) ---------------- */
 
 static int outputs_of(adze_tap *t, const double *x, int64_t n, double *y, int64_t *ny) {
     adze_tensor in;
@@ -266,9 +264,8 @@ static int share_of_errors(adze_tap *t, const adze_diag_subject *s, double *erro
 }
 
 static int ablation(adze_tap *t, const adze_diag_subject *s, adze_findings *f, double *w, int64_t *order) {
-    static const char *const columns[] = {"error", "rise"};
     double first = 0, area = 0;
-    adze_found_columns(f, columns, 2);
+    ADZE_COLUMNS(f, "error", "rise");
     adze_track *track = adze_found_track(f, "error");
     TRY(adze_tap_weights(t, w));
     for (int i = 0; i < SHARES; i++) {
@@ -291,8 +288,7 @@ static int ablation(adze_tap *t, const adze_diag_subject *s, adze_findings *f, d
     }
     adze_found(f, "error", first);
     adze_found(f, "error_mean", area);
-    snprintf(f->title, sizeof f->title, "Errors when units are deleted");
-    f->x_label = "share of the units", f->y_label = "error";
+    adze_found_picture(f, "share of the units", "error", "Errors when units are deleted");
     return ADZE_OK;
 }
 
@@ -378,8 +374,7 @@ int adze_probe_effective_lr(adze_ctx *ctx, const adze_diag_subject *s, const adz
     adze_runner *list = adze_alloc(ctx, ADZE_RUNNERS, sizeof *list);
     int st = list != NULL ? adze_runners(ctx, o->optimizers[0] != 0 ? o->optimizers : text, &base, list, &n) : ADZE_ENOMEM;
     adze_found_columns(f, MOMENT_NAMES, ADZE_COUNT(MOMENTS));
-    snprintf(f->title, sizeof f->title, "Step over rate, gradient always 1");
-    f->x_label = "step", f->y_label = "step / rate";
+    adze_found_picture(f, "step", "step / rate", "Step over rate, gradient always 1");
     for (int i = 0; i < n && st == ADZE_OK; i++) {
         st = steps_of(ctx, &list[i], f);
     }

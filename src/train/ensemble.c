@@ -49,9 +49,7 @@ int adze_ensemble_new(adze_ctx *ctx, adze_ensemble_mean mean, adze_ensemble **ou
         return adze_fail(ctx, ADZE_EARG, "there is no mean %d of an ensemble", (int)mean);
     }
     adze_ensemble *e = adze_alloc(ctx, 1, sizeof *e);
-    if (e == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(e));
     e->ctx = ctx;
     e->mean = mean;
     *out = e;
@@ -90,9 +88,7 @@ int adze_ensemble_add(adze_ensemble *e, const adze_model *m, adze_store *s, doub
                          adze_model_classes(m), adze_model_name(e->at[0].model), adze_model_classes(e->at[0].model));
     }
     member *more = adze_resize(e->ctx, e->at, e->n, e->n + 1, sizeof *more);
-    if (more == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(more));
     e->at = more;
     e->at[e->n++] = (member){.model = m, .store = s, .weight = weight};
     return ADZE_OK;
@@ -358,10 +354,7 @@ static int judging_open(judging *j, adze_ensemble_report *r) {
     r->members = adze_alloc(ctx, n, sizeof *r->members);
     r->disagreement = adze_alloc(ctx, (int64_t)n * n, sizeof *r->disagreement);
     r->right = adze_alloc(ctx, (n + 1) * r->count, sizeof *r->right);
-    if (j->logp == NULL || j->labels == NULL || j->whole == NULL || j->answer == NULL || j->weight == NULL || j->sum == NULL || j->differs == NULL ||
-        r->members == NULL || r->disagreement == NULL || r->right == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(j->logp && j->labels && j->whole && j->answer && j->weight && j->sum && j->differs && r->members && r->disagreement && r->right));
     j->votes = j->whole + j->classes;
     return open_members(j);
 }
@@ -419,9 +412,7 @@ int adze_ensemble_versus(adze_ctx *ctx, const adze_ensemble_report *r, int index
     int64_t only_whole = 0, only_one = 0;
     adze_interval i;
     double *d = adze_alloc(ctx, r->count, sizeof *d);
-    if (d == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(d));
     for (int64_t k = 0; k < r->count; k++) {
         d[k] = (double)whole[k] - (double)one[k];
         only_whole += whole[k] > one[k];

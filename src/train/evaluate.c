@@ -1,6 +1,7 @@
 /* Evaluation and prediction: batches of one size, the last one padded; rows beyond the data count nowhere and sums are divided by the true count. */
 #include "train/evaluate.h"
 
+#include "core/type.h"
 #include "model/layer.h"
 #include "train/steps.h"
 
@@ -62,8 +63,7 @@ static double scores_nll(const double *s, int64_t classes, int64_t label, bool p
     return log(sum) + top - s[label];
 }
 
-/* -- the plan
- * ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- the plan ------------------------------------------------------------------------------------------------------------------------------------ */
 
 /* The dtype of the first floating slot under the prefix: what the weights are is what is computed in. */
 static adze_dtype store_dtype(const adze_store *s, const char *prefix) {
@@ -172,7 +172,7 @@ int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model 
     TRY(evaluator_plan(e, ctx, m, s, prefix, batch, NULL, how));
     if (how->passes > 0 || how->crops > 1) {
         e->mixed = adze_alloc(ctx, batch, sizeof *e->mixed * (size_t)(e->classes + 1));
-        TRY(e->mixed ? ADZE_OK : ADZE_ENOMEM);
+        TRY(ADZE_GOT(e->mixed));
     }
     return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
 }
@@ -243,8 +243,7 @@ static bool gives_probabilities(const adze_evaluator *e) {
     return e->mixed ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
 }
 
-/* -- evaluation
- * ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- evaluation ---------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct tally { /* sums over examples, in their order */
     double loss, nll, error;
@@ -301,11 +300,10 @@ int adze_example_check(adze_ctx *ctx, const adze_model *m, const adze_dataset *d
     const adze_type want = adze_model_input_type(m, 1, ADZE_F32), *have = &d->example;
     const int64_t dims[3] = {have->dims[0] + 2 * pad, have->dims[1] + 2 * pad, have->dims[2]};
     const adze_type padded = have->rank == 3 ? adze_type_make(ADZE_U8, 3, dims) : *have;
-    char a[96], b[96];
     return adze_type_count(&padded) == adze_type_count(&want)
                ? ADZE_OK
                : adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, but those of '%s' are %s with a border of %lld", adze_model_name(m),
-                           adze_type_print(&want, a, sizeof a), d->name, adze_type_print(have, b, sizeof b), (long long)pad);
+                           ADZE_SHOWN(&want), d->name, ADZE_SHOWN(have), (long long)pad);
 }
 
 static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
@@ -331,11 +329,11 @@ static int run_rows(adze_evaluator *e, const adze_dataset *d, const int64_t *ids
     TRY(adze_loader_new(e->ctx, d, ids, n, adze_model_preprocess(e->model), &lo, &l));
     double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
     out->confusion = adze_alloc(e->ctx, cells, sizeof *out->confusion);
-    int st = scores != NULL && out->confusion != NULL ? ADZE_OK : ADZE_ENOMEM;
+    int st = ADZE_GOT(scores && out->confusion);
     if (st == ADZE_OK && e->keep) {
         out->scores = adze_alloc(e->ctx, examples, sizeof *scores * (size_t)e->classes);
         out->labels = adze_alloc(e->ctx, examples, sizeof *out->labels);
-        st = out->scores != NULL && out->labels != NULL ? ADZE_OK : ADZE_ENOMEM;
+        st = ADZE_GOT(out->scores && out->labels);
     }
     if (st == ADZE_OK) {
         st = evaluator_batches(e, l, scores, out);
@@ -447,8 +445,7 @@ void adze_metrics_free(adze_ctx *ctx, adze_metrics *m) {
     *m = (adze_metrics){0};
 }
 
-/* -- prediction
- * ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- prediction ---------------------------------------------------------------------------------------------------------------------------------- */
 
 static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs, double *scores) {
     int64_t total = x->dims[0];
@@ -475,9 +472,7 @@ static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor 
 int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs) {
     const int64_t dims[2] = {x->dims[0], e->classes};
     double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
-    if (scores == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(scores));
     int64_t *label = adze_tensor_data(&e->label);
     for (int64_t i = 0; i < e->batch; i++) {
         label[i] = -1;
@@ -504,9 +499,7 @@ int adze_predict_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const a
     }
     adze_type have = adze_tensor_type(&x), want = adze_model_input_type(m, x.rank > 0 ? x.dims[0] : 0, have.dtype);
     if (!adze_type_equal(&have, &want) || have.dims[0] < 1) {
-        char a[96], b[96];
-        return adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, not %s", adze_model_name(m), adze_type_print(&want, a, sizeof a),
-                         adze_type_print(&have, b, sizeof b));
+        return adze_fail(ctx, ADZE_ESHAPE, "model '%s' takes examples as %s, not %s", adze_model_name(m), ADZE_SHOWN(&want), ADZE_SHOWN(&have));
     }
     int st = adze_evaluator_open_with(&e, ctx, m, s, x.dims[0] < most ? x.dims[0] : most, &how);
     if (st == ADZE_OK) {

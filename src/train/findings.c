@@ -116,6 +116,14 @@ int adze_found_status(const adze_findings *f) {
     return f->failed ? ADZE_ENOMEM : ADZE_OK;
 }
 
+void adze_found_picture(adze_findings *f, const char *x, const char *y, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(f->title, sizeof f->title, fmt, ap);
+    va_end(ap);
+    f->x_label = x, f->y_label = y;
+}
+
 void adze_found_forget_tracks(adze_findings *f) {
     for (int i = 0; i < f->ntracks; i++) {
         adze_free(f->ctx, f->tracks[i].x);

@@ -43,9 +43,7 @@ int64_t adze_fisher_size(const adze_fisher_in *in) {
 static int pull_graph(fisher *f, adze_graph *g) {
     const adze_steps *s = &f->s;
     adze_val y, mean, hs, gy, *w = adze_alloc(f->ctx, s->nparams, 2 * sizeof *w);
-    if (w == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w));
     int st = adze_curvature_model(s, g, 1, false, &y, &mean);
     const adze_val seed = adze_input(g, "seed", adze_val_type(g, y));
     for (int i = 0; i < s->nparams && st == ADZE_OK; i++) {
@@ -84,7 +82,7 @@ static int open_example(fisher *f) {
     TRY(la_new(f->ctx, ROWS, f->n, &f->l));
     TRY(la_new(f->ctx, ROWS, f->n, &f->r));
     TRY(la_new(f->ctx, f->n, f->n, &f->sum));
-    return f->j != NULL && f->h != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(f->j && f->h);
 }
 
 static int differentiate(fisher *f) {
@@ -214,7 +212,7 @@ static int add_example(fisher *f, int kind, double *room) {
 
 static int by_examples(fisher *f, int kind, adze_loader *l) {
     double *room = adze_alloc(f->ctx, f->c, 2 * sizeof *room);
-    int st = room != NULL ? ADZE_OK : ADZE_ENOMEM;
+    int st = ADZE_GOT(room);
     for (int64_t i = 0; i < f->in->examples && st == ADZE_OK; i++) {
         int64_t n;
         st = adze_loader_next(l, f->x, f->label, &n);

@@ -1,4 +1,5 @@
 /* All parameters of a training as one vector of doubles, in the order of the store. */
+#include "op/rules.h"
 #include "train/second.h"
 
 int64_t adze_flat_count(const adze_steps *s) {
@@ -25,10 +26,9 @@ int adze_flat_get(const adze_steps *s, const char *role, double *out) {
         TRY(slot_tensor(s, i, role, &t, &n));
         TRY(slot_tensor(s, i, NULL, &w, &n));
         const double l2 = gradient ? adze_curvature_decay(s, i) : 0;
-        const float *f = adze_tensor_data(&t);
-        const double *d = adze_tensor_data(&t);
+        const void *data = adze_tensor_data(&t);
         for (int64_t k = 0; k < n; k++) {
-            out[k] = t.dtype == ADZE_F64 ? d[k] : (double)f[k];
+            out[k] = adze_load_f(data, t.dtype, k);
         }
         for (int64_t k = 0; k < n && l2 > 0; k++) {
             out[k] += l2 * adze_tensor_get(&w, k);
@@ -43,14 +43,9 @@ int adze_flat_put(const adze_steps *s, const char *role, const double *in) {
         adze_tensor t;
         int64_t n;
         TRY(slot_tensor(s, i, role, &t, &n));
-        float *f = adze_tensor_data(&t);
-        double *d = adze_tensor_data(&t);
+        void *data = adze_tensor_data(&t);
         for (int64_t k = 0; k < n; k++) {
-            if (t.dtype == ADZE_F64) {
-                d[k] = in[k];
-            } else {
-                f[k] = (float)in[k];
-            }
+            adze_store_f(data, t.dtype, k, in[k]);
         }
         in += n;
     }

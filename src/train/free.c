@@ -1,6 +1,5 @@
 /* The Hessian-free method: Martens, Deep learning via Hessian-free optimization, 2010, without his preconditioner. Gauss-Newton products
- * (Schraudolph 2002) on the last batch of an update, conjugate gradients that stop when they hardly progress, damping by how well the model foretold.
- */
+ * (Schraudolph 2002) on an update's last batch, conjugate gradients that stop when they hardly progress, damping by how well the model foretold. */
 #include "train/second.h"
 
 #include <math.h>
@@ -26,7 +25,7 @@ static int slots(adze_second *base) {
     TRY(adze_store_tensor(s->store, slot, &t));
     adze_tensor_set(&t, 0, s->o->damping > 0 ? s->o->damping : 1);
     h->room = adze_alloc(s->ctx, h->n, VECTORS * sizeof *h->room);
-    return h->room != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(h->room);
 }
 
 static int plans(adze_second *base, int64_t batch, int64_t most, int64_t rest) {
@@ -77,9 +76,7 @@ static int solve(hessian_free *h, double damping, const double *g, double *x, do
     const adze_train_opts *o = h->head.steps->o;
     const int64_t n = h->n, keep = o->cg_steps + 1;
     double *r = h->room + 2 * n, *p = r + n, *ap = p + n, *history = adze_alloc(h->head.steps->ctx, keep, sizeof *history);
-    if (history == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(history));
     int st = product(h, x, damping, ap);
     for (int64_t i = 0; i < n; i++) {
         r[i] = p[i] = -g[i] - ap[i];

@@ -72,9 +72,7 @@ static int slots(adze_second *base) {
 /* Products of the Fisher matrix with d and m, between themselves: forward tangents of both, and the loss's Hessian at the outputs between them. */
 static int quadratic_graph(const adze_steps *s, adze_graph *g, int64_t batch) {
     adze_val y, mean, *w = adze_alloc(s->ctx, s->nparams, 3 * sizeof *w), u[2], hu[2], row[3];
-    if (w == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w));
     static const char *const roles[] = {"d", "m"};
     int st = adze_curvature_model(s, g, batch, true, &y, &mean);
     for (int which = 0; which < 2 && st == ADZE_OK; which++) {

@@ -8,7 +8,7 @@ enum { TAPS_MOST = ADZE_MAX_IN }; /* of a convolution's window: its patches are 
 int adze_kfac_open(const adze_steps *s, adze_kfac_net *n) {
     n->layers = adze_alloc(s->ctx, s->nparams, sizeof *n->layers);
     n->outside = adze_alloc(s->ctx, s->nparams, sizeof *n->outside);
-    return n->layers != NULL && n->outside != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(n->layers && n->outside);
 }
 
 void adze_kfac_close(const adze_steps *s, adze_kfac_net *n) {
@@ -70,9 +70,7 @@ static bool has_factors(const adze_gnode *n, const adze_type *x, const adze_type
 int adze_kfac_find(const adze_steps *s, adze_graph *g, adze_kfac_net *net) {
     net->nlayers = net->noutside = 0;
     bool *inside = adze_alloc(s->ctx, s->nparams, sizeof *inside);
-    if (inside == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(inside));
     for (int32_t i = 0; i < g->nnodes; i++) {
         const adze_gnode *n = &g->nodes[i];
         const int w = n->nin == 2 && adze_val_node(g, n->in[1])->op == &adze_op_slot ? param_of(s, g, n->in[1]) : -1;
@@ -176,9 +174,7 @@ static void layer_factors(const adze_steps *s, adze_graph *g, const adze_kfac_la
 
 int adze_kfac_factors(const adze_steps *s, adze_graph *g, adze_kfac_net *net, int64_t batch, bool train) {
     adze_val y, mean, seed, *of = adze_alloc(s->ctx, s->nparams, 2 * sizeof *of);
-    if (of == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(of));
     adze_val *ct = of + s->nparams;
     int st = adze_curvature_model(s, g, batch, train, &y, &mean);
     st = st == ADZE_OK ? adze_kfac_find(s, g, net) : st;

@@ -1,6 +1,7 @@
 /* Losses: one table of what `loss` may be, each a graph from outputs and targets to one number for each example. */
 #include "model/layer.h"
 #include "adze/ops.h"
+#include "core/type.h"
 #include "train/steps.h"
 
 /* Outputs y and targets p are (N, C); p holds class probabilities (one 1 in each row for a label) or numbers of any kind. */
@@ -234,10 +235,8 @@ static int reconstruction(const adze_model *m, adze_graph *g, const adze_train_o
     const adze_type t = adze_val_type(g, y), tx = adze_val_type(g, x);
     const int64_t share = (losses[o->loss].flags & HALVED) != 0 ? 2 : 1;
     if (t.rank != 2 || adze_type_count(&t) != share * adze_type_count(&tx)) {
-        char a[128], b[128];
         return adze_fail(adze_graph_ctx(g), ADZE_ESHAPE, "option target input: model '%s' makes %s of %s, which is no reconstruction%s",
-                         adze_model_name(m), adze_type_print(&t, a, sizeof a), adze_type_print(&tx, b, sizeof b),
-                         share > 1 ? " with a mean and a variance for each number" : "");
+                         adze_model_name(m), ADZE_SHOWN(&t), ADZE_SHOWN(&tx), share > 1 ? " with a mean and a variance for each number" : "");
     }
     adze_train_opts own = *o;
     own.loss = o->loss == ADZE_LOSS_AUTO ? ADZE_LOSS_MSE : o->loss;

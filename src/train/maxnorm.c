@@ -124,16 +124,14 @@ static int make_room(report *r) {
         if (adze_penalty_bound(s, s->params[i]) > 0) {
             n += units_of(&type);
             r->sum[i] = adze_alloc(s->ctx, adze_type_count(&type), sizeof **r->sum);
-            if (!r->sum[i]) {
-                return ADZE_ENOMEM;
-            }
+            TRY(ADZE_GOT(r->sum[i]));
         }
     }
     if (n == 0) {
         return adze_fail(s->ctx, ADZE_EARG, "a training without maxnorm has no multipliers to report");
     }
     r->units = adze_alloc(s->ctx, n, sizeof *r->units);
-    return r->units ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(r->units);
 }
 
 int adze_trainer_maxnorm(adze_trainer *t, adze_maxnorm_unit **units, int64_t *n) {

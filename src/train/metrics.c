@@ -68,7 +68,7 @@ static int ranking_open(adze_ctx *ctx, int64_t n, ranking *r) {
     r->value = adze_alloc(ctx, n, sizeof *r->value);
     r->rank = adze_alloc(ctx, n, sizeof *r->rank);
     r->order = adze_alloc(ctx, n, sizeof *r->order);
-    return r->value != NULL && r->rank != NULL && r->order != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(r->value && r->rank && r->order);
 }
 
 static void ranking_close(adze_ctx *ctx, ranking *r) {
@@ -182,9 +182,7 @@ int adze_fit_numbers(adze_ctx *ctx, const double *truth, const double *predicted
 
 static int fit_class_numbers(adze_ctx *ctx, const adze_metrics *m, const double *probs, adze_fit *out) {
     double *truth = adze_alloc(ctx, m->count, 2 * sizeof *truth);
-    if (truth == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(truth));
     double *expected = truth + m->count;
     for (int64_t i = 0; i < m->count; i++) {
         truth[i] = (double)m->labels[i];

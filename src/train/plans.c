@@ -75,7 +75,7 @@ int adze_trainer_plans(adze_trainer *t) {
     }
     adze_type y = adze_tensor_type(&t->steps.grad[0].y);
     t->scores = adze_alloc(t->ctx, y.dims[1], sizeof *t->scores);
-    return t->scores != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(t->scores);
 }
 
 int64_t adze_trainer_memory(const adze_trainer *t) {

@@ -1,5 +1,4 @@
-/* Learning-rate schedules: pure functions of the step, so that a resume needs no state. Only `plateau` looks at results: its cuts are the progress's.
- */
+/* Learning-rate schedules: pure functions of the step, so a resume needs no state. Only `plateau` looks at results: its cuts are the progress's. */
 #include "train/options.h"
 
 #include <math.h>
@@ -22,7 +21,7 @@ static const adze_schedule_info infos[] = {
 };
 
 const adze_schedule_info *adze_schedule_at(int i) {
-    return i >= 0 && i < (int)(sizeof infos / sizeof *infos) ? &infos[i] : NULL;
+    return i >= 0 && i < (int)ADZE_COUNT(infos) ? &infos[i] : NULL;
 }
 
 static double half_cosine(double share) { /* 1 at 0, 0 at 1 */

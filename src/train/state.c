@@ -73,9 +73,7 @@ static int parse_history(adze_ctx *ctx, const adze_tree *list, const char *file,
     static const char *const skip[] = {NULL};
     int64_t count = list != NULL && list->kind == ADZE_T_LIST ? adze_tree_len(list) : 0;
     adze_epoch_stats *h = adze_alloc(ctx, count, sizeof *h);
-    if (h == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(h));
     int bad = 0;
     int64_t i = 0;
     for (const adze_tree *e = count > 0 ? list->child : NULL; e != NULL; e = e->next) {

@@ -20,9 +20,7 @@ static int find_slots(adze_steps *s) {
     s->params = adze_alloc(s->ctx, n, sizeof *s->params);
     s->grads = adze_alloc(s->ctx, n, sizeof *s->grads);
     s->state = adze_alloc(s->ctx, n, sizeof *s->state);
-    if (s->params == NULL || s->grads == NULL || s->state == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(s->params && s->grads && s->state));
     int64_t bytes = 0;
     for (int i = 0; i < n; i++) {
         uint32_t flags = adze_store_flags(s->store, i);
@@ -39,7 +37,7 @@ static int find_slots(adze_steps *s) {
     s->partial = adze_alloc(s->ctx, s->nchunks, sizeof *s->partial);
     s->backup = adze_alloc(s->ctx, bytes, 1);
     s->first = adze_alloc(s->ctx, s->o->sam > 0 ? bytes : 0, 1);
-    return s->outs != NULL && s->partial != NULL && s->backup != NULL && s->first != NULL ? ADZE_OK : ADZE_ENOMEM;
+    return ADZE_GOT(s->outs && s->partial && s->backup && s->first);
 }
 
 int adze_steps_open(adze_steps *s, adze_ctx *ctx, const adze_model *m, adze_store *store, const adze_train_opts *o) {
@@ -122,9 +120,7 @@ static int grad_write(adze_steps *s, adze_graph *g, adze_val total, bool later, 
 static int grad_compile(adze_steps *s, int64_t memory, adze_grad_plan *p) {
     adze_graph *g = NULL;
     adze_val total = {0}, *w = adze_alloc(s->ctx, s->nparams, 2 * sizeof *w);
-    if (w == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(w));
     int st = adze_graph_new(s->ctx, &g);
     if (st == ADZE_OK) {
         st = grad_loss(s, g, p->batch, &total);

@@ -126,9 +126,7 @@ static int show_backward(adze_tap *t, uint32_t what) {
     const int nouts = what & ADZE_TAP_OUT_GRADS ? t->m->nlayers + 1 : 0, nstates = what & ADZE_TAP_STATES ? t->nstates : 0;
     const int nparams = what & ADZE_TAP_GRADS ? t->nparams : 0, n = nouts + nstates + nparams;
     adze_val *at = adze_alloc(t->ctx, 2 * (int64_t)n + 1, sizeof *at);
-    if (at == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(at));
     adze_val *g = at + n;
     for (int i = 0; i < nouts; i++) {
         at[i] = i > 0 && adze_tap_has(t, "a", i - 1) ? t->outs[i - 1] : t->x;
@@ -149,9 +147,7 @@ static int show_backward(adze_tap *t, uint32_t what) {
 
 static int show_hessian(adze_tap *t) {
     adze_val *hv = adze_alloc(t->ctx, t->nparams, sizeof *hv);
-    if (hv == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(hv));
     for (int i = 0; i < t->nparams; i++) {
         char name[32];
         snprintf(name, sizeof name, "v/%d", i);
@@ -207,9 +203,7 @@ int adze_tap_open(adze_tap *t, adze_ctx *ctx, const adze_diag_subject *s, const 
     t->v = adze_alloc(ctx, m->nparams, sizeof *t->v);
     t->slot = adze_alloc(ctx, m->nparams, sizeof *t->slot);
     t->layer = adze_alloc(ctx, m->nparams, sizeof *t->layer);
-    if (!t->outs || !t->sums || !t->states || !t->owner || !t->time || !t->params || !t->v || !t->slot || !t->layer) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t->outs && t->sums && t->states && t->owner && t->time && t->params && t->v && t->slot && t->layer));
     TRY(adze_store_new(ctx, &t->store));
     TRY(copy_slots(t));
     TRY(build(t, mode, what));
@@ -288,9 +282,7 @@ int adze_tap_read(adze_tap *t, const char *name, int i, const double **v, int64_
     *n = adze_type_count(&type);
     if (*n > t->cap_read) {
         double *more = adze_resize(t->ctx, t->read, t->cap_read, *n, sizeof *more);
-        if (more == NULL) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(more));
         t->read = more;
         t->cap_read = *n;
     }
@@ -356,4 +348,18 @@ int adze_tap_hessian(void *tap, const double *v, double *hv) {
     }
     TRY(adze_tap_run(t));
     return gather(t, "hv", hv);
+}
+
+int adze_tap_with(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f, adze_tap_look how) {
+    adze_tap t = {.ctx = NULL};
+    double *v = NULL;
+    int st = adze_tap_open(&t, ctx, s, o, o->batch, o->mode, how.what);
+    if (st == ADZE_OK && how.vectors > 0) {
+        v = adze_alloc(ctx, how.vectors * t.nweights, sizeof *v);
+        st = ADZE_GOT(v);
+    }
+    st = st == ADZE_OK ? how.look(&t, f, v) : st;
+    adze_free(ctx, v);
+    adze_tap_close(&t);
+    return st;
 }

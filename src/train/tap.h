@@ -59,6 +59,15 @@ int adze_tap_set_weights(adze_tap *t, const double *w);
 int adze_tap_gradient(adze_tap *t, double *g);                /* runs */
 int adze_tap_hessian(void *tap, const double *v, double *hv); /* runs; for adze_la_op.apply */
 
+/* A probe that is one look: opens a tap that shows `what`, on o->batch examples in o->mode, gives `look` so many vectors of the model's weights in
+ * one block of zeros (0: NULL), and closes it. */
+typedef struct adze_tap_look {
+    uint32_t what;
+    int vectors;
+    int (*look)(adze_tap *t, adze_findings *f, double *v);
+} adze_tap_look;
+int adze_tap_with(adze_ctx *ctx, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *f, adze_tap_look how);
+
 double adze_dot(const double *a, const double *b, int64_t n);
 double adze_norm_of(const double *v, int64_t n);
 

@@ -1,6 +1,7 @@
 /* The trainer: epochs of steps, validation, the best epoch, early stopping, checkpoints and callbacks. */
 #include "train/trainer.h"
 
+#include "core/type.h"
 #include "model/layer.h"
 #include "train/second.h"
 
@@ -28,9 +29,7 @@ static int split_data(adze_trainer *t) {
                          (long long)count, t->data->name);
     }
     t->ids = adze_alloc(t->ctx, count, sizeof *t->ids);
-    if (t->ids == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t->ids));
     TRY(adze_split_ids(t->ctx, count, nval, t->o.seed, t->ids));
     t->ntrain = count - nval;
     t->nval = t->o.limit_val > 0 && t->o.limit_val < nval ? t->o.limit_val : nval;
@@ -134,9 +133,7 @@ static int trainer_init(adze_trainer *t, const char *dir) {
         return ADZE_OK;
     }
     t->dir = adze_strdup(t->ctx, dir);
-    if (t->dir == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t->dir));
     TRY(adze_make_dirs(t->ctx, dir));
     return adze_ckpt_clean(t->ctx, dir);
 }
@@ -145,9 +142,7 @@ int adze_trainer_new(adze_ctx *ctx, adze_model *m, const adze_dataset *train, co
                      adze_trainer **out) {
     *out = NULL;
     adze_trainer *t = adze_alloc(ctx, 1, sizeof *t);
-    if (t == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(t));
     t->ctx = ctx;
     t->model = m;
     t->data = train;
@@ -182,8 +177,7 @@ void adze_trainer_free(adze_trainer *t) {
     adze_free(ctx, t);
 }
 
-/* -- asking it
- * --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- asking it ----------------------------------------------------------------------------------------------------------------------------------- */
 
 void adze_trainer_request_stop(adze_trainer *t) {
     atomic_store(&t->stop_requested, 1);
@@ -215,17 +209,14 @@ static int history_room(adze_trainer *t) {
     if (t->nhistory == t->cap_history) {
         int64_t cap = t->cap_history > 0 ? 2 * t->cap_history : 16;
         adze_epoch_stats *more = adze_resize(t->ctx, t->history, t->cap_history, cap, sizeof *more);
-        if (more == NULL) {
-            return ADZE_ENOMEM;
-        }
+        TRY(ADZE_GOT(more));
         t->history = more;
         t->cap_history = cap;
     }
     return ADZE_OK;
 }
 
-/* -- a step
- * ---------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- a step -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int64_t batches_per_epoch(const adze_trainer *t) {
     return adze_loader_batches(t->loader);
@@ -394,8 +385,7 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
     return ADZE_OK;
 }
 
-/* -- an epoch
- * ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- an epoch ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static bool stop_wanted(const adze_trainer *t) {
     return atomic_load(&t->stop_requested) != 0;

@@ -229,9 +229,7 @@ static int compile(adze_steps *s, int which, void (*build)(adze_steps *s, adze_g
 /* A pattern that fits no parameter is a slip of the keyboard. */
 static int check_groups(adze_steps *s) {
     const char **names = adze_alloc(s->ctx, s->nparams, sizeof *names);
-    if (names == NULL) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(names));
     for (int i = 0; i < s->nparams; i++) {
         names[i] = adze_store_name(s->store, s->params[i]);
     }

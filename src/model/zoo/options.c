@@ -33,9 +33,7 @@ static int unknown(adze_zoo *z, const char *key) {
 
 int adze_zoo_parse(adze_zoo *z, const char *text) {
     char *copy = adze_arena_dup(&z->arena, text, strlen(text) + 1);
-    if (!copy) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(copy));
     for (char *s = copy; *s;) {
         char *end = s + strcspn(s, ","), *eq = memchr(s, '=', (size_t)(end - s));
         const bool last = *end == 0;

@@ -119,9 +119,7 @@ void adze_zoo_imagenet(adze_zoo *z) {
 
 static int make(adze_zoo *z, const adze_zoo_net *net, adze_model **out) {
     z->root = adze_arena_alloc(&z->arena, sizeof *z->root);
-    if (!z->root) {
-        return ADZE_ENOMEM;
-    }
+    TRY(ADZE_GOT(z->root));
     z->root->kind = ADZE_T_MAP;
     adze_zoo_set(z, z->root, "name", net->name);
     net->build(z);
