@@ -166,19 +166,23 @@ rows:
   - {id: T2, claim: a rate, by: [train, test_x, "test_x:squares", "schedule", "list losses"]}
   - {id: T3, claim: a third}
   - {id: T4, claim: a fourth, later: needs pruning}
+  - {id: T7, claim: found, by: ["diag stats", "demo rates descent_error"]}
 END
-expect 0 '4 rows, 2 experiments (0 not run yet); 0 faults, 0 rows waiting for one, 1 for later' "$adze" lab coverage
+expect 0 '5 rows, 2 experiments (0 not run yet); 0 faults, 0 rows waiting for one, 1 for later' "$adze" lab coverage
 mv experiments/records/root.json root.json # what nobody has run covers nothing
 expect 0 'T1    waits for an experiment that has not run' "$adze" lab coverage
 mv root.json experiments/records/root.json
 cat >> experiments/claims.yaml << 'END'
   - {id: T5, claim: nobody's}
-  - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance"]}
+  - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance", "demo rates dragons"]}
+  - {id: T8, claim: looked at, by: ["diag stats", "demo rates", "list losses", schedule]}
 END
-expect 1 'T5    nothing: no experiment with a record, no test and no command names this row' "$adze" lab coverage
-for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: neither its help'; do
+expect 1 'T5    nothing: no experiment with a record, no test and no finding of a demonstration names this row' "$adze" lab coverage
+for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: neither its help' \
+    'demo rates dragons: there is no such dem'; do
     grep -q "^T6    $what" out.txt || fail "coverage did not say '$what': $(cat out.txt)"
 done
+grep -q '^T8    nothing:' out.txt || fail "a probe that is there covers a row: $(cat out.txt)"
 expect 1 '"row":"T5"' "$adze" lab coverage --json
 
 # What is refused, with its line.
