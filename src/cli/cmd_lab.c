@@ -33,31 +33,35 @@ static bool has_row(const lab_exp *e, const char *begin) {
     return n == 0;
 }
 
-/* The record's verdict, "-" without one, and whether the rule has changed since; the minutes that it took, or else is thought to take. */
-static int recorded(cli *c, const lab_opts *o, const lab_exp *e, char *verdict, size_t n, bool *stale, double *minutes) {
+typedef struct record {
+    char verdict[32]; /* "-": there is none */
+    bool stale, alike;
+    double minutes; /* that it took, or else is thought to take */
+} record;
+
+static int recorded(cli *c, const lab_opts *o, const lab_exp *e, record *r) {
     adze_arena a = {.ctx = c->ctx};
     const adze_tree *t;
     const int status = lab_record_read(c, o, e->name, &a, &t);
     const char *result = lab_text_of(t, "result");
-    snprintf(verdict, n, "%s", result[0] ? result : "-");
-    *stale = t && strcmp(lab_text_of(t, "rule_hash"), e->rule_hash) != 0;
-    *minutes = t && adze_parse_f64(lab_text_of(t, "minutes"), minutes) ? *minutes : e->minutes;
+    snprintf(r->verdict, sizeof(r->verdict), "%s", result[0] ? result : "-");
+    r->stale = t && lab_stale(e, t);
+    r->alike = t && lab_alike(e, result, lab_text_of(adze_tree_get(t, "control"), "result"));
+    r->minutes = t && adze_parse_f64(lab_text_of(t, "minutes"), &r->minutes) ? r->minutes : e->minutes;
     adze_arena_free(&a);
     return status;
 }
 
 static int list_one(cli *c, const lab_opts *o, const lab_exp *e, adze_text *t, bool first) {
-    char verdict[32];
-    bool stale;
-    double minutes;
-    TRY(recorded(c, o, e, verdict, sizeof(verdict), &stale, &minutes));
+    record r;
+    TRY(recorded(c, o, e, &r));
     if (!c->global.json) {
         char rows[128] = "", line[200];
         for (int i = 0; i < e->nrows; i++) {
             snprintf(rows + strlen(rows), sizeof(rows) - strlen(rows), "%s%s", i ? " " : "", e->rows[i]);
         }
-        snprintf(line, sizeof(line), "%-30s %-15.15s %9.1f  %s%s%s", e->name, rows, minutes, verdict, stale ? " (stale)" : "",
-                 e->quick ? "  quick" : "");
+        snprintf(line, sizeof(line), "%-30s %-15.15s %9.1f  %s%s%s%s", e->name, rows, r.minutes, r.verdict, r.stale ? " (stale)" : "",
+                 r.alike ? " (control alike)" : "", e->quick ? "  quick" : "");
         adze_text_add(t, "%s\n", line);
         return ADZE_OK;
     }
@@ -70,9 +74,9 @@ static int list_one(cli *c, const lab_opts *o, const lab_exp *e, adze_text *t, b
         adze_text_add(t, i ? "," : "");
         adze_json_string(t, e->rows[i]);
     }
-    adze_text_add(t, "],\"quick\":%s,\"minutes\":%g,\"verdict\":", e->quick ? "true" : "false", minutes);
-    adze_json_string(t, verdict);
-    adze_text_add(t, ",\"stale\":%s}", stale ? "true" : "false");
+    adze_text_add(t, "],\"quick\":%s,\"minutes\":%g,\"verdict\":", e->quick ? "true" : "false", r.minutes);
+    adze_json_string(t, r.verdict);
+    adze_text_add(t, ",\"stale\":%s,\"alike\":%s}", r.stale ? "true" : "false", r.alike ? "true" : "false");
     return ADZE_OK;
 }
 
@@ -101,7 +105,7 @@ static int each_listed(cli *c, const lab_opts *o, lab_exp *e, void *arg) {
 static int list(cli *c, const lab_opts *o) {
     adze_text t = {.ctx = c->ctx};
     adze_text_add(&t, c->global.json ? "{\"schema\":1,\"experiments\":[" : "%-30s %-15s %9s  %s\n", "experiment", "rows", "minutes",
-                  "verdict (stale: file or data have changed since)");
+                  "verdict (stale: the file has changed since; control alike: nothing was shown)");
     const int status = for_each(c, o, each_listed, &t);
     adze_text_add(&t, "%s", c->global.json ? "]}\n" : "");
     if (status != ADZE_OK) {
@@ -137,18 +141,17 @@ static void print_claim(adze_text *t, const lab_exp *e) {
 
 static int show(cli *c, const lab_opts *o, const char *name) {
     lab_exp *e;
-    char verdict[32];
-    bool stale;
-    double minutes;
+    record r;
     TRY(lab_read(c, o->dir, name, &e));
     adze_text t = {.ctx = c->ctx};
     print_claim(&t, e);
     print_part(&t, &e->main);
     adze_text_add(&t, "control, which must come out %s\n", e->must == LAB_NOT_CONFIRMED ? "otherwise than confirmed" : LAB_VERDICT_NAMES[e->must]);
     print_part(&t, &e->control);
-    int status = recorded(c, o, e, verdict, sizeof(verdict), &stale, &minutes);
-    adze_text_add(&t, "seeds %d, about %.1f minutes; recorded verdict: %s%s\n%s%s", e->nseeds, minutes, verdict,
-                  stale ? " (stale: the rule has changed since)" : "", e->note, e->note[0] ? "\n" : "");
+    int status = recorded(c, o, e, &r);
+    adze_text_add(&t, "seeds %d, revision %lld, about %.1f minutes; recorded verdict: %s%s%s\n%s%s", e->nseeds, (long long)e->revision, r.minutes,
+                  r.verdict, r.stale ? " (stale: the rule has changed since)" : "", r.alike ? " (control alike)" : "", e->note,
+                  e->note[0] ? "\n" : "");
     lab_free(c, e);
     if (status != ADZE_OK || c->global.json) {
         adze_text_drop(&t);
@@ -180,22 +183,22 @@ static void print_result(adze_text *t, const lab_exp *e) {
     print_rules(t, &e->main);
     adze_text_add(t, "  control (must be %s)\n", e->must == LAB_NOT_CONFIRMED ? "not confirmed" : LAB_VERDICT_NAMES[e->must]);
     print_rules(t, &e->control);
-    adze_text_add(t, "  verdict over %d seed%s: %s\n", e->nseeds, e->nseeds > 1 ? "s" : "", LAB_VERDICT_NAMES[e->verdict]);
+    const char *verdict = LAB_VERDICT_NAMES[e->verdict];
+    adze_text_add(t, "  verdict over %d seed%s: %s%s\n", e->nseeds, e->nseeds > 1 ? "s" : "", verdict,
+                  lab_alike(e, verdict, LAB_VERDICT_NAMES[e->control.verdict]) ? " (control alike: nothing was shown)" : "");
 }
 
 /* -- run ----------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int check_record(cli *c, const lab_opts *o, const lab_exp *e) {
-    char verdict[32];
-    bool stale;
-    double minutes;
-    TRY(recorded(c, o, e, verdict, sizeof(verdict), &stale, &minutes));
-    if (stale) {
+    record r;
+    TRY(recorded(c, o, e, &r));
+    if (r.stale) {
         return adze_fail(c->ctx, ADZE_EDEVICE, "'%s': arms, rule or control have changed since the record was written", e->name);
     }
-    return strcmp(verdict, LAB_VERDICT_NAMES[e->verdict]) == 0
+    return strcmp(r.verdict, LAB_VERDICT_NAMES[e->verdict]) == 0
                ? ADZE_OK
-               : adze_fail(c->ctx, ADZE_EDEVICE, "'%s' comes out %s, but the record says %s", e->name, LAB_VERDICT_NAMES[e->verdict], verdict);
+               : adze_fail(c->ctx, ADZE_EDEVICE, "'%s' comes out %s, but the record says %s", e->name, LAB_VERDICT_NAMES[e->verdict], r.verdict);
 }
 
 static int run_one(cli *c, const lab_opts *o, lab_exp *e) {

@@ -59,9 +59,10 @@ typedef struct lab_exp {
     uint64_t seeds[LAB_SEEDS], data_hash[LAB_DATA][2];
     double minutes;
     bool quick;
+    int64_t revision; /* raised by hand where the program changed what the experiment measures */
     lab_part main, control;
     int32_t must;        /* a lab_verdict, or LAB_NOT_CONFIRMED */
-    char rule_hash[20];  /* of claim, data, arms, the files they name, measures, rules and control as they stand in the file */
+    char rule_hash[20];  /* of claim, data, arms, the files they name, measures, rules, control and revision as they stand in the file */
     lab_rule ours;       /* paper.ours, or the first rule's value */
     lab_verdict verdict; /* of the whole */
     double seconds;      /* that the runs took, those found finished included */
@@ -72,6 +73,7 @@ int lab_read(cli *c, const char *dir, const char *name, lab_exp **out); /* stric
 void lab_free(cli *c, lab_exp *e);
 /* Hashes of the model files (.yaml, .json) that a command line names, so far as they are there, are added to t. */
 int lab_hash_files(adze_ctx *ctx, const char *dir, const char *line, adze_text *t);
+void lab_hash_revision(const lab_exp *e, adze_text *t); /* nothing for the first */
 
 typedef struct lab_names { /* of all experiments in a folder, sorted */
     char (*name)[64];
@@ -100,6 +102,9 @@ int lab_record_path(const lab_opts *o, const char *name, const char *ending, cha
 int lab_record_write(cli *c, const lab_opts *o, const lab_exp *e);                                      /* lab_record.c: NAME.json and NAME.png */
 int lab_record_read(cli *c, const lab_opts *o, const char *name, adze_arena *a, const adze_tree **out); /* *out NULL: there is none */
 const char *lab_text_of(const adze_tree *t, const char *key);                                           /* "" where there is none */
+bool lab_stale(const lab_exp *e, const adze_tree *record); /* of another file than e's, so far as it counts */
+/* The control came out as the claim's own side did, and not by rules of its own: nothing was shown. */
+bool lab_alike(const lab_exp *e, const char *verdict, const char *control);
 void lab_record_json(const lab_exp *e, cli *c, adze_text *t);
 int lab_draw(cli *c, const lab_opts *o, const lab_exp *e); /* lab_draw.c */
 void lab_number(adze_text *t, double v);                   /* shortest; words where JSON has no number */

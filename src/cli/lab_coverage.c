@@ -1,4 +1,5 @@
-/* Which rows of experiments/claims.yaml are named by an experiment with a record, a test or a command that exists, and which are not. */
+/* Which rows of experiments/claims.yaml have an experiment with a record, a test or what a demonstration found, and which have not. That a probe or a
+ * command is there tries nothing: it must be there, but does not count. */
 #include "cli/lab.h"
 
 #include <ctype.h>
@@ -69,16 +70,47 @@ static int check_test(survey *s, const char *row, const char *what) {
     return ADZE_OK;
 }
 
+static int open_answer(survey *s, FILE **said, char out[40]) {
+    *said = tmpfile();
+    if (!*said) {
+        return adze_fail(s->c->ctx, ADZE_EIO, "no temporary file can be made");
+    }
+    snprintf(out, 40, "/proc/self/fd/%d", fileno(*said)); /* the command started anew has it too */
+    return ADZE_OK;
+}
+
+/* The finding is a number that the demonstration prints. */
+static int check_finding(survey *s, const char *row, const char *what, const char *demo, const char *finding) {
+    const char *const words[] = {"demo", demo, "--json", NULL};
+    char out[40], *text = NULL;
+    int64_t n = 0;
+    int code = 0;
+    FILE *said;
+    TRY(open_answer(s, &said, out));
+    int status = lab_capture(s->c, words, out, "/dev/null", &code);
+    status = status == ADZE_OK && code == 0 ? adze_read_file(s->c->ctx, out, 64 << 20, (void **)&text, &n) : status;
+    fclose(said);
+    if (status == ADZE_OK) {
+        double v;
+        adze_tree *json;
+        const bool found =
+            text && adze_json_parse(&s->arena, text, (size_t)n, what, &json) == ADZE_OK && lab_json_number(s->c->ctx, json, finding, &v) == ADZE_OK;
+        adze_err_clear(s->c->ctx);
+        if (!found) {
+            fault(s, row, what, "there is no such demonstration, or it finds no such number");
+        }
+    }
+    adze_free(s->c->ctx, text);
+    return status;
+}
+
 /* "bench train": the help of the command holds the word; probes and demos have lists too. */
 static int check_command(survey *s, const char *row, const char *what) {
     char command[64] = "", word[64] = "", out[40];
     int code = 0;
+    FILE *said;
     sscanf(what, "%63s %63s", command, word);
-    FILE *said = tmpfile();
-    if (!said) {
-        return adze_fail(s->c->ctx, ADZE_EIO, "no temporary file can be made");
-    }
-    snprintf(out, sizeof(out), "/proc/self/fd/%d", fileno(said)); /* the command started anew has it too */
+    TRY(open_answer(s, &said, out));
     const bool listed = strcmp(command, "diag") == 0 || strcmp(command, "demo") == 0;
     const char *const asked[][3] = {{"list", strcmp(command, "diag") == 0 ? "probes" : "demos", NULL}, {"help", command, NULL}};
     bool holds = !word[0];
@@ -96,25 +128,32 @@ static int check_command(survey *s, const char *row, const char *what) {
     return status;
 }
 
-/* counts: false for an experiment without a record. */
-static int check_one(survey *s, const char *row, const char *what, bool *counts) {
-    *counts = true;
+typedef enum worth { NOTHING, WAITS, COVERS } worth; /* WAITS: an experiment without a record */
+
+static int check_one(survey *s, const char *row, const char *what, worth *w) {
+    char demo[64], finding[128];
+    *w = COVERS;
     if (strncmp(what, "test_", 5) == 0 || strncmp(what, "cli/", 4) == 0) {
         return check_test(s, row, what);
     }
+    if (sscanf(what, "demo %63s %127s", demo, finding) == 2) {
+        return check_finding(s, row, what, demo, finding);
+    }
     if (strchr(what, ' ')) {
+        *w = NOTHING;
         return check_command(s, row, what);
     }
     for (int i = 0; i < s->all.n; i++) {
         if (strcmp(s->all.name[i], what) == 0) {
             const adze_tree *record;
             TRY(lab_record_read(s->c, s->o, what, &s->arena, &record));
-            *counts = record != NULL;
+            *w = record ? COVERS : WAITS;
             return ADZE_OK;
         }
     }
     for (int i = 0; CLI_COMMANDS[i]; i++) {
         if (strcmp(CLI_COMMANDS[i]->name, what) == 0) {
+            *w = NOTHING;
             return ADZE_OK;
         }
     }
@@ -142,10 +181,10 @@ static int check_row(survey *s, const adze_tree *t) {
     bool waits = false;
     const int before = s->faults;
     for (const adze_tree *k = by && by->kind == ADZE_T_LIST ? by->child : by; k; k = by->kind == ADZE_T_LIST ? k->next : NULL) {
-        bool counts;
-        TRY(check_one(s, row, k->text ? k->text : "", &counts));
-        named += counts;
-        waits = waits || !counts;
+        worth w;
+        TRY(check_one(s, row, k->text ? k->text : "", &w));
+        named += w == COVERS;
+        waits = waits || w == WAITS;
     }
     for (int i = 0; i < s->ntouched; i++) {
         const bool same = strcmp(s->touched[i], row) == 0;
@@ -160,7 +199,7 @@ static int check_row(survey *s, const adze_tree *t) {
             adze_text_add(&s->out, "%-5s waits for an experiment that has not run\n", row);
         }
     } else if (named == 0 && !later && s->faults == before) {
-        fault(s, row, "nothing", "no experiment with a record, no test and no command names this row");
+        fault(s, row, "nothing", "no experiment with a record, no test and no finding of a demonstration names this row");
         s->open++;
     }
     return ADZE_OK;

@@ -9,12 +9,14 @@ static const char *const MUST[] = {"conditional", "confirmed", "refuted", "not_c
 
 #define TEXT(type, member, flags, help)                                                                                                              \
     { #member, ADZE_F_STR, flags, offsetof(type, member), sizeof(((type *)0)->member), "", 0, 0, NULL, help }
-static const adze_field TOP[] = {TEXT(lab_exp, claim, ADZE_FIELD_REQUIRED, "what is claimed, in one sentence"),
-                                 TEXT(lab_exp, notes, ADZE_FIELD_REQUIRED, "where the notes say it"),
-                                 TEXT(lab_exp, note, 0, "what the verdict means"),
-                                 {"minutes", ADZE_F_F64, 0, offsetof(lab_exp, minutes), 0, "1", 0, 1e4, NULL, "that all arms take"},
-                                 {"quick", ADZE_F_BOOL, 0, offsetof(lab_exp, quick), 0, NULL, 0, 0, NULL, "takes seconds: the tests run it"},
-                                 {0}};
+static const adze_field TOP[] = {
+    TEXT(lab_exp, claim, ADZE_FIELD_REQUIRED, "what is claimed, in one sentence"),
+    TEXT(lab_exp, notes, ADZE_FIELD_REQUIRED, "where the notes say it"),
+    TEXT(lab_exp, note, 0, "what the verdict means"),
+    {"minutes", ADZE_F_F64, 0, offsetof(lab_exp, minutes), 0, "1", 0, 1e4, NULL, "that all arms take"},
+    {"quick", ADZE_F_BOOL, 0, offsetof(lab_exp, quick), 0, NULL, 0, 0, NULL, "takes seconds: the tests run it"},
+    {"revision", ADZE_F_I64, 0, offsetof(lab_exp, revision), 0, "1", 1, 1e6, NULL, "raised where a change of the program changes what is measured"},
+    {0}};
 #define PAPER(member, help)                                                                                                                          \
     { #member, ADZE_F_STR, 0, offsetof(lab_exp, paper.member), sizeof(((lab_exp *)0)->paper.member), "", 0, 0, NULL, help }
 static const adze_field PAPER_FIELDS[] = {
@@ -174,6 +176,13 @@ static void read_control(filing *f, const adze_tree *t, lab_exp *e) {
     }
 }
 
+/* The first leaves names and hashes as they were before there were any. */
+void lab_hash_revision(const lab_exp *e, adze_text *t) {
+    if (e->revision > 1) {
+        adze_text_add(t, "\nrevision %lld", (long long)e->revision);
+    }
+}
+
 static int hash_file(adze_ctx *ctx, const char *path, adze_text *t) {
     void *bytes;
     int64_t n;
@@ -220,6 +229,7 @@ static int hash_rule(cli *c, const char *dir, const adze_tree *root, lab_exp *e)
             TRY(adze_tree_print_json(k, &t));
         }
     }
+    lab_hash_revision(e, &t);
     int status = hash_part(c, dir, &e->main, &t);
     status = status == ADZE_OK ? hash_part(c, dir, &e->control, &t) : status;
     if (status != ADZE_OK) {

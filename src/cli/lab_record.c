@@ -16,6 +16,27 @@ const char *lab_text_of(const adze_tree *t, const char *key) {
     return k && k->text ? k->text : "";
 }
 
+bool lab_stale(const lab_exp *e, const adze_tree *record) {
+    const adze_tree *ours = adze_tree_get(record, "ours");
+    return strcmp(lab_text_of(record, "rule_hash"), e->rule_hash) != 0 || strcmp(lab_text_of(ours, "value"), e->ours.value) != 0;
+}
+
+static bool same_rule(const lab_rule *a, const lab_rule *b) {
+    return strcmp(a->value, b->value) == 0 && strcmp(a->confirmed, b->confirmed) == 0 && strcmp(a->refuted, b->refuted) == 0;
+}
+
+bool lab_alike(const lab_exp *e, const char *verdict, const char *control) {
+    bool own = false; /* a rule that is none of the claim's: under it the same word may say the opposite, unless the word is that it cannot tell */
+    for (int i = 0; i < e->control.nrules; i++) {
+        bool known = false;
+        for (int k = 0; k < e->main.nrules; k++) {
+            known = known || same_rule(&e->control.rule[i], &e->main.rule[k]);
+        }
+        own = own || !known;
+    }
+    return verdict[0] && strcmp(verdict, control) == 0 && (!own || strcmp(verdict, LAB_VERDICT_NAMES[LAB_CONDITIONAL]) == 0);
+}
+
 static void key_text(adze_text *t, const char *key, const char *v) {
     adze_text_add(t, "\"%s\":", key);
     adze_json_string(t, v);
@@ -149,7 +170,7 @@ void lab_record_json(const lab_exp *e, cli *c, adze_text *t) {
     put_rules(t, &e->control, e->nseeds);
     adze_text_add(t, "},\n\"minutes\":%.2f,\n", e->seconds / 60);
     put_machine(t, c);
-    adze_text_add(t, ",\n\"version\":\"%s\",\n\"rule_hash\":\"%s\"}\n", adze_version(), e->rule_hash);
+    adze_text_add(t, ",\n\"version\":\"%s\",\n\"revision\":%lld,\n\"rule_hash\":\"%s\"}\n", adze_version(), (long long)e->revision, e->rule_hash);
 }
 
 int lab_record_path(const lab_opts *o, const char *name, const char *ending, char *out, size_t n) {

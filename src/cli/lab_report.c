@@ -34,16 +34,19 @@ static void link_of(adze_text *t, const char *name) {
     adze_text_add(t, "| [%s](#%s) ", name, name);
 }
 
-static void row(adze_text *t, const adze_tree *r, bool stale) {
+static bool alike(const lab_exp *e, const adze_tree *r) {
+    return lab_alike(e, lab_text_of(r, "result"), lab_text_of(adze_tree_get(r, "control"), "result"));
+}
+
+static void row(adze_text *t, const lab_exp *e, const adze_tree *r) {
     char number[120], ours[300];
-    const adze_tree *paper = adze_tree_get(r, "paper");
     with_interval(number, sizeof(number), adze_tree_get(r, "ours"));
-    snprintf(ours, sizeof(ours), "%s %s", number, lab_text_of(paper, "unit"));
-    link_of(t, lab_text_of(r, "name"));
+    snprintf(ours, sizeof(ours), "%s %s", number, e->paper.unit);
+    link_of(t, e->name);
     cell(t, lab_text_of(r, "claim"));
-    cell(t, lab_text_of(paper, "figure"));
+    cell(t, e->paper.figure);
     cell(t, ours);
-    adze_text_add(t, "| %s%s |\n", lab_text_of(r, "result"), stale ? ", stale" : "");
+    adze_text_add(t, "| %s%s%s |\n", lab_text_of(r, "result"), lab_stale(e, r) ? ", stale" : "", alike(e, r) ? ", control alike" : "");
 }
 
 static void rules(adze_text *t, const adze_tree *verdict) {
@@ -64,22 +67,24 @@ static void commands(adze_text *t, const adze_tree *arms) {
     }
 }
 
-/* What the verdict means stands in the experiment's file, not in the record: it may be said better later. */
-static void section(adze_text *t, const adze_tree *r, const char *note, bool stale) {
+/* What the paper says, where the claim stands and what the verdict means are the file's, not the record's: they may be said better later. */
+static void section(adze_text *t, const lab_exp *e, const adze_tree *r) {
     char ours[120];
-    const adze_tree *paper = adze_tree_get(r, "paper"), *control = adze_tree_get(r, "control"), *rows = adze_tree_get(r, "rows");
-    adze_text_add(t, "\n### %s\n\n%s (notes %s; rows", lab_text_of(r, "name"), lab_text_of(r, "claim"), lab_text_of(r, "notes"));
-    for (const adze_tree *k = rows ? rows->child : NULL; k; k = k->next) {
-        adze_text_add(t, " %s", k->text ? k->text : "");
+    const adze_tree *control = adze_tree_get(r, "control");
+    adze_text_add(t, "\n### %s\n\n%s (notes %s; rows", e->name, lab_text_of(r, "claim"), e->notes);
+    for (int i = 0; i < e->nrows; i++) {
+        adze_text_add(t, " %s", e->rows[i]);
     }
-    adze_text_add(t, ")\n\n**%s**%s", lab_text_of(r, "result"), stale ? " (stale: claim, data, arms, rule or control have changed since)" : "");
-    if (lab_text_of(paper, "cite")[0]) {
-        adze_text_add(t, ". Paper: %s%s%s%s%s", lab_text_of(paper, "cite"), lab_text_of(paper, "where")[0] ? ", " : "", lab_text_of(paper, "where"),
-                      lab_text_of(paper, "figure")[0] ? ": " : "", lab_text_of(paper, "figure"));
+    adze_text_add(t, ")\n\n**%s**%s%s", lab_text_of(r, "result"),
+                  lab_stale(e, r) ? " (stale: claim, data, arms, rule, control or revision have changed since)" : "",
+                  alike(e, r) ? " (control alike: nothing was shown)" : "");
+    if (e->paper.cite[0]) {
+        adze_text_add(t, ". Paper: %s%s%s%s%s", e->paper.cite, e->paper.where[0] ? ", " : "", e->paper.where, e->paper.figure[0] ? ": " : "",
+                      e->paper.figure);
     }
     with_interval(ours, sizeof(ours), adze_tree_get(r, "ours"));
-    adze_text_add(t, ". Ours: %s %s", ours, lab_text_of(paper, "unit"));
-    adze_text_add(t, "\n\n    adze lab run %s    # %.1f minutes, %d seeds\n\n", lab_text_of(r, "name"), number_of(r, "minutes"),
+    adze_text_add(t, ". Ours: %s %s", ours, e->paper.unit);
+    adze_text_add(t, "\n\n    adze lab run %s    # %.1f minutes, %d seeds\n\n", e->name, number_of(r, "minutes"),
                   adze_tree_len(adze_tree_get(r, "seeds")));
     commands(t, adze_tree_get(r, "arms"));
     adze_text_add(t, "\n");
@@ -90,10 +95,10 @@ static void section(adze_text *t, const adze_tree *r, const char *note, bool sta
         adze_text_add(t, "\n");
     }
     rules(t, adze_tree_get(control, "verdict"));
-    if (note[0]) {
-        adze_text_add(t, "\n%s\n", note);
+    if (e->note[0]) {
+        adze_text_add(t, "\n%s\n", e->note);
     }
-    adze_text_add(t, "\n![%s](../experiments/records/%s.png)\n", lab_text_of(r, "name"), lab_text_of(r, "name"));
+    adze_text_add(t, "\n![%s](../experiments/records/%s.png)\n", e->name, e->name);
 }
 
 /* What the page says above the marker. */
@@ -127,14 +132,13 @@ static int all_records(cli *c, const lab_opts *o, const lab_names *all, adze_are
             continue;
         }
         TRY(lab_read(c, o->dir, all->name[i], &e));
-        const bool stale = strcmp(lab_text_of(r, "rule_hash"), e->rule_hash) != 0;
         if (pass == TABLE) {
-            row(t, r, stale);
+            row(t, e, r);
             for (int k = 0; LAB_VERDICT_NAMES[k]; k++) {
                 counts[k] += strcmp(LAB_VERDICT_NAMES[k], lab_text_of(r, "result")) == 0;
             }
         } else {
-            section(t, r, e->note, stale);
+            section(t, e, r);
         }
         lab_free(c, e);
     }

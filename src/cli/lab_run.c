@@ -336,7 +336,7 @@ static int measure(task *t, const adze_tree *result) {
     return status;
 }
 
-/* The folder's name holds what decides the result, so that another command, file of a model or version never meets an old one. */
+/* The folder's name holds what decides the result, so that another command, file of a model, version or revision never meets an old one. */
 static int place(task *t) {
     adze_text text = {.ctx = t->c->ctx};
     char *s;
@@ -353,6 +353,7 @@ static int place(task *t) {
     for (int d = 0; d < t->e->ndata; d++) {
         adze_text_add(&text, "\n%llx", (unsigned long long)t->e->data_hash[d][0]);
     }
+    lab_hash_revision(t->e, &text);
     TRY(adze_text_finish(&text, &s));
     const int n = snprintf(t->dir, sizeof(t->dir), "%s/%s/%s%s-%llu-%08x", t->o->work, t->e->name, t->part == &t->e->control ? "control-" : "",
                            t->arm->name, (unsigned long long)t->e->seeds[t->seed], (unsigned)adze_hash64(s, strlen(s), 0));

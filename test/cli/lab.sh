@@ -82,6 +82,35 @@ expect 0 'confirmed (stale)' "$adze" lab list
 expect 0 '(stale: the rule has changed since)' "$adze" lab show root
 expect 0 '' "$adze" lab run root
 
+# Revision 1 is what a file without one has; a higher one makes the record stale and old runs no longer count.
+runs=$(ls runs/lab/root | wc -l) hash=$(grep -o '"rule_hash":"[0-9a-f]*"' experiments/records/root.json)
+sed -i '1i revision: 1' experiments/root.yaml
+expect 0 confirmed "$adze" lab run root --check
+[ "$(ls runs/lab/root | wc -l)" -eq "$runs" ] || fail "revision 1 has runs of its own: $(ls runs/lab/root)"
+sed -i 's/^revision: 1/revision: 2/' experiments/root.yaml
+expect 0 'confirmed (stale)' "$adze" lab list --rows T1
+expect 0 'verdict over 1 seed: confirmed' "$adze" lab run root
+[ "$(ls runs/lab/root | wc -l)" -eq $((2 * runs)) ] || fail "revision 2 took old runs: $(ls runs/lab/root)"
+grep -q "$hash" experiments/records/root.json && fail "the revision is not in the rule's hash"
+grep -q '"revision":2,' experiments/records/root.json || fail "the record has no revision"
+expect 0 'revision 2, about' "$adze" lab show root
+
+# A verdict that the control shares shows nothing, unless a rule of the control's own is behind it.
+expect 0 '"stale":false,"alike":false' "$adze" lab list --json --rows T1
+sed '/^  verdict:/d; s/must: refuted/must: confirmed/; s/repeat 1 /repeat 7 /' experiments/root.yaml > experiments/alike.yaml
+expect 0 'verdict over 1 seed: confirmed (control alike: nothing was shown)' "$adze" lab run alike
+expect 0 'confirmed (control alike)' "$adze" lab list --rows T1
+expect 0 'confirmed (control alike)' "$adze" lab show alike
+expect 0 '3 confirmed' "$adze" lab report --out docs/alike.md
+grep -q '^\*\*confirmed\*\* (control alike: nothing was shown)' docs/alike.md || fail "the page does not say it: $(cat docs/alike.md)"
+grep -q 'confirmed, control alike |$' docs/alike.md || fail "nor does its table"
+sed 's/must: refuted/must: confirmed/; s/^  verdict: .*/  verdict: {value: right, confirmed: "> 1e-3"}/' experiments/root.yaml > experiments/alike.yaml
+expect 0 'verdict over 1 seed: confirmed' "$adze" lab run alike
+grep -q alike: out.txt && fail "a control by its own rule is called alike"
+sed '/^  verdict:/d; s/must: refuted/must: conditional/; s/"< 1e-1[12]"/"< 0", refuted: "> 1"/; s/repeat 1 /repeat 7 /' experiments/root.yaml > experiments/alike.yaml
+expect 0 'verdict over 1 seed: conditional (control alike' "$adze" lab run alike
+rm -r docs/alike.md experiments/alike.yaml experiments/records/alike.*
+
 # A control that does not behave; a verdict that differs from the record.
 sed 's/must: refuted/must: confirmed/' experiments/root.yaml > experiments/broken.yaml
 expect 0 'verdict over 1 seed: invalid' "$adze" lab run broken
@@ -118,7 +147,17 @@ grep -q 'Words of my own' docs/experiments.md || fail "the page's head is gone"
 [ "$(grep -c '^### root' docs/experiments.md)" -eq 1 ] || fail "not one section: $(cat docs/experiments.md)"
 grep -q '^| \[train\](#train) | A larger rate learns faster | ' docs/experiments.md || fail "no row: $(cat docs/experiments.md)"
 
-# Coverage: experiments, tests with and without a case, commands with and without a word.
+# The paper, the place and the note are the file's, not the record's.
+sed -i 's/Heron, Metrica, 60", figure: "1.41421", unit: ""/Hero, Metrica, 62", where: book 1, figure: "1.414", unit: feet/; s/^notes: "001:1"/notes: "001:7"/' experiments/root.yaml
+expect 0 confirmed "$adze" lab report
+for text in 'Paper: Hero, Metrica, 62, book 1: 1.414. Ours: 1.41421 feet$' '| 1.414 | 1.41421 feet | confirmed |$' '(notes 001:7; rows T1)$'; do
+    grep -q "$text" docs/experiments.md || fail "the page has no '$text': $(cat docs/experiments.md)"
+done
+sed -i 's/ours: "right.x"/ours: "wrong.x"/' experiments/root.yaml # another figure of ours is not in the record
+expect 0 'confirmed (stale)' "$adze" lab list --rows T1
+sed -i 's/ours: "wrong.x"/ours: "right.x"/' experiments/root.yaml
+
+# Coverage: experiments, tests with and without a case, what demos find; commands must be there and do not count.
 mkdir test
 printf 'static void squares(void) {}\n' > test/test_x.c
 cat > experiments/claims.yaml << 'END'
@@ -127,19 +166,23 @@ rows:
   - {id: T2, claim: a rate, by: [train, test_x, "test_x:squares", "schedule", "list losses"]}
   - {id: T3, claim: a third}
   - {id: T4, claim: a fourth, later: needs pruning}
+  - {id: T7, claim: found, by: ["diag stats", "demo rates descent_error"]}
 END
-expect 0 '4 rows, 2 experiments (0 not run yet); 0 faults, 0 rows waiting for one, 1 for later' "$adze" lab coverage
+expect 0 '5 rows, 2 experiments (0 not run yet); 0 faults, 0 rows waiting for one, 1 for later' "$adze" lab coverage
 mv experiments/records/root.json root.json # what nobody has run covers nothing
 expect 0 'T1    waits for an experiment that has not run' "$adze" lab coverage
 mv root.json experiments/records/root.json
 cat >> experiments/claims.yaml << 'END'
   - {id: T5, claim: nobody's}
-  - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance"]}
+  - {id: T6, claim: wrong, by: [nowhere, test_y, "test_x:cubes", "list dragons", "dance", "demo rates dragons"]}
+  - {id: T8, claim: looked at, by: ["diag stats", "demo rates", "list losses", schedule]}
 END
-expect 1 'T5    nothing: no experiment with a record, no test and no command names this row' "$adze" lab coverage
-for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: neither its help'; do
+expect 1 'T5    nothing: no experiment with a record, no test and no finding of a demonstration names this row' "$adze" lab coverage
+for what in 'nowhere: there is no such exp' 'test_y: there is no such test' 'test_x:cubes: the test has no' 'list dragons: neither its help' \
+    'demo rates dragons: there is no such dem'; do
     grep -q "^T6    $what" out.txt || fail "coverage did not say '$what': $(cat out.txt)"
 done
+grep -q '^T8    nothing:' out.txt || fail "a probe that is there covers a row: $(cat out.txt)"
 expect 1 '"row":"T5"' "$adze" lab coverage --json
 
 # What is refused, with its line.
