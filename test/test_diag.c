@@ -486,6 +486,23 @@ static void deleted_units_are_missed_where_they_are_alone(void **state) {
     }
 }
 
+static void every_example_counts_once_when_units_are_deleted(void **state) {
+    static const char net[] = "{\"name\":\"l\",\"input\":[20],\"layers\":[{\"type\":\"dense\",\"name\":\"h\",\"units\":10},"
+                              "{\"type\":\"dense\",\"name\":\"o\",\"units\":4}]}";
+    double error[2], mean[2];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        look k = make(net, 40, 1, 0);
+        k.o.batch = i ? 15 : 40; /* the third batch of 15 begins with five that were seen */
+        probe(&k, "ablation");
+        error[i] = key(&k, "error");
+        mean[i] = key(&k, "error_mean");
+        done(&k);
+    }
+    near(error[1], error[0], 1e-12);
+    near(mean[1], mean[0], 1e-12);
+}
+
 static void steps_under_a_constant_gradient(void **state) {
     (void)state;
     look k = make("{\"name\":\"l\",\"input\":[2],\"layers\":[{\"type\":\"dense\",\"name\":\"fc\",\"units\":2}]}", 2, 1, 0);
@@ -743,6 +760,7 @@ int main(void) {
         cmocka_unit_test(a_layer_without_others_below_shifts_nothing),
         cmocka_unit_test(data_off_centre_make_weights_touchy),
         cmocka_unit_test(deleted_units_are_missed_where_they_are_alone),
+        cmocka_unit_test(every_example_counts_once_when_units_are_deleted),
         cmocka_unit_test(steps_under_a_constant_gradient),
         cmocka_unit_test(a_training_is_judged_by_its_epochs),
         cmocka_unit_test(a_watch_tells_when_units_died),
