@@ -282,6 +282,38 @@ static void zeros_are_counted(void **state) {
     done(&k);
 }
 
+/* The mode that nobody chose: what a trained net gives is looked at as in use, its gradients and a fresh net as in training. */
+static void a_trained_net_is_looked_at_in_use(void **state) {
+    static const char net[] = "{\"name\":\"d\",\"input\":[20],\"layers\":[{\"type\":\"dense\",\"name\":\"a\",\"units\":30,\"activation\":\"relu\"},"
+                              "{\"type\":\"dropout\",\"name\":\"n\",\"p\":0.5},{\"type\":\"dense\",\"name\":\"b\",\"units\":30,"
+                              "\"activation\":\"relu\"},{\"type\":\"dense\",\"name\":\"o\",\"units\":4}]}";
+    static const struct {
+        const char *what, *row, *column;
+        int in_use;
+    } cases[] = {{"rank", "b (activations)", "entropy rank", ADZE_DIAG_EVAL},
+                 {"sparsity", "b (activations)", "mean", ADZE_DIAG_EVAL},
+                 {"stats", "b", "mean", ADZE_DIAG_EVAL},
+                 {"gradflow", "a", "dL/dW", ADZE_DIAG_TRAIN}};
+    (void)state;
+    look k = make(net, 40, 1, 0);
+    for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
+        double by_mode[2];
+        for (k.o.mode = ADZE_DIAG_TRAIN; k.o.mode <= ADZE_DIAG_EVAL; k.o.mode++) {
+            probe(&k, cases[i].what);
+            by_mode[k.o.mode] = adze_findings_cell(&k.f, cases[i].row, cases[i].column);
+        }
+        assert_true(fabs(by_mode[0] - by_mode[1]) > 1e-3);
+        must(k.ctx, adze_fields_default(adze_diag_fields(), &k.o));
+        k.o.batch = 40;
+        for (int trained = 0; trained < 2; trained++) {
+            k.s.trained = trained;
+            probe(&k, cases[i].what);
+            near(adze_findings_cell(&k.f, cases[i].row, cases[i].column), by_mode[trained ? cases[i].in_use : ADZE_DIAG_TRAIN], 0);
+        }
+    }
+    done(&k);
+}
+
 static void positive_inputs_give_gradients_of_one_sign(void **state) {
     static const char net[] = "{\"name\":\"l\",\"input\":[400],\"layers\":[{\"type\":\"dense\",\"name\":\"fc\",\"units\":10}]}";
     (void)state;
@@ -749,6 +781,7 @@ int main(void) {
         cmocka_unit_test(elu_hardly_saturates_at_unit_scale),
         cmocka_unit_test(only_relu_dies),
         cmocka_unit_test(zeros_are_counted),
+        cmocka_unit_test(a_trained_net_is_looked_at_in_use),
         cmocka_unit_test(positive_inputs_give_gradients_of_one_sign),
         cmocka_unit_test(the_conditions_of_known_matrices),
         cmocka_unit_test(rescaling_changes_sharpness_and_nothing_else),

@@ -52,7 +52,7 @@ typedef struct adze_diag_opts { /* adze_diag_fields has defaults and ranges */
     int64_t batch;              /* examples at once: a probe looks at the subject's first, or, batch by batch, at all (adze_diag_by_batch) */
     int64_t steps;              /* of Lanczos, of an ascent, of an optimiser */
     uint64_t seed;
-    int32_t mode, dtype, loss;       /* train, eval; f64, f32, bf16; own, linear */
+    int32_t mode, dtype, loss;       /* train, eval, auto; f64, f32, bf16; own, linear */
     double xscale, lr, rescale, eps; /* factor on the inputs; of probes that step; sharpness: Dinh's factor, size of Keskar's box */
     double target;                   /* fit: accuracy below which training has not fitted */
     char optimizers[256];            /* effective-lr: names between commas; "": all */
@@ -63,6 +63,7 @@ typedef struct adze_diag_subject { /* borrowed; never written */
     const adze_model *model;
     adze_store *store;     /* the model's slots, f32 or f64 */
     adze_tensor x, labels; /* preprocessed examples (N, ...) and what adze_model_label_type says, N >= batch; labels zeroed for no classifier */
+    bool trained;          /* and finished: mode auto then looks at what it gives in use */
 } adze_diag_subject;
 
 /* Row i of the table of probes; needs_model: adze_diag_run wants a subject. ADZE_EARG past the end. */

@@ -28,7 +28,6 @@ typedef struct job {
     adze_model *model;
     adze_store *store;
     adze_dataset *data;
-    bool trained;
     const cli_args *args;
     adze_diag_subject s;
 } job;
@@ -52,7 +51,7 @@ static int load_model(job *j, const char *name) {
         name = model;
     }
     TRY(cli_load_model(j->c, name, &j->model, &j->store));
-    j->trained = j->store != NULL;
+    j->s.trained = j->store != NULL;
     if (j->store) {
         return ADZE_OK;
     }
@@ -92,7 +91,7 @@ static int load_data(job *j, const char *what) {
     }
     int64_t *ids = adze_alloc(j->c->ctx, j->data->count, sizeof(*ids));
     int status = ids ? adze_split_ids(j->c->ctx, j->data->count, 0, j->d.seed, ids) : ADZE_ENOMEM;
-    if (status == ADZE_OK && !j->trained) {
+    if (status == ADZE_OK && !j->s.trained) {
         status = fit(j, ids, j->data->count);
     }
     if (status == ADZE_OK) {

@@ -4,7 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *const modes[] = {"train", "eval", NULL}, *const dtypes[] = {"f64", "f32", "bf16", NULL}, *const losses[] = {"own", "linear", NULL};
+static const char *const modes[] = {"train", "eval", "auto", NULL}, *const dtypes[] = {"f64", "f32", "bf16", NULL},
+                         *const losses[] = {"own", "linear", NULL};
 
 #define AT(member) offsetof(adze_diag_opts, member)
 static const adze_field fields[] = {
@@ -12,7 +13,8 @@ static const adze_field fields[] = {
      "examples at once: those of a probe that looks once, a part of those of dead and ablation"},
     {"steps", ADZE_F_I64, 0, AT(steps), 0, "40", 1, 1e4, NULL, "of Lanczos (cond, sharpness) or of Newton's method (index)"},
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "of fresh weights, made-up data, directions and dropout"},
-    {"mode", ADZE_F_ENUM, 0, AT(mode), 0, "train", 0, 0, modes, "dropout and batch normalisation as in training, or as afterwards"},
+    {"mode", ADZE_F_ENUM, 0, AT(mode), 0, "auto", 0, 0, modes,
+     "dropout and batch normalisation as in training, or in use; auto: in use where what a trained model gives is looked at (stats, dead, sparsity, rank, sensitivity)"},
     {"dtype", ADZE_F_ENUM, 0, AT(dtype), 0, "f64", 0, 0, dtypes, "arithmetic"},
     {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "own", 0, 0, losses,
      "what is differentiated: the classifier's cross-entropy, or the outputs' sum with fixed random factors (always when there are no classes)"},
@@ -29,7 +31,11 @@ const adze_field *adze_diag_fields(void) {
     return fields;
 }
 
-enum { OF_MODEL = 1, BY_BATCH = 2 }; /* a probe: of a model; of all its examples, batch by batch */
+enum {
+    OF_MODEL = 1,
+    BY_BATCH = 2,
+    IN_USE = 4
+}; /* a probe: of a model; of all its examples, batch by batch; of what it gives, when trained, in use */
 
 /* Kept by hand: a row is a line. */
 /* clang-format off */
@@ -40,11 +46,11 @@ static const struct {
     const char *what, *paper;
 } PROBES[] = {
     {"gradflow", adze_probe_gradflow, OF_MODEL, "gradients' norms layer by layer and step by step: vanishing or exploding", "Hochreiter 1991; Glorot and Bengio 2010; Pascanu, Mikolov and Bengio 2013"},
-    {"stats", adze_probe_stats, OF_MODEL, "what layers give: mean, deviation, percentiles, saturation, and the ratios from layer to layer, forward and backward", "Glorot and Bengio 2010; He et al. 2015; Ioffe and Szegedy 2015, figure 1"},
-    {"dead", adze_probe_dead, OF_MODEL | BY_BATCH, "units that are active on no example, pieces of maxout that win on none", "Lu, Shin, Su and Karniadakis 2019"},
-    {"sparsity", adze_probe_sparsity, OF_MODEL, "share of zeros in weights and in activations", "Glorot, Bordes and Bengio 2011"},
+    {"stats", adze_probe_stats, OF_MODEL | IN_USE, "what layers give: mean, deviation, percentiles, saturation, and the ratios from layer to layer, forward and backward", "Glorot and Bengio 2010; He et al. 2015; Ioffe and Szegedy 2015, figure 1"},
+    {"dead", adze_probe_dead, OF_MODEL | BY_BATCH | IN_USE, "units that are active on no example, pieces of maxout that win on none", "Lu, Shin, Su and Karniadakis 2019"},
+    {"sparsity", adze_probe_sparsity, OF_MODEL | IN_USE, "share of zeros in weights and in activations", "Glorot, Bordes and Bengio 2011"},
     {"signs", adze_probe_signs, OF_MODEL, "share of a neuron's weight gradients that have one sign, in batches of 1, 8 and 64", "LeCun, Bottou, Orr and Mueller 1998, section 4.3"},
-    {"rank", adze_probe_rank, OF_MODEL, "rank, stable rank and entropy rank of weights and activations", "Roy and Vetterli 2007; Rudelson and Vershynin 2007"},
+    {"rank", adze_probe_rank, OF_MODEL | IN_USE, "rank, stable rank and entropy rank of weights and activations", "Roy and Vetterli 2007; Rudelson and Vershynin 2007"},
     {"cond", adze_probe_cond, OF_MODEL, "condition of the data's X'X and of the loss's Hessian, with its eigenvalues", "LeCun, Bottou, Orr and Mueller 1998, section 5; Sagun, Bottou and LeCun 2016"},
     {"sharpness", adze_probe_sharpness, OF_MODEL, "largest eigenvalue and rise of the loss within a small box; the same after rescaling two layers", "Keskar et al. 2017; Dinh, Pascanu, Bengio and Bengio 2017"},
     {"decrease", adze_probe_decrease, OF_MODEL, "what a step of descent should bring by first and second order, and what it brings", "Nocedal and Wright 2006, chapter 2"},
@@ -52,7 +58,7 @@ static const struct {
     {"ics", adze_probe_ics, OF_MODEL, "how much a step of the layers below changes a layer's gradient", "Santurkar, Tsipras, Ilyas and Madry 2018, definition 2.1"},
     {"bn-coupling", adze_probe_coupling, OF_MODEL, "whether an example's outputs depend on the batch's other examples", "Ioffe and Szegedy 2015, section 3.4"},
     {"linear", adze_probe_linear, OF_MODEL, "whether f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line", "Balduzzi et al. 2017"},
-    {"sensitivity", adze_probe_sensitivity, OF_MODEL, "change of outputs and loss when each weight tensor turns by a hundredth", "-"},
+    {"sensitivity", adze_probe_sensitivity, OF_MODEL | IN_USE, "change of outputs and loss when each weight tensor turns by a hundredth", "-"},
     {"ablation", adze_probe_ablation, OF_MODEL | BY_BATCH, "errors when more and more of the units of hidden layers are deleted", "Srivastava et al. 2014, section 7; Morcos et al. 2018"},
     {"effective-lr", adze_probe_effective_lr, 0, "an optimiser's step over its rate while the gradient stays 1", "Duchi, Hazan and Singer 2011; Kingma and Ba 2015"},
 };
@@ -97,7 +103,9 @@ int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, c
     if (PROBES[i].is & OF_MODEL && (s == NULL || s->x.rank < 1)) {
         return adze_fail(ctx, ADZE_EARG, "probe '%s' looks at a model with data", what);
     }
-    TRY(PROBES[i].run(ctx, s, o, out));
+    adze_diag_opts mine = *o;
+    mine.mode = o->mode == ADZE_DIAG_AUTO && PROBES[i].is & IN_USE && s->trained ? ADZE_DIAG_EVAL : o->mode;
+    TRY(PROBES[i].run(ctx, s, &mine, out));
     return adze_found_status(out);
 }
 

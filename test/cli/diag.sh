@@ -66,5 +66,14 @@ done
 "$adze" diag dead "$tmp/run" --examples 5 --json | grep -q '"examples":5,' || fail "fewer examples than a batch"
 "$adze" diag rank "$tmp/run" --examples 20 --batch 10 2> "$tmp/err"
 [ $? -eq 2 ] && grep -q "give --examples or --batch" "$tmp/err" || fail "a batch beside examples that are looked at together"
+# Batch normalisation: a trained net's outputs as in use, a fresh net's and all gradients as in training, unless --mode says otherwise.
+while read -r what model mode; do
+    "$adze" diag "$what" "$tmp/$model" --data "$tmp" --json > "$tmp/out.json" && "$adze" diag "$what" "$tmp/$model" --data "$tmp" --mode "$mode" --json |
+        cmp -s "$tmp/out.json" - || fail "probe $what of $model is not in mode $mode"
+done << 'END'
+stats run eval
+stats net.yaml train
+gradflow run train
+END
 "$adze" diag fit "$tmp/run" --json | grep -q '"overfit":' || fail "a run is judged"
 exit $bad
