@@ -356,6 +356,30 @@ static void the_conditions_of_known_matrices(void **state) {
     done(&k);
 }
 
+/* A condition is told where every eigenvalue is known, else what it is at least. The Hessian of x A B c has eigenvalues of both signs in pairs: the
+ * values that a few steps give lie near 0, where no eigenvalue is. */
+static void a_sample_of_eigenvalues_gives_a_bound(void **state) {
+    (void)state;
+    char net[512];
+    for (int both = 0; both < 2; both++) {
+        look k = make(both ? tower(net, sizeof net, 3, 2, 3, ",\"bias\":false", 0) : tower(net, sizeof net, 4, 1, 3, ",\"activation\":\"tanh\"", 3),
+                      40, 1, 0);
+        k.o.steps = 40;
+        probe(&k, "cond");
+        const double exact = key(&k, "hessian_condition");
+        assert_true(exact > 1 && isnan(key(&k, "condition_at_least")) && key(&k, "exact") == 1);
+        double last = 0;
+        for (k.o.steps = 1; k.o.steps < (both ? 18 : 27); k.o.steps++) {
+            probe(&k, "cond");
+            assert_true(isnan(key(&k, "hessian_condition")) && key(&k, "exact") == 0);
+            last = key(&k, "condition_at_least");
+            assert_true(last <= exact * (1 + 1e-9));
+        }
+        assert_true(last > exact / 2);
+        done(&k);
+    }
+}
+
 static void rescaling_changes_sharpness_and_nothing_else(void **state) {
     (void)state;
     char net[512];
@@ -784,6 +808,7 @@ int main(void) {
         cmocka_unit_test(a_trained_net_is_looked_at_in_use),
         cmocka_unit_test(positive_inputs_give_gradients_of_one_sign),
         cmocka_unit_test(the_conditions_of_known_matrices),
+        cmocka_unit_test(a_sample_of_eigenvalues_gives_a_bound),
         cmocka_unit_test(rescaling_changes_sharpness_and_nothing_else),
         cmocka_unit_test(second_order_foretells_a_small_step),
         cmocka_unit_test(critical_points_have_an_index),

@@ -11,7 +11,8 @@ static const char *const modes[] = {"train", "eval", "auto", NULL}, *const dtype
 static const adze_field fields[] = {
     {"batch", ADZE_F_I64, 0, AT(batch), 0, "64", 1, 1e6, NULL,
      "examples at once: those of a probe that looks once, a part of those of dead and ablation"},
-    {"steps", ADZE_F_I64, 0, AT(steps), 0, "40", 1, 1e4, NULL, "of Lanczos (cond, sharpness) or of Newton's method (index)"},
+    {"steps", ADZE_F_I64, 0, AT(steps), 0, "40", 1, 1e4, NULL,
+     "of Lanczos (cond: exact from as many as there are parameters; sharpness) or of Newton's method (index)"},
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "of fresh weights, made-up data, directions and dropout"},
     {"mode", ADZE_F_ENUM, 0, AT(mode), 0, "auto", 0, 0, modes,
      "dropout and batch normalisation as in training, or in use; auto: in use where what a trained model gives is looked at (stats, dead, sparsity, rank, sensitivity)"},
