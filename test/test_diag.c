@@ -686,9 +686,9 @@ static void a_model_stays_as_it_was(void **state) {
     k.o.steps = 5;
     uint64_t before[2], after[2];
     adze_about a;
-    bool needs;
+    unsigned is;
     must(k.ctx, adze_store_hash(k.s.store, before));
-    for (int i = 0; adze_diag_at(i, &a, &needs) == ADZE_OK; i++) {
+    for (int i = 0; adze_diag_at(i, &a, &is) == ADZE_OK; i++) {
         char *json;
         adze_tree *tree;
         adze_arena arena = {.ctx = k.ctx};
@@ -735,10 +735,10 @@ static void memory_that_runs_out_is_told(void **state) {
     char net[512];
     look k = make(tower(net, sizeof net, 4, 2, 3, ",\"activation\":\"relu\"", 3), 8, 1, 0);
     adze_about a;
-    bool needs;
+    unsigned is;
     k.o.steps = 2;
     k.o.rescale = 2;
-    for (int i = 0; adze_diag_at(i, &a, &needs) == ADZE_OK; i++) {
+    for (int i = 0; adze_diag_at(i, &a, &is) == ADZE_OK; i++) {
         refuse(&k, a.name, false);
     }
     for (int i = 0; adze_demo_at(i, &a) == ADZE_OK; i++) {

@@ -49,7 +49,7 @@ ADZE_API int adze_findings_json(const adze_findings *f, char **text); /* adze_te
 /* -- probes ----------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct adze_diag_opts { /* adze_diag_fields has defaults and ranges */
-    int64_t batch;              /* examples at once: a probe looks at the subject's first, or, batch by batch, at all (adze_diag_by_batch) */
+    int64_t batch;              /* examples at once: a probe looks at the subject's first, or, batch by batch, at all */
     int64_t steps;              /* of Lanczos, of an ascent, of an optimiser */
     uint64_t seed;
     int32_t mode, dtype, loss;       /* train, eval, auto; f64, f32, bf16; own, linear */
@@ -66,9 +66,13 @@ typedef struct adze_diag_subject { /* borrowed; never written */
     bool trained;          /* and finished: mode auto then looks at what it gives in use */
 } adze_diag_subject;
 
-/* Row i of the table of probes; needs_model: adze_diag_run wants a subject. ADZE_EARG past the end. */
-ADZE_API int adze_diag_at(int i, adze_about *out, bool *needs_model);
-ADZE_API bool adze_diag_by_batch(const char *what); /* whether that probe goes through all examples, batch by batch, and not the first batch alone */
+enum {                          /* what a probe is */
+       ADZE_PROBE_MODEL = 1,    /* of a model: adze_diag_run wants a subject */
+       ADZE_PROBE_BY_BATCH = 2, /* of all the subject's examples, batch by batch; others look at the first batch */
+       ADZE_PROBE_IN_USE = 4    /* of what a model gives: with mode auto, a trained one is looked at as in use */
+};
+/* Row i of the table of probes. ADZE_EARG past the end. */
+ADZE_API int adze_diag_at(int i, adze_about *out, unsigned *is);
 /* Runs the probe of that name. ADZE_EARG: unknown name (the nearest is suggested), or the model has nothing to probe; ADZE_ENOSUP: bf16 where second
  * derivatives are taken. */
 ADZE_API int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *out);

@@ -73,9 +73,19 @@ static int fit(job *j, const int64_t *ids, int64_t n) {
     return ADZE_OK;
 }
 
+static bool by_batch(const char *what) {
+    adze_about a;
+    unsigned is;
+    int i = 0;
+    while (adze_diag_at(i, &a, &is) == ADZE_OK && strcmp(a.name, what) != 0) {
+        i++;
+    }
+    return adze_diag_at(i, &a, &is) == ADZE_OK && is & ADZE_PROBE_BY_BATCH;
+}
+
 static int load_data(job *j, const char *what) {
     const adze_dtype dtype = j->d.dtype == 0 ? ADZE_F64 : ADZE_F32;
-    const bool chosen = cli_given(j->args, 0, "examples"), once = chosen && !adze_diag_by_batch(what);
+    const bool chosen = cli_given(j->args, 0, "examples"), once = chosen && !by_batch(what);
     int64_t n = chosen || j->o.examples > j->d.batch ? j->o.examples : j->d.batch;
     if (once && cli_given(j->args, 1, "batch") && n != j->d.batch) {
         return cli_usage_error(j->c, "probe '%s' looks at all its examples at once: give --examples or --batch, not both", what);

@@ -32,12 +32,6 @@ const adze_field *adze_diag_fields(void) {
     return fields;
 }
 
-enum {
-    OF_MODEL = 1,
-    BY_BATCH = 2,
-    IN_USE = 4
-}; /* a probe: of a model; of all its examples, batch by batch; of what it gives, when trained, in use */
-
 /* Kept by hand: a row is a line. */
 /* clang-format off */
 static const struct {
@@ -46,66 +40,54 @@ static const struct {
     unsigned is;
     const char *what, *paper;
 } PROBES[] = {
-    {"gradflow", adze_probe_gradflow, OF_MODEL, "gradients' norms layer by layer and step by step: vanishing or exploding", "Hochreiter 1991; Glorot and Bengio 2010; Pascanu, Mikolov and Bengio 2013"},
-    {"stats", adze_probe_stats, OF_MODEL | IN_USE, "what layers give: mean, deviation, percentiles, saturation, and the ratios from layer to layer, forward and backward", "Glorot and Bengio 2010; He et al. 2015; Ioffe and Szegedy 2015, figure 1"},
-    {"dead", adze_probe_dead, OF_MODEL | BY_BATCH | IN_USE, "units that are active on no example, pieces of maxout that win on none", "Lu, Shin, Su and Karniadakis 2019"},
-    {"sparsity", adze_probe_sparsity, OF_MODEL | IN_USE, "share of zeros in weights and in activations", "Glorot, Bordes and Bengio 2011"},
-    {"signs", adze_probe_signs, OF_MODEL, "share of a neuron's weight gradients that have one sign, in batches of 1, 8 and 64", "LeCun, Bottou, Orr and Mueller 1998, section 4.3"},
-    {"rank", adze_probe_rank, OF_MODEL | IN_USE, "rank, stable rank and entropy rank of weights and activations", "Roy and Vetterli 2007; Rudelson and Vershynin 2007"},
-    {"cond", adze_probe_cond, OF_MODEL, "condition of the data's X'X and of the loss's Hessian, with its eigenvalues", "LeCun, Bottou, Orr and Mueller 1998, section 5; Sagun, Bottou and LeCun 2016"},
-    {"sharpness", adze_probe_sharpness, OF_MODEL, "largest eigenvalue and rise of the loss within a small box; the same after rescaling two layers", "Keskar et al. 2017; Dinh, Pascanu, Bengio and Bengio 2017"},
-    {"decrease", adze_probe_decrease, OF_MODEL, "what a step of descent should bring by first and second order, and what it brings", "Nocedal and Wright 2006, chapter 2"},
-    {"index", adze_probe_index, OF_MODEL, "share of negative curvature at points without gradient, and the loss there", "Dauphin et al. 2014"},
-    {"ics", adze_probe_ics, OF_MODEL, "how much a step of the layers below changes a layer's gradient", "Santurkar, Tsipras, Ilyas and Madry 2018, definition 2.1"},
-    {"bn-coupling", adze_probe_coupling, OF_MODEL, "whether an example's outputs depend on the batch's other examples", "Ioffe and Szegedy 2015, section 3.4"},
-    {"linear", adze_probe_linear, OF_MODEL, "whether f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line", "Balduzzi et al. 2017"},
-    {"sensitivity", adze_probe_sensitivity, OF_MODEL | IN_USE, "change of outputs and loss when each weight tensor turns by a hundredth", "-"},
-    {"ablation", adze_probe_ablation, OF_MODEL | BY_BATCH, "errors when more and more of the units of hidden layers are deleted", "Srivastava et al. 2014, section 7; Morcos et al. 2018"},
+    {"gradflow", adze_probe_gradflow, ADZE_PROBE_MODEL, "gradients' norms layer by layer and step by step: vanishing or exploding", "Hochreiter 1991; Glorot and Bengio 2010; Pascanu, Mikolov and Bengio 2013"},
+    {"stats", adze_probe_stats, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "what layers give: mean, deviation, percentiles, saturation, and the ratios from layer to layer, forward and backward", "Glorot and Bengio 2010; He et al. 2015; Ioffe and Szegedy 2015, figure 1"},
+    {"dead", adze_probe_dead, ADZE_PROBE_MODEL | ADZE_PROBE_BY_BATCH | ADZE_PROBE_IN_USE, "units that are active on no example, pieces of maxout that win on none", "Lu, Shin, Su and Karniadakis 2019"},
+    {"sparsity", adze_probe_sparsity, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "share of zeros in weights and in activations", "Glorot, Bordes and Bengio 2011"},
+    {"signs", adze_probe_signs, ADZE_PROBE_MODEL, "share of a neuron's weight gradients that have one sign, in batches of 1, 8 and 64", "LeCun, Bottou, Orr and Mueller 1998, section 4.3"},
+    {"rank", adze_probe_rank, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "rank, stable rank and entropy rank of weights and activations", "Roy and Vetterli 2007; Rudelson and Vershynin 2007"},
+    {"cond", adze_probe_cond, ADZE_PROBE_MODEL, "condition of the data's X'X and of the loss's Hessian, with its eigenvalues", "LeCun, Bottou, Orr and Mueller 1998, section 5; Sagun, Bottou and LeCun 2016"},
+    {"sharpness", adze_probe_sharpness, ADZE_PROBE_MODEL, "largest eigenvalue and rise of the loss within a small box; the same after rescaling two layers", "Keskar et al. 2017; Dinh, Pascanu, Bengio and Bengio 2017"},
+    {"decrease", adze_probe_decrease, ADZE_PROBE_MODEL, "what a step of descent should bring by first and second order, and what it brings", "Nocedal and Wright 2006, chapter 2"},
+    {"index", adze_probe_index, ADZE_PROBE_MODEL, "share of negative curvature at points without gradient, and the loss there", "Dauphin et al. 2014"},
+    {"ics", adze_probe_ics, ADZE_PROBE_MODEL, "how much a step of the layers below changes a layer's gradient", "Santurkar, Tsipras, Ilyas and Madry 2018, definition 2.1"},
+    {"bn-coupling", adze_probe_coupling, ADZE_PROBE_MODEL, "whether an example's outputs depend on the batch's other examples", "Ioffe and Szegedy 2015, section 3.4"},
+    {"linear", adze_probe_linear, ADZE_PROBE_MODEL, "whether f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line", "Balduzzi et al. 2017"},
+    {"sensitivity", adze_probe_sensitivity, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "change of outputs and loss when each weight tensor turns by a hundredth", "-"},
+    {"ablation", adze_probe_ablation, ADZE_PROBE_MODEL | ADZE_PROBE_BY_BATCH, "errors when more and more of the units of hidden layers are deleted", "Srivastava et al. 2014, section 7; Morcos et al. 2018"},
     {"effective-lr", adze_probe_effective_lr, 0, "an optimiser's step over its rate while the gradient stays 1", "Duchi, Hazan and Singer 2011; Kingma and Ba 2015"},
 };
 /* clang-format on */
 
-int adze_diag_at(int i, adze_about *out, bool *needs_model) {
+int adze_diag_at(int i, adze_about *out, unsigned *is) {
     if (i < 0 || i >= (int)ADZE_COUNT(PROBES)) {
         return ADZE_EARG;
     }
     *out = (adze_about){.name = PROBES[i].name, .formula = PROBES[i].what, .paper = PROBES[i].paper};
-    *needs_model = PROBES[i].is & OF_MODEL;
+    *is = PROBES[i].is;
     return ADZE_OK;
 }
 
-static int index_of(const char *what) {
-    int i = (int)ADZE_COUNT(PROBES) - 1;
-    while (i >= 0 && strcmp(PROBES[i].name, what) != 0) {
-        i--;
-    }
-    return i;
-}
-
 static int find_probe(adze_ctx *ctx, const char *what) {
-    const int i = index_of(what);
-    if (i >= 0) {
-        return i;
+    for (int i = 0; i < (int)ADZE_COUNT(PROBES); i++) {
+        if (strcmp(PROBES[i].name, what) == 0) {
+            return i;
+        }
     }
     const char *near = adze_suggest(what, &PROBES[0].name, ADZE_COUNT(PROBES), sizeof PROBES[0]);
     return adze_fail(ctx, ADZE_EARG, "there is no probe '%s'%s%s%s (`adze list probes` names them)", what, near ? "; did you mean '" : "",
                      near ? near : "", near ? "'?" : "");
 }
 
-bool adze_diag_by_batch(const char *what) {
-    const int i = index_of(what);
-    return i >= 0 && PROBES[i].is & BY_BATCH;
-}
-
 int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *out) {
     *out = (adze_findings){.ctx = ctx};
     const int i = find_probe(ctx, what);
     TRY(i < 0 ? i : ADZE_OK);
-    if (PROBES[i].is & OF_MODEL && (s == NULL || s->x.rank < 1)) {
+    if (PROBES[i].is & ADZE_PROBE_MODEL && (s == NULL || s->x.rank < 1)) {
         return adze_fail(ctx, ADZE_EARG, "probe '%s' looks at a model with data", what);
     }
     adze_diag_opts mine = *o;
-    mine.mode = o->mode == ADZE_DIAG_AUTO && PROBES[i].is & IN_USE && s->trained ? ADZE_DIAG_EVAL : o->mode;
+    mine.mode = o->mode == ADZE_DIAG_AUTO && PROBES[i].is & ADZE_PROBE_IN_USE && s->trained ? ADZE_DIAG_EVAL : o->mode;
     TRY(PROBES[i].run(ctx, s, &mine, out));
     return adze_found_status(out);
 }
