@@ -282,6 +282,38 @@ static void zeros_are_counted(void **state) {
     done(&k);
 }
 
+/* The mode that nobody chose: what a trained net gives is looked at as in use, its gradients and a fresh net as in training. */
+static void a_trained_net_is_looked_at_in_use(void **state) {
+    static const char net[] = "{\"name\":\"d\",\"input\":[20],\"layers\":[{\"type\":\"dense\",\"name\":\"a\",\"units\":30,\"activation\":\"relu\"},"
+                              "{\"type\":\"dropout\",\"name\":\"n\",\"p\":0.5},{\"type\":\"dense\",\"name\":\"b\",\"units\":30,"
+                              "\"activation\":\"relu\"},{\"type\":\"dense\",\"name\":\"o\",\"units\":4}]}";
+    static const struct {
+        const char *what, *row, *column;
+        int in_use;
+    } cases[] = {{"rank", "b (activations)", "entropy rank", ADZE_DIAG_EVAL},
+                 {"sparsity", "b (activations)", "mean", ADZE_DIAG_EVAL},
+                 {"stats", "b", "mean", ADZE_DIAG_EVAL},
+                 {"gradflow", "a", "dL/dW", ADZE_DIAG_TRAIN}};
+    (void)state;
+    look k = make(net, 40, 1, 0);
+    for (size_t i = 0; i < ADZE_COUNT(cases); i++) {
+        double by_mode[2];
+        for (k.o.mode = ADZE_DIAG_TRAIN; k.o.mode <= ADZE_DIAG_EVAL; k.o.mode++) {
+            probe(&k, cases[i].what);
+            by_mode[k.o.mode] = adze_findings_cell(&k.f, cases[i].row, cases[i].column);
+        }
+        assert_true(fabs(by_mode[0] - by_mode[1]) > 1e-3);
+        must(k.ctx, adze_fields_default(adze_diag_fields(), &k.o));
+        k.o.batch = 40;
+        for (int trained = 0; trained < 2; trained++) {
+            k.s.trained = trained;
+            probe(&k, cases[i].what);
+            near(adze_findings_cell(&k.f, cases[i].row, cases[i].column), by_mode[trained ? cases[i].in_use : ADZE_DIAG_TRAIN], 0);
+        }
+    }
+    done(&k);
+}
+
 static void positive_inputs_give_gradients_of_one_sign(void **state) {
     static const char net[] = "{\"name\":\"l\",\"input\":[400],\"layers\":[{\"type\":\"dense\",\"name\":\"fc\",\"units\":10}]}";
     (void)state;
@@ -322,6 +354,30 @@ static void the_conditions_of_known_matrices(void **state) {
     near(adze_findings_cell(&k.f, "b/1/fc:w", "rank"), 1, 0);
     near(adze_findings_cell(&k.f, "b/1/fc:w", "stable rank"), 1, 1e-9);
     done(&k);
+}
+
+/* A condition is told where every eigenvalue is known, else what it is at least. The Hessian of x A B c has eigenvalues of both signs in pairs: the
+ * values that a few steps give lie near 0, where no eigenvalue is. */
+static void a_sample_of_eigenvalues_gives_a_bound(void **state) {
+    (void)state;
+    char net[512];
+    for (int both = 0; both < 2; both++) {
+        look k = make(both ? tower(net, sizeof net, 3, 2, 3, ",\"bias\":false", 0) : tower(net, sizeof net, 4, 1, 3, ",\"activation\":\"tanh\"", 3),
+                      40, 1, 0);
+        k.o.steps = 40;
+        probe(&k, "cond");
+        const double exact = key(&k, "hessian_condition");
+        assert_true(exact > 1 && isnan(key(&k, "condition_at_least")) && key(&k, "exact") == 1);
+        double last = 0;
+        for (k.o.steps = 1; k.o.steps < (both ? 18 : 27); k.o.steps++) {
+            probe(&k, "cond");
+            assert_true(isnan(key(&k, "hessian_condition")) && key(&k, "exact") == 0);
+            last = key(&k, "condition_at_least");
+            assert_true(last <= exact * (1 + 1e-9));
+        }
+        assert_true(last > exact / 2);
+        done(&k);
+    }
 }
 
 static void rescaling_changes_sharpness_and_nothing_else(void **state) {
@@ -486,6 +542,23 @@ static void deleted_units_are_missed_where_they_are_alone(void **state) {
     }
 }
 
+static void every_example_counts_once_when_units_are_deleted(void **state) {
+    static const char net[] = "{\"name\":\"l\",\"input\":[20],\"layers\":[{\"type\":\"dense\",\"name\":\"h\",\"units\":10},"
+                              "{\"type\":\"dense\",\"name\":\"o\",\"units\":4}]}";
+    double error[2], mean[2];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        look k = make(net, 40, 1, 0);
+        k.o.batch = i ? 15 : 40; /* the third batch of 15 begins with five that were seen */
+        probe(&k, "ablation");
+        error[i] = key(&k, "error");
+        mean[i] = key(&k, "error_mean");
+        done(&k);
+    }
+    near(error[1], error[0], 1e-12);
+    near(mean[1], mean[0], 1e-12);
+}
+
 static void steps_under_a_constant_gradient(void **state) {
     (void)state;
     look k = make("{\"name\":\"l\",\"input\":[2],\"layers\":[{\"type\":\"dense\",\"name\":\"fc\",\"units\":2}]}", 2, 1, 0);
@@ -613,9 +686,9 @@ static void a_model_stays_as_it_was(void **state) {
     k.o.steps = 5;
     uint64_t before[2], after[2];
     adze_about a;
-    bool needs;
+    unsigned is;
     must(k.ctx, adze_store_hash(k.s.store, before));
-    for (int i = 0; adze_diag_at(i, &a, &needs) == ADZE_OK; i++) {
+    for (int i = 0; adze_diag_at(i, &a, &is) == ADZE_OK; i++) {
         char *json;
         adze_tree *tree;
         adze_arena arena = {.ctx = k.ctx};
@@ -662,10 +735,10 @@ static void memory_that_runs_out_is_told(void **state) {
     char net[512];
     look k = make(tower(net, sizeof net, 4, 2, 3, ",\"activation\":\"relu\"", 3), 8, 1, 0);
     adze_about a;
-    bool needs;
+    unsigned is;
     k.o.steps = 2;
     k.o.rescale = 2;
-    for (int i = 0; adze_diag_at(i, &a, &needs) == ADZE_OK; i++) {
+    for (int i = 0; adze_diag_at(i, &a, &is) == ADZE_OK; i++) {
         refuse(&k, a.name, false);
     }
     for (int i = 0; adze_demo_at(i, &a) == ADZE_OK; i++) {
@@ -732,8 +805,10 @@ int main(void) {
         cmocka_unit_test(elu_hardly_saturates_at_unit_scale),
         cmocka_unit_test(only_relu_dies),
         cmocka_unit_test(zeros_are_counted),
+        cmocka_unit_test(a_trained_net_is_looked_at_in_use),
         cmocka_unit_test(positive_inputs_give_gradients_of_one_sign),
         cmocka_unit_test(the_conditions_of_known_matrices),
+        cmocka_unit_test(a_sample_of_eigenvalues_gives_a_bound),
         cmocka_unit_test(rescaling_changes_sharpness_and_nothing_else),
         cmocka_unit_test(second_order_foretells_a_small_step),
         cmocka_unit_test(critical_points_have_an_index),
@@ -743,6 +818,7 @@ int main(void) {
         cmocka_unit_test(a_layer_without_others_below_shifts_nothing),
         cmocka_unit_test(data_off_centre_make_weights_touchy),
         cmocka_unit_test(deleted_units_are_missed_where_they_are_alone),
+        cmocka_unit_test(every_example_counts_once_when_units_are_deleted),
         cmocka_unit_test(steps_under_a_constant_gradient),
         cmocka_unit_test(a_training_is_judged_by_its_epochs),
         cmocka_unit_test(a_watch_tells_when_units_died),

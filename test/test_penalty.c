@@ -290,6 +290,56 @@ static void multipliers_satisfy_their_conditions(void **state) {
     bench_close(&b);
 }
 
+/* The weights that are reported on are those that are saved, the best epoch's, and nothing is drawn: no step's number matters. */
+static void multipliers_are_of_the_saved_weights(void **state) {
+    (void)state;
+    char dir[64], path[96];
+    bench b = {0};
+    setting s = usual(sig_net);
+    adze_maxnorm_unit *units[2];
+    int64_t n[2];
+    uint64_t before[2], after[2];
+    faulty_folder(dir, sizeof dir);
+    s.dir = dir;
+    s.o.maxnorm = 0.3;
+    s.o.epochs = 6;
+    s.o.lr = 2; /* so that some epoch but the last is the best */
+    s.o.schedule = ADZE_CONSTANT;
+    strcpy(s.o.augment, "hflip,mixup:alpha=1");
+    train(&b, &s, false);
+    assert_true(b.t->p.best_epoch < b.t->p.epoch - 1);
+    OK(&b, adze_store_hash(adze_trainer_store(b.t), before));
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    OK(&b, adze_trainer_save_model(b.t, path));
+    for (int i = 0; i < 2; i++) {
+        OK(&b, adze_trainer_maxnorm(b.t, &units[i], &n[i]));
+        b.t->p.step += 1 - 2 * i;
+    }
+    OK(&b, adze_store_hash(adze_trainer_store(b.t), after));
+    assert_memory_equal(before, after, sizeof before);
+    adze_model *m;
+    adze_store *saved;
+    OK(&b, adze_model_load(b.ctx, path, &m, &saved));
+    for (int64_t i = 0; i < n[0]; i++) {
+        adze_tensor w;
+        double square = 0;
+        OK(&b, adze_store_tensor(saved, adze_store_find(saved, units[0][i].param), &w));
+        const adze_type type = adze_tensor_type(&w);
+        const int64_t each = type.dims[type.rank - 1];
+        for (int64_t k = units[0][i].unit; k < adze_type_count(&type); k += each) {
+            square += adze_tensor_get(&w, k) * adze_tensor_get(&w, k);
+        }
+        assert_true(fabs(units[0][i].norm - sqrt(square)) < 1e-12);
+        assert_true(units[0][i].residual == units[1][i].residual && units[0][i].mu == units[1][i].mu);
+    }
+    adze_store_free(saved);
+    adze_model_free(m);
+    adze_maxnorm_free(b.t, units[0]);
+    adze_maxnorm_free(b.t, units[1]);
+    bench_close(&b);
+    faulty_folder_drop(dir);
+}
+
 /* Asking for multipliers in the middle of an epoch changes nothing of what follows. */
 static int ask(void *user, adze_trainer *t, int64_t step, int64_t steps, double loss, double lr) {
     bench *b = user;
@@ -544,6 +594,7 @@ int main(void) {
         cmocka_unit_test(norms_stay_within_their_bounds),
         cmocka_unit_test(normalised_weights_are_bounded_by_their_lengths),
         cmocka_unit_test(multipliers_satisfy_their_conditions),
+        cmocka_unit_test(multipliers_are_of_the_saved_weights),
         cmocka_unit_test(asking_for_multipliers_changes_no_bit),
         cmocka_unit_test(penalties_on_activations_have_their_gradients),
         cmocka_unit_test(penalties_on_activations_have_their_values),

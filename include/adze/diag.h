@@ -49,10 +49,10 @@ ADZE_API int adze_findings_json(const adze_findings *f, char **text); /* adze_te
 /* -- probes ----------------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct adze_diag_opts { /* adze_diag_fields has defaults and ranges */
-    int64_t batch;              /* examples of one gradient */
+    int64_t batch;              /* examples at once: a probe looks at the subject's first, or, batch by batch, at all */
     int64_t steps;              /* of Lanczos, of an ascent, of an optimiser */
     uint64_t seed;
-    int32_t mode, dtype, loss;       /* train, eval; f64, f32, bf16; own, linear */
+    int32_t mode, dtype, loss;       /* train, eval, auto; f64, f32, bf16; own, linear */
     double xscale, lr, rescale, eps; /* factor on the inputs; of probes that step; sharpness: Dinh's factor, size of Keskar's box */
     double target;                   /* fit: accuracy below which training has not fitted */
     char optimizers[256];            /* effective-lr: names between commas; "": all */
@@ -63,10 +63,16 @@ typedef struct adze_diag_subject { /* borrowed; never written */
     const adze_model *model;
     adze_store *store;     /* the model's slots, f32 or f64 */
     adze_tensor x, labels; /* preprocessed examples (N, ...) and what adze_model_label_type says, N >= batch; labels zeroed for no classifier */
+    bool trained;          /* and finished: mode auto then looks at what it gives in use */
 } adze_diag_subject;
 
-/* Row i of the table of probes; needs_model: adze_diag_run wants a subject. ADZE_EARG past the end. */
-ADZE_API int adze_diag_at(int i, adze_about *out, bool *needs_model);
+enum {                          /* what a probe is */
+       ADZE_PROBE_MODEL = 1,    /* of a model: adze_diag_run wants a subject */
+       ADZE_PROBE_BY_BATCH = 2, /* of all the subject's examples, batch by batch; others look at the first batch */
+       ADZE_PROBE_IN_USE = 4    /* of what a model gives: with mode auto, a trained one is looked at as in use */
+};
+/* Row i of the table of probes. ADZE_EARG past the end. */
+ADZE_API int adze_diag_at(int i, adze_about *out, unsigned *is);
 /* Runs the probe of that name. ADZE_EARG: unknown name (the nearest is suggested), or the model has nothing to probe; ADZE_ENOSUP: bf16 where second
  * derivatives are taken. */
 ADZE_API int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, const adze_diag_opts *o, adze_findings *out);

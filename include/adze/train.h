@@ -161,9 +161,10 @@ ADZE_API const char *adze_trainer_last_checkpoint(const adze_trainer *t); /* pat
 ADZE_API int64_t adze_trainer_history(const adze_trainer *t, const adze_epoch_stats **stats);
 ADZE_API int64_t adze_trainer_step(const adze_trainer *t); /* updates made so far */
 ADZE_API int adze_trainer_save(adze_trainer *t);           /* a checkpoint now, between steps; callbacks may call it */
-/* The multipliers of the bounds that maxnorm sets, by the gradient of the whole training set (as a training batch sees it: augmented, with dropout).
- * A unit on its bound c has mu = -(g w) / (2 c^2), one inside has 0; at a minimum mu >= 0 and residual = |g + 2 mu w| = 0, where g is the gradient of
- * the loss with its l2 and l1 penalties. Goodfellow, Bengio, Courville, Deep Learning 2016, 7.2. ADZE_EARG without maxnorm. */
+/* The multipliers of the bounds that maxnorm sets, of the weights that adze_trainer_save_model would write, by the gradient of the whole training
+ * set in the network as it is used: nothing augmented or dropped, statistics as they stand. A unit on its bound c has mu = -(g w) / (2 c^2), one
+ * inside has 0; at a minimum mu >= 0 and residual = |g + 2 mu w| = 0, where g is the gradient of the loss with its l2 and l1 penalties. Goodfellow,
+ * Bengio, Courville, Deep Learning 2016, 7.2. ADZE_EARG without maxnorm. */
 typedef struct adze_maxnorm_unit {
     const char *param; /* "fc1:w"; the store's */
     int64_t unit;

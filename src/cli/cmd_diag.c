@@ -10,7 +10,8 @@ static const adze_field FIELDS[] = {
     {"data", ADZE_F_STR, 0, offsetof(diag_opts, data), sizeof(((diag_opts *)0)->data), "", 0, 0, NULL,
      "data set: a name or a folder; empty: a run folder's own, else made-up normal numbers"},
     {"part", ADZE_F_STR, 0, offsetof(diag_opts, part), sizeof(((diag_opts *)0)->part), "train", 0, 0, NULL, "train or test"},
-    {"examples", ADZE_F_I64, 0, offsetof(diag_opts, examples), 0, "1024", 0, 1e9, NULL, "examples that are looked at, drawn by the seed; 0: all"},
+    {"examples", ADZE_F_I64, 0, offsetof(diag_opts, examples), 0, "1024", 0, 1e9, NULL,
+     "examples that are looked at, drawn by the seed; 0: all. Unless given, most probes look at one --batch; dead, ablation and cond's data at 1024"},
     {"plot", ADZE_F_STR, 0, offsetof(diag_opts, plot), sizeof(((diag_opts *)0)->plot), "", 0, 0, NULL, "draw the findings to this .svg or .png"},
     {0}};
 
@@ -27,7 +28,7 @@ typedef struct job {
     adze_model *model;
     adze_store *store;
     adze_dataset *data;
-    bool trained;
+    const cli_args *args;
     adze_diag_subject s;
 } job;
 
@@ -50,7 +51,7 @@ static int load_model(job *j, const char *name) {
         name = model;
     }
     TRY(cli_load_model(j->c, name, &j->model, &j->store));
-    j->trained = j->store != NULL;
+    j->s.trained = j->store != NULL;
     if (j->store) {
         return ADZE_OK;
     }
@@ -72,18 +73,35 @@ static int fit(job *j, const int64_t *ids, int64_t n) {
     return ADZE_OK;
 }
 
-static int load_data(job *j) {
-    const adze_dtype dtype = j->d.dtype == 0 ? ADZE_F64 : ADZE_F32;
-    int64_t n = j->o.examples > j->d.batch || j->o.examples == 0 ? j->o.examples : j->d.batch;
-    if (!j->o.data[0]) {
-        return cli_made_up(j->c, j->model, n > 0 ? n : 1024, j->d.seed, dtype, &j->s.x, &j->s.labels);
+static bool by_batch(const char *what) {
+    adze_about a;
+    unsigned is;
+    int i = 0;
+    while (adze_diag_at(i, &a, &is) == ADZE_OK && strcmp(a.name, what) != 0) {
+        i++;
     }
-    TRY(adze_dataset_open(j->c->ctx, j->o.data, j->o.part, &j->data));
-    n = n == 0 || n > j->data->count ? j->data->count : n;
-    j->d.batch = n < j->d.batch ? n : j->d.batch;
+    return adze_diag_at(i, &a, &is) == ADZE_OK && is & ADZE_PROBE_BY_BATCH;
+}
+
+static int load_data(job *j, const char *what) {
+    const adze_dtype dtype = j->d.dtype == 0 ? ADZE_F64 : ADZE_F32;
+    const bool chosen = cli_given(j->args, 0, "examples"), once = chosen && !by_batch(what);
+    int64_t n = chosen || j->o.examples > j->d.batch ? j->o.examples : j->d.batch;
+    if (once && cli_given(j->args, 1, "batch") && n != j->d.batch) {
+        return cli_usage_error(j->c, "probe '%s' looks at all its examples at once: give --examples or --batch, not both", what);
+    }
+    if (j->o.data[0]) {
+        TRY(adze_dataset_open(j->c->ctx, j->o.data, j->o.part, &j->data));
+        n = n == 0 || n > j->data->count ? j->data->count : n;
+    }
+    n = n > 0 ? n : 1024;
+    j->d.batch = once || n < j->d.batch ? n : j->d.batch;
+    if (!j->o.data[0]) {
+        return cli_made_up(j->c, j->model, n, j->d.seed, dtype, &j->s.x, &j->s.labels);
+    }
     int64_t *ids = adze_alloc(j->c->ctx, j->data->count, sizeof(*ids));
     int status = ids ? adze_split_ids(j->c->ctx, j->data->count, 0, j->d.seed, ids) : ADZE_ENOMEM;
-    if (status == ADZE_OK && !j->trained) {
+    if (status == ADZE_OK && !j->s.trained) {
         status = fit(j, ids, j->data->count);
     }
     if (status == ADZE_OK) {
@@ -111,7 +129,7 @@ static int look(job *j, const char *what, const char *name, adze_findings *f) {
         return adze_diag_run(j->c->ctx, what, NULL, &j->d, f);
     }
     TRY(load_model(j, name));
-    TRY(load_data(j));
+    TRY(load_data(j, what));
     j->s.model = j->model;
     j->s.store = j->store;
     return adze_diag_run(j->c->ctx, what, &j->s, &j->d, f);
@@ -122,6 +140,7 @@ static int run_diag(cli *c, int argc, const char **argv) {
     adze_findings f = {.ctx = NULL};
     cli_args a = {.tables = {{FIELDS, &j.o, NULL}, {adze_diag_fields(), &j.d, "probes"}}, .ntables = 2};
     int status = cli_parse(c, &a, argc, argv, 1, 2);
+    j.args = &a;
     if (status == ADZE_OK && c->global.help) {
         cli_help(c->cmd, stdout);
     } else if (status == ADZE_OK) {

@@ -58,8 +58,8 @@ static int get_norm(int i, item *out) {
 }
 static int get_probe(int i, item *out) {
     adze_about a;
-    bool needs;
-    return describe(adze_diag_at(i, &a, &needs) == ADZE_OK, &a, out);
+    unsigned is;
+    return describe(adze_diag_at(i, &a, &is) == ADZE_OK, &a, out);
 }
 static int get_demo(int i, item *out) {
     adze_about a;

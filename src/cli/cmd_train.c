@@ -30,7 +30,7 @@ static const adze_field FIELDS[] = {
     {"profile", ADZE_F_STR, 0, offsetof(train_opts, profile), sizeof(((train_opts *)0)->profile), "", 0, 0, NULL,
      "write the times of the first updates' steps to this file, for ui.perfetto.dev, and a table to stderr"},
     {"maxnorm_report", ADZE_F_BOOL, 0, offsetof(train_opts, maxnorm_report), 0, NULL, 0, 0, NULL,
-     "at the end: the multipliers of maxnorm's bounds, by the gradient of all training examples, as maxnorm.csv in the run folder"},
+     "at the end: the multipliers of maxnorm's bounds on the saved weights, by the gradient of all training examples, as maxnorm.csv in the run folder"},
     {"dry_run", ADZE_F_BOOL, 0, offsetof(train_opts, dry_run), 0, NULL, 0, 0, NULL, "check everything, print the plan, train nothing"},
     {"diag", ADZE_F_STR, 0, offsetof(train_opts, diag), sizeof(((train_opts *)0)->diag), "", 0, 0, NULL,
      "probes that look on, such as dead,stats,gradflow; their lines go to diag.jsonl, and warnings to stderr"},
@@ -312,10 +312,10 @@ static int train(job *j, bool resume) {
     if (why == ADZE_STOP_PATIENCE) {
         cli_progress_say(&j->progress, "stopped early: no improvement in %lld validations", (long long)j->o.patience);
     }
+    TRY(save_model(j));
     if (j->maxnorm_report) {
         TRY(cli_maxnorm_report(j->c, j->trainer, &j->run, &j->progress, j->maxnorm, sizeof(j->maxnorm)));
     }
-    TRY(save_model(j));
     return save_result(j, why, status, adze_now() - start);
 }
 

@@ -43,7 +43,8 @@ int cli_maxnorm_report(cli *c, adze_trainer *t, cli_rundir *run, cli_progress *p
     snprintf(json, size, ",\"maxnorm\":{\"units\":%lld,\"active\":%lld,\"mu_min\":%s,\"mu_mean\":%s,\"mu_max\":%s,\"residual_max\":%.17g}",
              (long long)n, (long long)s.active, cli_json_number(a, sizeof a, s.least + none),
              cli_json_number(m, sizeof m, s.sum / (double)s.active + none), cli_json_number(b, sizeof b, s.most + none), s.residual);
-    cli_progress_say(p, "maxnorm %lld of %lld units on their bound, multipliers %.4g to %.4g, largest residual %.4g; %s/maxnorm.csv",
+    cli_progress_say(p,
+                     "maxnorm %lld of %lld units of the saved model on their bound, multipliers %.4g to %.4g, largest residual %.4g; %s/maxnorm.csv",
                      (long long)s.active, (long long)n, s.active ? s.least : 0, s.active ? s.most : 0, s.residual, run->path);
     return ADZE_OK;
 }

@@ -60,7 +60,7 @@ int cli_watch_start(cli_watch *w, cli *c, adze_trainer *t, const cli_rundir *run
     w->o.dtype = adze_train_dtype(&t->o) == ADZE_F64 ? 0 : 1;
     w->o.batch = n < w->o.batch ? n : w->o.batch;
     TRY(cli_examples(c, t->model, t->data, t->ids, n, adze_train_dtype(&t->o), &w->x, &w->labels));
-    const adze_diag_subject s = {t->model, t->store, w->x, w->labels};
+    const adze_diag_subject s = {.model = t->model, .store = t->store, .x = w->x, .labels = w->labels};
     TRY(adze_diag_watch_new(c->ctx, w->what, &s, &w->o, &w->w));
     bool looked;
     TRY(go_on(w, adze_trainer_step(t), run, &looked));

@@ -311,18 +311,40 @@ const char *adze_trainer_judged(const adze_trainer *t) {
     return t->o.average != ADZE_AVERAGE_NONE ? ADZE_AVERAGE_PREFIX : "";
 }
 
-int adze_trainer_save_model(adze_trainer *t, const char *path) {
+/* The best epoch's model in a checkpoint, without prefix; NULL where what is judged in memory is saved. */
+static int best_saved(adze_trainer *t, adze_model **m, adze_store **file) {
     char best[ADZE_CKPT_PATH] = "";
+    *m = NULL, *file = NULL;
     if (t->dir != NULL && adze_path_join(best, sizeof best, t->dir, "best") != ADZE_OK) {
         return adze_fail(t->ctx, ADZE_EARG, "the path '%s' is too long", t->dir);
     }
-    if (best[0] == 0 || !adze_path_exists(t->ctx, best)) {
-        return adze_model_save(t->model, t->store, adze_trainer_judged(t), path);
+    return best[0] == 0 || !adze_path_exists(t->ctx, best) ? ADZE_OK : adze_model_load_under(t->ctx, best, adze_trainer_judged(t), m, file);
+}
+
+int adze_trainer_save_model(adze_trainer *t, const char *path) {
+    adze_model *m;
+    adze_store *s;
+    TRY(best_saved(t, &m, &s));
+    const int st = adze_model_save(t->model, s != NULL ? s : t->store, s != NULL ? "" : adze_trainer_judged(t), path);
+    adze_store_free(s);
+    adze_model_free(m);
+    return st;
+}
+
+int adze_trainer_take_saved(adze_trainer *t) {
+    adze_model *m;
+    adze_store *s;
+    TRY(best_saved(t, &m, &s));
+    int st = ADZE_OK;
+    for (int i = 0; i < t->model->nparams && st == ADZE_OK; i++) {
+        const char *slot = t->model->params[i].slot;
+        char name[SLOT_NAME];
+        adze_tensor from, to;
+        snprintf(name, sizeof name, "%s%s", s != NULL ? "" : adze_trainer_judged(t), slot);
+        st = adze_store_tensor(s != NULL ? s : t->store, adze_store_find(s != NULL ? s : t->store, name), &from);
+        st = st == ADZE_OK ? adze_store_tensor(t->store, adze_store_find(t->store, slot), &to) : st;
+        st = st == ADZE_OK ? adze_tensor_copy(t->ctx, to, from) : st;
     }
-    adze_model *m = NULL;
-    adze_store *s = NULL;
-    TRY(adze_model_load_under(t->ctx, best, adze_trainer_judged(t), &m, &s));
-    const int st = adze_model_save(t->model, s, "", path);
     adze_store_free(s);
     adze_model_free(m);
     return st;

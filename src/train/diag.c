@@ -4,14 +4,18 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *const modes[] = {"train", "eval", NULL}, *const dtypes[] = {"f64", "f32", "bf16", NULL}, *const losses[] = {"own", "linear", NULL};
+static const char *const modes[] = {"train", "eval", "auto", NULL}, *const dtypes[] = {"f64", "f32", "bf16", NULL},
+                         *const losses[] = {"own", "linear", NULL};
 
 #define AT(member) offsetof(adze_diag_opts, member)
 static const adze_field fields[] = {
-    {"batch", ADZE_F_I64, 0, AT(batch), 0, "64", 1, 1e6, NULL, "examples of one gradient"},
-    {"steps", ADZE_F_I64, 0, AT(steps), 0, "40", 1, 1e4, NULL, "of Lanczos (cond, sharpness) or of Newton's method (index)"},
+    {"batch", ADZE_F_I64, 0, AT(batch), 0, "64", 1, 1e6, NULL,
+     "examples at once: those of a probe that looks once, a part of those of dead and ablation"},
+    {"steps", ADZE_F_I64, 0, AT(steps), 0, "40", 1, 1e4, NULL,
+     "of Lanczos (cond: exact from as many as there are parameters; sharpness) or of Newton's method (index)"},
     {"seed", ADZE_F_U64, 0, AT(seed), 0, "1", 0, 0, NULL, "of fresh weights, made-up data, directions and dropout"},
-    {"mode", ADZE_F_ENUM, 0, AT(mode), 0, "train", 0, 0, modes, "dropout and batch normalisation as in training, or as afterwards"},
+    {"mode", ADZE_F_ENUM, 0, AT(mode), 0, "auto", 0, 0, modes,
+     "dropout and batch normalisation as in training, or in use; auto: in use where what a trained model gives is looked at (stats, dead, sparsity, rank, sensitivity)"},
     {"dtype", ADZE_F_ENUM, 0, AT(dtype), 0, "f64", 0, 0, dtypes, "arithmetic"},
     {"loss", ADZE_F_ENUM, 0, AT(loss), 0, "own", 0, 0, losses,
      "what is differentiated: the classifier's cross-entropy, or the outputs' sum with fixed random factors (always when there are no classes)"},
@@ -33,34 +37,34 @@ const adze_field *adze_diag_fields(void) {
 static const struct {
     const char *name;
     adze_probe_fn run;
-    bool needs_model;
+    unsigned is;
     const char *what, *paper;
 } PROBES[] = {
-    {"gradflow", adze_probe_gradflow, true, "gradients' norms layer by layer and step by step: vanishing or exploding", "Hochreiter 1991; Glorot and Bengio 2010; Pascanu, Mikolov and Bengio 2013"},
-    {"stats", adze_probe_stats, true, "what layers give: mean, deviation, percentiles, saturation, and the ratios from layer to layer, forward and backward", "Glorot and Bengio 2010; He et al. 2015; Ioffe and Szegedy 2015, figure 1"},
-    {"dead", adze_probe_dead, true, "units that are active on no example, pieces of maxout that win on none", "Lu, Shin, Su and Karniadakis 2019"},
-    {"sparsity", adze_probe_sparsity, true, "share of zeros in weights and in activations", "Glorot, Bordes and Bengio 2011"},
-    {"signs", adze_probe_signs, true, "share of a neuron's weight gradients that have one sign, in batches of 1, 8 and 64", "LeCun, Bottou, Orr and Mueller 1998, section 4.3"},
-    {"rank", adze_probe_rank, true, "rank, stable rank and entropy rank of weights and activations", "Roy and Vetterli 2007; Rudelson and Vershynin 2007"},
-    {"cond", adze_probe_cond, true, "condition of the data's X'X and of the loss's Hessian, with its eigenvalues", "LeCun, Bottou, Orr and Mueller 1998, section 5; Sagun, Bottou and LeCun 2016"},
-    {"sharpness", adze_probe_sharpness, true, "largest eigenvalue and rise of the loss within a small box; the same after rescaling two layers", "Keskar et al. 2017; Dinh, Pascanu, Bengio and Bengio 2017"},
-    {"decrease", adze_probe_decrease, true, "what a step of descent should bring by first and second order, and what it brings", "Nocedal and Wright 2006, chapter 2"},
-    {"index", adze_probe_index, true, "share of negative curvature at points without gradient, and the loss there", "Dauphin et al. 2014"},
-    {"ics", adze_probe_ics, true, "how much a step of the layers below changes a layer's gradient", "Santurkar, Tsipras, Ilyas and Madry 2018, definition 2.1"},
-    {"bn-coupling", adze_probe_coupling, true, "whether an example's outputs depend on the batch's other examples", "Ioffe and Szegedy 2015, section 3.4"},
-    {"linear", adze_probe_linear, true, "whether f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line", "Balduzzi et al. 2017"},
-    {"sensitivity", adze_probe_sensitivity, true, "change of outputs and loss when each weight tensor turns by a hundredth", "-"},
-    {"ablation", adze_probe_ablation, true, "errors when more and more of the units of hidden layers are deleted", "Srivastava et al. 2014, section 7; Morcos et al. 2018"},
-    {"effective-lr", adze_probe_effective_lr, false, "an optimiser's step over its rate while the gradient stays 1", "Duchi, Hazan and Singer 2011; Kingma and Ba 2015"},
+    {"gradflow", adze_probe_gradflow, ADZE_PROBE_MODEL, "gradients' norms layer by layer and step by step: vanishing or exploding", "Hochreiter 1991; Glorot and Bengio 2010; Pascanu, Mikolov and Bengio 2013"},
+    {"stats", adze_probe_stats, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "what layers give: mean, deviation, percentiles, saturation, and the ratios from layer to layer, forward and backward", "Glorot and Bengio 2010; He et al. 2015; Ioffe and Szegedy 2015, figure 1"},
+    {"dead", adze_probe_dead, ADZE_PROBE_MODEL | ADZE_PROBE_BY_BATCH | ADZE_PROBE_IN_USE, "units that are active on no example, pieces of maxout that win on none", "Lu, Shin, Su and Karniadakis 2019"},
+    {"sparsity", adze_probe_sparsity, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "share of zeros in weights and in activations", "Glorot, Bordes and Bengio 2011"},
+    {"signs", adze_probe_signs, ADZE_PROBE_MODEL, "share of a neuron's weight gradients that have one sign, in batches of 1, 8 and 64", "LeCun, Bottou, Orr and Mueller 1998, section 4.3"},
+    {"rank", adze_probe_rank, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "rank, stable rank and entropy rank of weights and activations", "Roy and Vetterli 2007; Rudelson and Vershynin 2007"},
+    {"cond", adze_probe_cond, ADZE_PROBE_MODEL, "condition of the data's X'X and of the loss's Hessian, with its eigenvalues", "LeCun, Bottou, Orr and Mueller 1998, section 5; Sagun, Bottou and LeCun 2016"},
+    {"sharpness", adze_probe_sharpness, ADZE_PROBE_MODEL, "largest eigenvalue and rise of the loss within a small box; the same after rescaling two layers", "Keskar et al. 2017; Dinh, Pascanu, Bengio and Bengio 2017"},
+    {"decrease", adze_probe_decrease, ADZE_PROBE_MODEL, "what a step of descent should bring by first and second order, and what it brings", "Nocedal and Wright 2006, chapter 2"},
+    {"index", adze_probe_index, ADZE_PROBE_MODEL, "share of negative curvature at points without gradient, and the loss there", "Dauphin et al. 2014"},
+    {"ics", adze_probe_ics, ADZE_PROBE_MODEL, "how much a step of the layers below changes a layer's gradient", "Santurkar, Tsipras, Ilyas and Madry 2018, definition 2.1"},
+    {"bn-coupling", adze_probe_coupling, ADZE_PROBE_MODEL, "whether an example's outputs depend on the batch's other examples", "Ioffe and Szegedy 2015, section 3.4"},
+    {"linear", adze_probe_linear, ADZE_PROBE_MODEL, "whether f(a x + b y) = a f(x) + b f(y), and how alike gradients are along a line", "Balduzzi et al. 2017"},
+    {"sensitivity", adze_probe_sensitivity, ADZE_PROBE_MODEL | ADZE_PROBE_IN_USE, "change of outputs and loss when each weight tensor turns by a hundredth", "-"},
+    {"ablation", adze_probe_ablation, ADZE_PROBE_MODEL | ADZE_PROBE_BY_BATCH, "errors when more and more of the units of hidden layers are deleted", "Srivastava et al. 2014, section 7; Morcos et al. 2018"},
+    {"effective-lr", adze_probe_effective_lr, 0, "an optimiser's step over its rate while the gradient stays 1", "Duchi, Hazan and Singer 2011; Kingma and Ba 2015"},
 };
 /* clang-format on */
 
-int adze_diag_at(int i, adze_about *out, bool *needs_model) {
+int adze_diag_at(int i, adze_about *out, unsigned *is) {
     if (i < 0 || i >= (int)ADZE_COUNT(PROBES)) {
         return ADZE_EARG;
     }
     *out = (adze_about){.name = PROBES[i].name, .formula = PROBES[i].what, .paper = PROBES[i].paper};
-    *needs_model = PROBES[i].needs_model;
+    *is = PROBES[i].is;
     return ADZE_OK;
 }
 
@@ -79,10 +83,12 @@ int adze_diag_run(adze_ctx *ctx, const char *what, const adze_diag_subject *s, c
     *out = (adze_findings){.ctx = ctx};
     const int i = find_probe(ctx, what);
     TRY(i < 0 ? i : ADZE_OK);
-    if (PROBES[i].needs_model && (s == NULL || s->x.rank < 1)) {
+    if (PROBES[i].is & ADZE_PROBE_MODEL && (s == NULL || s->x.rank < 1)) {
         return adze_fail(ctx, ADZE_EARG, "probe '%s' looks at a model with data", what);
     }
-    TRY(PROBES[i].run(ctx, s, o, out));
+    adze_diag_opts mine = *o;
+    mine.mode = o->mode == ADZE_DIAG_AUTO && PROBES[i].is & ADZE_PROBE_IN_USE && s->trained ? ADZE_DIAG_EVAL : o->mode;
+    TRY(PROBES[i].run(ctx, s, &mine, out));
     return adze_found_status(out);
 }
 

@@ -90,21 +90,23 @@ static int curvature(adze_tap *t, adze_findings *f, double *v) {
     double *ritz;
     (void)v;
     int st = lanczos(t, &n, &ritz);
+    const bool exact = n == t->nweights;
     ADZE_COLUMNS(f, "eigenvalue", "bound");
     if (st == ADZE_OK) {
-        const double zero = 1e-9 * fmax(fabs(ritz[0]), fabs(ritz[n - 1]));
-        double least = INFINITY;
-        for (int64_t i = 0; i < n; i++) {
-            negative += ritz[i]<-zero, some += fabs(ritz[i])> zero;
-            least = fabs(ritz[i]) > zero ? fmin(least, fabs(ritz[i])) : least;
+        const double top = fmax(fabs(ritz[0]), fabs(ritz[n - 1])), zero = 1e-9 * top;
+        double least = top;
+        for (int64_t i = 0; i < n; i++) { /* within the bound there is an eigenvalue; a sample's may be none itself, and near 0 it tells nothing */
+            const double size = fabs(ritz[i]), off = exact ? 0 : ritz[n + i];
+            negative += ritz[i]<-zero, some += size> zero;
+            least = size - off > zero ? fmin(least, size + off) : least;
             double *cell = adze_found_row(f, "%lld", (long long)i + 1);
             cell[0] = ritz[i], cell[1] = ritz[n + i];
         }
         adze_found(f, "lambda_max", ritz[n - 1]);
         adze_found(f, "lambda_min", ritz[0]);
-        adze_found(f, "hessian_condition", fmax(fabs(ritz[0]), fabs(ritz[n - 1])) / least);
+        adze_found(f, exact ? "hessian_condition" : "condition_at_least", top / least);
         adze_found(f, "negative_share", some > 0 ? (double)negative / (double)some : 0);
-        adze_found(f, "exact", n == t->nweights); /* else Lanczos: the ends are right, the rest is a sample */
+        adze_found(f, "exact", exact); /* else Lanczos: the ends are right, the rest is a sample */
         st = data_condition(t, f);
     }
     adze_free(t->ctx, ritz);

@@ -247,15 +247,16 @@ static void delete_units(const adze_tap *t, const double *w, double share, int d
 }
 
 static int share_of_errors(adze_tap *t, const adze_diag_subject *s, double *error) {
-    const int64_t n = s->x.dims[0] / t->batch * t->batch, *label = adze_tensor_data(&s->labels);
+    const int64_t n = s->x.dims[0], *label = adze_tensor_data(&s->labels);
     int64_t wrong = 0;
-    for (int64_t first = 0; first < n; first += t->batch) {
+    for (int64_t at = 0; at < n; at += t->batch) {
+        const int64_t first = at + t->batch <= n ? at : n - t->batch; /* the last batch holds some again, which count once */
         const double *y;
         int64_t ny;
         TRY(adze_tap_fill(t, first));
         TRY(adze_tap_run(t));
         TRY(adze_tap_read(t, "y", 0, &y, &ny));
-        for (int64_t i = 0; i < t->batch; i++) {
+        for (int64_t i = at - first; i < t->batch; i++) {
             wrong += adze_scores_rank(y + i * (ny / t->batch), ny / t->batch, label[first + i]) != 0;
         }
     }

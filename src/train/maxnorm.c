@@ -1,6 +1,7 @@
-/* The multipliers of the bounds on units' weights, by the gradient of the whole training set. */
+/* The multipliers of the bounds on the saved weights of units, by the gradient of the whole training set. */
 #include "model/layer.h"
 #include "train/penalty.h"
+#include "train/second.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -29,39 +30,24 @@ static int add_gradients(report *r) {
     return ADZE_OK;
 }
 
-/* One batch's share. Whichever plan of that size there is: with gradients forgotten, adding to them is replacing them. */
-static int add_batch(report *r, int64_t from) {
+/* The training examples ids[from .. to), as many at once as divide them. */
+static int add_examples(report *r, int64_t from, int64_t to, int64_t batch) {
     adze_trainer *t = r->t;
-    const int64_t left = t->ntrain - from, want = left < t->o.batch ? left : t->o.batch;
-    adze_grad_plan *g;
-    int64_t n = 0;
-    if (adze_steps_grad(&t->steps, want, false, &g) != ADZE_OK) {
-        adze_err_clear(t->ctx);
-        TRY(adze_steps_grad(&t->steps, want, true, &g));
+    const adze_loader_opts lo = {.size = sizeof lo, .batch = batch, .dtype = adze_train_dtype(&t->o)};
+    adze_loader *l = NULL;
+    adze_grad_plan g = {.plan = NULL};
+    int64_t n;
+    int st = adze_steps_grad_in_use(&t->steps, batch, &g);
+    st = st == ADZE_OK ? adze_loader_new(t->ctx, t->data, t->ids + from, to - from, adze_model_preprocess(t->model), &lo, &l) : st;
+    for (; from < to && st == ADZE_OK; from += batch) {
+        adze_tensor_set(&g.weight, 0, 1.0 / (double)t->ntrain);
+        st = adze_loader_next(l, g.x, g.label, &n);
+        st = st == ADZE_OK ? adze_session_run(g.session) : st;
+        st = st == ADZE_OK ? add_gradients(r) : st;
     }
-    TRY(adze_steps_forget(&t->steps));
-    TRY(adze_loader_next_mixed(t->loader, g->x, g->label, g->other, g->share, &n));
-    if (n != want) {
-        return adze_fail(t->ctx, ADZE_EBUG, "the loader gave %lld examples where %lld were due", (long long)n, (long long)want);
-    }
-    adze_tensor_set(&g->weight, 0, 1.0 / (double)t->ntrain);
-    adze_session_random(g->session, t->o.seed, (uint64_t)t->p.step, from);
-    TRY(adze_model_all_branches(t->model, g->session)); /* not what the last step happened to draw */
-    TRY(adze_session_run(g->session));
-    return add_gradients(r);
-}
-
-/* The trainer goes on as if nobody had asked: statistics and the loader's place are put back. */
-static int whole_gradient(report *r) {
-    adze_trainer *t = r->t;
-    TRY(adze_steps_keep(&t->steps));
-    TRY(adze_loader_seek(t->loader, t->p.epoch, 0));
-    int st = ADZE_OK;
-    for (int64_t from = 0; from < t->ntrain && st == ADZE_OK; from += t->o.batch) {
-        st = add_batch(r, from);
-    }
-    TRY(adze_steps_restore(&t->steps));
-    TRY(adze_loader_seek(t->loader, t->p.epoch, t->p.batch));
+    adze_loader_free(l);
+    adze_session_free(g.session);
+    adze_plan_free(g.plan);
     return st;
 }
 
@@ -116,6 +102,24 @@ static int judge_all(report *r) {
     return ADZE_OK;
 }
 
+/* The trainer goes on as if nobody had asked: weights and statistics are put back. */
+static int look(report *r) {
+    const int64_t n = r->t->ntrain, batch = r->t->o.batch < n ? r->t->o.batch : n, whole = n / batch * batch;
+    adze_steps *s = &r->t->steps;
+    double *weights = adze_alloc(s->ctx, adze_flat_count(s), sizeof *weights);
+    int st = weights != NULL ? adze_flat_get(s, NULL, weights) : ADZE_ENOMEM;
+    if (st == ADZE_OK && (st = adze_steps_keep(s)) == ADZE_OK) {
+        st = adze_trainer_take_saved(r->t);
+        st = st == ADZE_OK ? add_examples(r, 0, whole, batch) : st;
+        st = st == ADZE_OK && whole < n ? add_examples(r, whole, n, n - whole) : st;
+        st = st == ADZE_OK ? judge_all(r) : st;
+        (void)adze_flat_put(s, NULL, weights);
+        (void)adze_steps_restore(s);
+    }
+    adze_free(s->ctx, weights);
+    return st;
+}
+
 static int make_room(report *r) {
     const adze_steps *s = &r->t->steps;
     int64_t n = 0;
@@ -137,8 +141,7 @@ static int make_room(report *r) {
 int adze_trainer_maxnorm(adze_trainer *t, adze_maxnorm_unit **units, int64_t *n) {
     report r = {.t = t, .sum = adze_alloc(t->ctx, t->steps.nparams, sizeof *r.sum)};
     int st = r.sum ? make_room(&r) : ADZE_ENOMEM;
-    st = st == ADZE_OK ? whole_gradient(&r) : st;
-    st = st == ADZE_OK ? judge_all(&r) : st;
+    st = st == ADZE_OK ? look(&r) : st;
     for (int i = 0; r.sum && i < t->steps.nparams; i++) {
         adze_free(t->ctx, r.sum[i]);
     }

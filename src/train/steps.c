@@ -77,17 +77,18 @@ void adze_steps_close(adze_steps *s) {
 /* -- grad plans ---------------------------------------------------------------------------------------------------------------------------------- */
 
 /* The mean over the whole update: the sum of this batch's losses times `weight`, so the same plan serves any number of batches. */
-static int grad_loss(adze_steps *s, adze_graph *g, int64_t batch, adze_val *total) {
+static int grad_loss(adze_steps *s, adze_graph *g, const adze_grad_plan *p, adze_val *total) {
+    const int64_t batch = p->batch;
     adze_val y = {0}, loss = {0};
     adze_train_terms terms;
-    adze_build_opts opts = {.size = sizeof opts, .train = true, .dtype = s->dtype};
+    adze_build_opts opts = {.size = sizeof opts, .train = !p->in_use, .dtype = s->dtype};
     adze_val x = adze_input(g, "x", adze_model_input_type(s->model, batch, s->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &batch));
     adze_val weight = adze_input(g, "weight", adze_scalar_type(s->dtype));
     TRY(adze_model_build_taps(s->model, g, x, &opts, &y, &(adze_taps){.outs = s->outs}));
     TRY(adze_train_loss(s->model, g, s->o, x, y, label, &terms));
     loss = terms.loss;
-    if (s->mixes) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
+    if (s->mixes && !p->in_use) { /* each label's loss by its share: for cross-entropies the loss of the mixed target */
         adze_train_terms second;
         adze_val other = adze_input(g, "other", adze_type_make(ADZE_I64, 1, &batch));
         adze_val share = adze_input(g, "share", adze_type_make(s->dtype, 1, &batch));
@@ -123,7 +124,7 @@ static int grad_compile(adze_steps *s, int64_t memory, adze_grad_plan *p) {
     TRY(ADZE_GOT(w));
     int st = adze_graph_new(s->ctx, &g);
     if (st == ADZE_OK) {
-        st = grad_loss(s, g, p->batch, &total);
+        st = grad_loss(s, g, p, &total);
     }
     if (st == ADZE_OK) {
         st = grad_write(s, g, total, p->later, w, w + s->nparams);
@@ -138,11 +139,13 @@ static int grad_compile(adze_steps *s, int64_t memory, adze_grad_plan *p) {
 }
 
 static int grad_bind(adze_steps *s, adze_grad_plan *p) {
-    TRY(adze_session_new_in(s->ctx, p->plan, s->store, "", s->arena, &p->session));
+    const adze_type arena = adze_tensor_type(&s->arena); /* made for all plans but those in use */
+    const bool fits = adze_plan_describe(p->plan).arena_bytes <= adze_type_bytes(&arena);
+    TRY(adze_session_new_in(s->ctx, p->plan, s->store, "", fits ? s->arena : (adze_tensor){0}, &p->session));
     TRY(adze_session_input(p->session, "x", &p->x));
     TRY(adze_session_input(p->session, "label", &p->label));
     TRY(adze_session_input(p->session, "weight", &p->weight));
-    if (s->mixes) {
+    if (s->mixes && !p->in_use) {
         TRY(adze_session_input(p->session, "other", &p->other));
         TRY(adze_session_input(p->session, "share", &p->share));
     }
@@ -209,6 +212,12 @@ int adze_steps_bind(adze_steps *s, int64_t arena) {
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out) {
     *out = find_grad(s, batch, later);
     return *out ? ADZE_OK : adze_fail(s->ctx, ADZE_EBUG, "no plan was made for a batch of %lld", (long long)batch);
+}
+
+int adze_steps_grad_in_use(adze_steps *s, int64_t batch, adze_grad_plan *p) {
+    *p = (adze_grad_plan){.batch = batch, .in_use = true};
+    TRY(grad_compile(s, 0, p));
+    return grad_bind(s, p);
 }
 
 /* -- the norm ------------------------------------------------------------------------------------------------------------------------------------ */

@@ -8,7 +8,8 @@ enum { ADZE_STEPS_MAX = 6 }; /* plans kept: (batch, remainder) x (first, later),
 
 typedef struct adze_grad_plan {
     int64_t batch;
-    bool later; /* adds to the gradients of earlier batches instead of replacing them */
+    bool later;  /* adds to the gradients of earlier batches instead of replacing them */
+    bool in_use; /* the network as it predicts: nothing is dropped or mixed, statistics stay */
     adze_plan *plan;
     adze_session *session;
     adze_tensor x, label, weight, loss, y; /* weight: 1 / examples of the update; loss, y: per example */
@@ -67,6 +68,7 @@ int adze_steps_plan(adze_steps *s, int64_t batch, bool later);
 int adze_steps_shrink(adze_steps *s, int64_t memory); /* bytes that a grad plan's values may take: those with more compute some of them twice */
 int adze_steps_bind(adze_steps *s, int64_t arena);    /* arena: bytes that somebody else wants of s->arena; 0: nobody */
 int adze_steps_grad(adze_steps *s, int64_t batch, bool later, adze_grad_plan **out); /* one that was compiled */
+int adze_steps_grad_in_use(adze_steps *s, int64_t batch, adze_grad_plan *p);         /* the caller frees session and plan, also after a failure */
 int adze_steps_norm(adze_steps *s, bool clipped, double *norm); /* of the gradients, after clip_value or before; not finite when any of them is not */
 int adze_steps_update(adze_steps *s, double lr, int64_t t, double clip); /* clip: what the whole gradient is multiplied by */
 int adze_steps_climb(adze_steps *s, double norm);                        /* sam: the weights move up the gradient of this norm, */

@@ -88,7 +88,7 @@ static adze_val linear_loss(adze_tap *t) {
 
 static int build_model(adze_tap *t, int mode, uint32_t what) {
     const adze_model *m = t->m;
-    adze_build_opts bo = {.size = sizeof bo, .train = mode == ADZE_DIAG_TRAIN, .dtype = t->dtype};
+    adze_build_opts bo = {.size = sizeof bo, .train = mode != ADZE_DIAG_EVAL, .dtype = t->dtype};
     adze_taps taps = {.sums = t->sums, .outs = t->outs, .owner = t->owner, .time = t->time, .max_states = ADZE_TAP_STATES_MOST, .all_branches = true};
     taps.states = what & ADZE_TAP_STATES ? t->states : NULL;
     t->x = adze_input(t->g, "x", adze_model_input_type(m, t->batch, t->dtype));

@@ -16,7 +16,7 @@ enum {                         /* what a tap shows; `name` of adze_tap_read in q
        ADZE_TAP_ROW = 128      /* "gx": of the outputs times the input "pick" with respect to the input */
 };
 enum { ADZE_TAP_STATES_MOST = 512 };
-enum { ADZE_DIAG_TRAIN, ADZE_DIAG_EVAL };
+enum { ADZE_DIAG_TRAIN, ADZE_DIAG_EVAL, ADZE_DIAG_AUTO }; /* auto: as train, unless adze_diag_run has made it eval */
 enum { ADZE_DIAG_F64, ADZE_DIAG_F32, ADZE_DIAG_BF16 };
 enum { ADZE_DIAG_OWN, ADZE_DIAG_LINEAR };
 

@@ -70,6 +70,7 @@ int adze_average_step(adze_trainer *t);                 /* after an update, befo
 int adze_average_settle(adze_trainer *t);               /* at the end of an epoch: makes "avg/" a model to be judged */
 bool adze_average_begins(const adze_trainer *t);        /* with this epoch, the first that is judged by an average */
 const char *adze_trainer_judged(const adze_trainer *t); /* prefix of the slots that are judged and become the model */
+int adze_trainer_take_saved(adze_trainer *t);           /* the store's weights and statistics become those that adze_trainer_save_model writes */
 int adze_trainer_snapshot(adze_trainer *t);             /* at the end of an epoch: where a cycle ends with it */
 
 /* -- resume.c -- */

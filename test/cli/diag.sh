@@ -52,5 +52,28 @@ cmp -s "$tmp/one/diag.jsonl" "$tmp/two/diag.jsonl" || fail "a resume changed wha
 "$adze" train "$tmp/net.yaml" --data "$tmp" --diag deaf --out "$tmp/none" 2> /dev/null
 [ $? -eq 2 ] && [ ! -e "$tmp/none" ] || fail "an unknown probe is told before a folder is made"
 "$adze" diag dead "$tmp/run" --examples 0 --json | grep -q '"examples":40,' || fail "the run's own data"
+# As many examples as are asked for, in every probe; a look at all of them at once is a batch of that size.
+for what in gradflow stats sparsity signs rank cond sharpness decrease index ics bn-coupling linear sensitivity; do
+    for n in 8 40; do
+        "$adze" diag "$what" "$tmp/net.yaml" --data "$tmp" --steps 5 --examples $n --json > "$tmp/out$n.json" || fail "probe $what on $n examples"
+    done
+    cmp -s "$tmp/out8.json" "$tmp/out40.json" && fail "probe $what says the same of 8 and of 40 examples"
+    "$adze" diag "$what" "$tmp/net.yaml" --data "$tmp" --steps 5 --batch 8 --json > "$tmp/out.json"
+    [ "$what" = cond ] || cmp -s "$tmp/out8.json" "$tmp/out.json" || fail "probe $what: 8 examples are not a batch of 8"
+done
+"$adze" diag sparsity "$tmp/net.yaml" --data "$tmp" --examples 0 --json | grep -q '"name":"a (activations)","zeros":[0-9.e-]*,"numbers":240,' ||
+    fail "all 40 examples of 6 units"
+"$adze" diag dead "$tmp/run" --examples 5 --json | grep -q '"examples":5,' || fail "fewer examples than a batch"
+"$adze" diag rank "$tmp/run" --examples 20 --batch 10 2> "$tmp/err"
+[ $? -eq 2 ] && grep -q "give --examples or --batch" "$tmp/err" || fail "a batch beside examples that are looked at together"
+# Batch normalisation: a trained net's outputs as in use, a fresh net's and all gradients as in training, unless --mode says otherwise.
+while read -r what model mode; do
+    "$adze" diag "$what" "$tmp/$model" --data "$tmp" --json > "$tmp/out.json" && "$adze" diag "$what" "$tmp/$model" --data "$tmp" --mode "$mode" --json |
+        cmp -s "$tmp/out.json" - || fail "probe $what of $model is not in mode $mode"
+done << 'END'
+stats run eval
+stats net.yaml train
+gradflow run train
+END
 "$adze" diag fit "$tmp/run" --json | grep -q '"overfit":' || fail "a run is judged"
 exit $bad
