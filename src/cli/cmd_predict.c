@@ -117,6 +117,10 @@ static int answer(queue *q) {
     if (q->e.batch != n) {
         adze_evaluator_close(&q->e);
         TRY(adze_evaluator_open_with(&q->e, q->c->ctx, q->m, q->s, n, &q->how));
+        if (q->e.rebuilds) {
+            return adze_fail(q->c->ctx, ADZE_EARG, "model '%s' was trained to give its input back: there is no class to predict",
+                             adze_model_name(q->m));
+        }
     }
     TRY(adze_tensor_slice(q->c->ctx, q->x, 0, 0, n, &x));
     TRY(adze_evaluator_predict(&q->e, &x, &probs));

@@ -11,17 +11,17 @@ typedef struct adze_evaluator {
     int64_t batch, classes;
     bool probabilities; /* the model ends in a softmax: its outputs are no logits */
     bool rebuilds;      /* the target is the input: loss and error are all there is to tell */
-    bool keep;          /* metrics get every score and label */
+    bool keep;          /* set before it is opened: metrics get every score and label, or how well the input was rebuilt */
     bool statistics;    /* set before it is opened: batches are run for batchnorm's statistics (average.c) */
     adze_plan *plan;
     adze_session *session;
-    adze_tensor x, label, loss, error, y;
+    adze_tensor x, label, loss, error, guess, y;
     adze_eval_opts how; /* with what is dropped at random */
     double *mixed;      /* several passes or crops: for each example its loss and `classes` sums; NULL: one pass */
 } adze_evaluator;
 
-/* o: whose loss is measured; NULL: the model's own. Zero *e first; close it also after a failure. `open` is `plan` and `bind` with an arena of its
- * own. */
+/* o: whose loss is measured; NULL: what the model was trained with. Zero *e first; close it also after a failure. `open` is `plan` and `bind` with an
+ * arena of its own. */
 int adze_evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
                         const adze_train_opts *o);
 int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, adze_tensor arena);

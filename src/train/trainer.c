@@ -73,6 +73,7 @@ static int prepare_model(adze_trainer *t) {
     }
     adze_model_set_preprocess(t->model, &p);
     memcpy(t->model->data, t->data->name, sizeof t->model->data);
+    adze_train_remember(&t->o, t->model);
     int classes = adze_model_classes(t->model);
     if (classes > 0 && t->data->classes > classes) {
         return adze_fail(t->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %d apart", t->data->name, t->data->classes,
@@ -182,8 +183,7 @@ void adze_trainer_free(adze_trainer *t) {
     adze_free(ctx, t);
 }
 
-/* -- asking it
- * --------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- asking it ----------------------------------------------------------------------------------------------------------------------------------- */
 
 void adze_trainer_request_stop(adze_trainer *t) {
     atomic_store(&t->stop_requested, 1);
@@ -224,8 +224,7 @@ static int history_room(adze_trainer *t) {
     return ADZE_OK;
 }
 
-/* -- a step
- * ---------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- a step -------------------------------------------------------------------------------------------------------------------------------------- */
 
 static int64_t batches_per_epoch(const adze_trainer *t) {
     return adze_loader_batches(t->loader);
@@ -390,8 +389,7 @@ static int trainer_step(adze_trainer *t, double *loss, double *lr) {
     return ADZE_OK;
 }
 
-/* -- an epoch
- * ------------------------------------------------------------------------------------------------------------------------------------------ */
+/* -- an epoch ------------------------------------------------------------------------------------------------------------------------------------ */
 
 static bool stop_wanted(const adze_trainer *t) {
     return atomic_load(&t->stop_requested) != 0;
