@@ -219,8 +219,7 @@ static void vjp_conv_dw(adze_adj *a) { /* inputs x, dy; t is shaped like w */
     }
 }
 
-/* -- reference kernels
- * -------------------------------------------------------------------------------------------------------------------------------- */
+/* -- reference kernels --------------------------------------------------------------------------------------------------------------------------- */
 
 /* Where in an activation tensor element (n, position, c) lies. */
 static int64_t act(const adze_geom *g, int64_t n, const int64_t p[3], bool large, int64_t c) {
@@ -373,8 +372,7 @@ static void ref_conv_dw(const adze_step *s, int ith, int nth) {
     } while (next_tap(&g, t));
 }
 
-/* -- cost: multiply-adds at taps inside the input count two
- * -------------------------------------------------------------------------------------------- */
+/* -- cost: multiply-adds at taps inside the input count two -------------------------------------------------------------------------------------- */
 
 static adze_cost cost_of(const adze_sig *s, const adze_type *x, const adze_type *w, const adze_type *y) {
     const adze_geom g = adze_conv_geom(s->attrs, x->rank, x->dims, w->dims, y->dims);
@@ -394,8 +392,7 @@ static adze_cost cost_conv_dw(const adze_sig *s) {
     return cost_of(s, &s->in[0], &s->out[0], &s->in[1]);
 }
 
-/* -- random cases
- * ---------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- random cases -------------------------------------------------------------------------------------------------------------------------------- */
 
 /* x, w, y of a legal convolution with few multiply-adds: 1 to 3 spatial axes, every attribute, depthwise, empty batches. */
 static void draw(adze_rng *r, adze_case *c, adze_type *x, adze_type *w, adze_type *y) {
@@ -456,8 +453,7 @@ static void sample_conv_dw(adze_rng *r, adze_case *c) {
     set_size(c, w.dims, w.rank - 2);
 }
 
-/* -- records and builders
- * ------------------------------------------------------------------------------------------------------------------------------- */
+/* -- records and builders ------------------------------------------------------------------------------------------------------------------------ */
 
 const adze_op adze_op_conv = {
     .name = "conv",

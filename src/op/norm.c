@@ -92,8 +92,7 @@ static adze_val inverse_sd(adze_graph *g, adze_val var, double eps) {
     return adze_rsqrt(g, adze_scale(g, var, 1, eps));
 }
 
-/* -- batchnorm: statistics over all axes but the last
- * ------------------------------------------------------------------------------------------------- */
+/* -- batchnorm: statistics over all axes but the last -------------------------------------------------------------------------------------------- */
 
 /* x (..., C), scale (C), shift (C) -> y (..., C), mean (C), var (C) */
 static int infer_batchnorm(adze_sig *s) {
@@ -218,8 +217,7 @@ const adze_op adze_op_batchnorm = {
     .sample = sample_batchnorm,
 };
 
-/* -- batchnorm_grad: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C)
- * ------------------------------------------------- */
+/* -- batchnorm_grad: x (..., C), scale, mean, var (C), dy (..., C) -> dx (..., C), dscale (C), dshift (C) ---------------------------------------- */
 
 static int infer_batchnorm_grad(adze_sig *s) {
     TRY(check_input(s, 2));
@@ -302,8 +300,7 @@ const adze_op adze_op_batchnorm_grad = {
     .sample = sample_batchnorm_grad,
 };
 
-/* -- layernorm: statistics over the last axis
- * ---------------------------------------------------------------------------------------------------------------- */
+/* -- layernorm: statistics over the last axis ---------------------------------------------------------------------------------------------------- */
 
 static int check_layer(adze_sig *s) {
     TRY(check_input(s, 1));

@@ -37,8 +37,7 @@ static double log_sum_exp(const adze_view *x, int64_t start, int64_t gap, int64_
     return top + log(sum);
 }
 
-/* -- helpers of the derivative rules: everything is per lane along the axis
- * -------------------------------------------------------------------------- */
+/* -- helpers of the derivative rules: everything is per lane along the axis ---------------------------------------------------------------------- */
 
 static adze_val sum_keep(adze_graph *g, adze_val v, int64_t axis) {
     const int at = (int)axis;
@@ -66,8 +65,7 @@ static adze_val add_axis(adze_graph *g, adze_val v) {
     return adze_reshape(g, v, dims, t.rank + 1);
 }
 
-/* -- softmax and log_softmax
- * ------------------------------------------------------------------------------------------------------------------------- */
+/* -- softmax and log_softmax --------------------------------------------------------------------------------------------------------------------- */
 
 static int infer_softmax(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_F));
@@ -194,8 +192,7 @@ const adze_op adze_op_log_softmax = {
     .sample = sample_softmax,
 };
 
-/* -- cross-entropy with integer labels
- * ----------------------------------------------------------------------------------------------------------------- */
+/* -- cross-entropy with integer labels ----------------------------------------------------------------------------------------------------------- */
 
 /* x: (..., C), label: (...) */
 static int check_logits(adze_sig *s) {
@@ -312,8 +309,7 @@ const adze_op adze_op_softmax_xent = {
     .sample = sample_softmax_xent,
 };
 
-/* -- its gradient: x (..., C), label (...), t (...) -> (..., C)
- * ------------------------------------------------------------------------------------------- */
+/* -- its gradient: x (..., C), label (...), t (...) -> (..., C) ---------------------------------------------------------------------------------- */
 
 static int infer_softmax_xent_grad(adze_sig *s) {
     TRY(check_logits(s));
@@ -372,8 +368,7 @@ const adze_op adze_op_softmax_xent_grad = {
     .sample = sample_softmax_xent_grad,
 };
 
-/* -- cross-entropy with target probabilities
- * ------------------------------------------------------------------------------------------------------------- */
+/* -- cross-entropy with target probabilities ----------------------------------------------------------------------------------------------------- */
 
 static int infer_softmax_xent_prob(adze_sig *s) {
     TRY(check_logits(s));
@@ -459,8 +454,7 @@ const adze_op adze_op_softmax_xent_prob = {
     .sample = sample_softmax_xent_prob,
 };
 
-/* -- cross-entropy of independent logits
- * ------------------------------------------------------------------------------------------------------------------ */
+/* -- cross-entropy of independent logits --------------------------------------------------------------------------------------------------------- */
 
 static int infer_sigmoid_xent(adze_sig *s) {
     TRY(adze_check_dtype(s, 0, "the input", ADZE_SET_F));
@@ -517,8 +511,7 @@ const adze_op adze_op_sigmoid_xent = {
     .sample = sample_sigmoid_xent,
 };
 
-/* -- builders
- * ---------------------------------------------------------------------------------------------------------------------------------------------- */
+/* -- builders ------------------------------------------------------------------------------------------------------------------------------------ */
 
 adze_val adze_softmax(adze_graph *g, adze_val x, int axis) {
     const adze_axis_attrs a = {.axis = axis};
