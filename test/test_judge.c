@@ -236,6 +236,179 @@ static void what_a_reconstruction_has_not_is_refused(void **state) {
     bench_close(&b);
 }
 
+/* What y = x w + b of tiny_net says of example i. */
+static void outputs(const bench *b, int64_t i, double *y) {
+    float in[PIXELS];
+    adze_tensor w, bias;
+    slot(b, "fc1:w", &w);
+    slot(b, "fc1:b", &bias);
+    must(b, adze_preprocess_apply(adze_model_preprocess(b->model), &b->data->example, b->data->peek(b->data, i), ADZE_F32, in));
+    for (int64_t k = 0; k < CLASSES; k++) {
+        y[k] = adze_tensor_get(&bias, k);
+        for (int64_t p = 0; p < PIXELS; p++) {
+            y[k] += (double)in[p] * adze_tensor_get(&w, p * CLASSES + k);
+        }
+    }
+}
+
+enum { SOFTMAX, SIGMOIDS, NUMBERS };
+
+static void class_figures_are_of_what_the_loss_reads(void **state) {
+    (void)state;
+    static const int reads[] = {[ADZE_LOSS_AUTO] = SOFTMAX,
+                                [ADZE_LOSS_SOFTMAX_XENT] = SOFTMAX,
+                                [ADZE_LOSS_MSE] = NUMBERS,
+                                [ADZE_LOSS_HUBER] = NUMBERS,
+                                [ADZE_LOSS_MAE] = NUMBERS,
+                                [ADZE_LOSS_SIGMOID_XENT] = SIGMOIDS,
+                                [ADZE_LOSS_HINGE] = NUMBERS,
+                                [ADZE_LOSS_SQUARED_HINGE] = NUMBERS,
+                                [ADZE_LOSS_HINGE_OVR] = NUMBERS,
+                                [ADZE_LOSS_SMOOTH_HINGE] = NUMBERS,
+                                [ADZE_LOSS_SQUARED_HINGE_OVR] = NUMBERS,
+                                [ADZE_LOSS_KL] = SOFTMAX,
+                                [ADZE_LOSS_POISSON] = NUMBERS,
+                                [ADZE_LOSS_FOCAL] = SOFTMAX,
+                                [ADZE_LOSS_NLL] = NUMBERS};
+    for (int loss = 0; loss < (int)ADZE_COUNT(reads); loss++) {
+        if (loss == ADZE_LOSS_GAUSSIAN) {
+            continue; /* needs numbers as targets */
+        }
+        bench b = {0};
+        adze_metrics m;
+        adze_report r;
+        setting s = usual(tiny_net);
+        s.o.loss = loss;
+        s.o.epochs = 1;
+        train(&b, &s, false);
+        judge(&b, b.model, adze_trainer_store(b.t), &m);
+        must(&b, adze_metrics_report(b.ctx, &m, &r));
+        double nll = 0, brier = 0;
+        int64_t right = 0;
+        for (int64_t i = 0; i < N; i++) {
+            double y[CLASSES], sum = 0;
+            outputs(&b, i, y);
+            int64_t best = 0;
+            for (int64_t k = 0; k < CLASSES; k++) {
+                best = y[k] > y[best] ? k : best;
+            }
+            right += best == labels[i];
+            for (int64_t k = 0; k < CLASSES; k++) {
+                y[k] = reads[loss] == SIGMOIDS ? 1 / (1 + exp(-y[k])) : exp(y[k]);
+                sum += y[k];
+            }
+            nll -= log(y[labels[i]] / sum) / N;
+            for (int64_t k = 0; k < CLASSES; k++) {
+                const double e = y[k] / sum - (k == labels[i]);
+                brier += e * e / N;
+            }
+        }
+        assert_true(m.acc == (double)right / N && r.micro.recall == m.acc && r.matthews > -1 && r.macro.auc > 0 && m.top5 == 1);
+        assert_int_equal(m.numbers, reads[loss] == NUMBERS);
+        if (m.numbers) {
+            assert_true(isnan(m.nll) && isnan(r.perplexity) && isnan(r.bits) && isnan(r.ece) && isnan(r.mce) && isnan(r.brier));
+            assert_true(isnan(r.ordinal.mae) && isnan(r.ordinal.rmse) && isnan(r.ordinal.r2) && isnan(r.ordinal.spearman));
+        } else {
+            assert_true(fabs(m.nll - nll) < 1e-5 && fabs(r.brier - brier) < 1e-5 && fabs(r.perplexity - exp(nll)) < 1e-4 && r.ece < 1);
+        }
+        adze_report_free(b.ctx, &r);
+        adze_metrics_free(b.ctx, &m);
+        bench_close(&b);
+    }
+}
+
+/* A softmax in the model makes probabilities for any loss. */
+static void a_softmax_layer_is_one_for_every_loss(void **state) {
+    (void)state;
+    static const char net[] = FLAT "{\"type\":\"dense\",\"name\":\"d\",\"units\":4},{\"type\":\"softmax\",\"name\":\"s\"}]}";
+    bench b = {0};
+    adze_metrics m;
+    setting s = usual(net);
+    s.o.loss = ADZE_LOSS_MSE;
+    train(&b, &s, false);
+    judge(&b, b.model, adze_trainer_store(b.t), &m);
+    assert_true(m.probabilities && !m.numbers && m.nll > 0 && m.nll < 2 && m.loss < 0.25);
+    adze_metrics_free(b.ctx, &m);
+    bench_close(&b);
+}
+
+/* Sigmoids far out neither vanish nor turn into something that is no number. */
+static void sigmoids_far_out_stay_numbers(void **state) {
+    (void)state;
+    bench b = {0};
+    adze_metrics m;
+    adze_tensor bias;
+    setting s = usual(tiny_net);
+    s.o.loss = ADZE_LOSS_SIGMOID_XENT;
+    train(&b, &s, false);
+    slot(&b, "fc1:b", &bias);
+    for (int sign = -1; sign < 2; sign += 2) {
+        for (int64_t k = 0; k < CLASSES; k++) {
+            adze_tensor_set(&bias, k, sign * 1e4);
+        }
+        adze_store_touch(adze_trainer_store(b.t));
+        judge(&b, b.model, adze_trainer_store(b.t), &m);
+        assert_true(isfinite(m.nll) && m.nll > 0 && m.nll < 20);
+        adze_metrics_free(b.ctx, &m);
+    }
+    bench_close(&b);
+}
+
+/* Passes average outputs where nothing makes probabilities of them, and normalised sigmoids where those do; predict and ensembles say the same. */
+static void means_are_of_what_the_loss_reads(void **state) {
+    (void)state;
+    bench b = {0};
+    adze_metrics one, m;
+    setting s = usual(drop_net);
+    s.o.loss = ADZE_LOSS_MSE;
+    train(&b, &s, false);
+    adze_store *store = adze_trainer_store(b.t);
+    const adze_eval_opts mc = {.size = sizeof mc, .dropout = ADZE_DROPOUT_MC, .passes = 3},
+                         geo = {.size = sizeof geo, .dropout = ADZE_DROPOUT_GEO, .passes = 3};
+    must(&b, adze_evaluate_with(b.ctx, b.model, store, &mc, b.data, NULL, 0, &one));
+    must(&b, adze_evaluate_with(b.ctx, b.model, store, &geo, b.data, NULL, 0, &m));
+    assert_memory_equal(one.scores, m.scores, N * CLASSES * sizeof *m.scores);
+    adze_metrics_free(b.ctx, &m);
+    judge(&b, b.model, store, &m);
+    double apart = 0, size = 0;
+    for (int64_t i = 0; i < N * CLASSES; i++) {
+        apart += fabs(one.scores[i] - m.scores[i]);
+        size += fabs(m.scores[i]);
+    }
+    assert_true(one.numbers && !one.probabilities && isnan(one.nll) && apart > 0 && apart < size); /* outputs, not exponentials of them */
+    adze_metrics_free(b.ctx, &one);
+    adze_metrics_free(b.ctx, &m);
+    bench_close(&b);
+
+    s.o.loss = ADZE_LOSS_SIGMOID_XENT;
+    train(&b, &s, false);
+    store = adze_trainer_store(b.t);
+    must(&b, adze_evaluate_with(b.ctx, b.model, store, &mc, b.data, NULL, 0, &m));
+    assert_true(m.probabilities && fabs(m.scores[0] + m.scores[1] + m.scores[2] + m.scores[3] - 1) < 1e-12);
+    adze_metrics_free(b.ctx, &m);
+    judge(&b, b.model, store, &m);
+    adze_ensemble *e;
+    adze_ensemble_report r;
+    must(&b, adze_ensemble_new(b.ctx, ADZE_MEAN_PROB, &e));
+    must(&b, adze_ensemble_add(e, b.model, store, 1));
+    must(&b, adze_ensemble_evaluate(e, b.data, 50, &r));
+    assert_true(fabs(r.whole.nll - m.nll) < 1e-9 && fabs(1 - r.whole.error - m.acc) < 1e-12);
+    adze_ensemble_report_free(b.ctx, &r);
+    adze_ensemble_free(e);
+    float *in;
+    adze_tensor x, probs;
+    must(&b, adze_tensor_new(b.ctx, adze_model_input_type(b.model, 1, ADZE_F32), &x));
+    in = adze_tensor_data(&x);
+    must(&b, adze_preprocess_apply(adze_model_preprocess(b.model), &b.data->example, b.data->peek(b.data, 0), ADZE_F32, in));
+    must(&b, adze_predict(b.ctx, b.model, store, x, &probs));
+    const double all = exp(m.scores[0]) + exp(m.scores[1]) + exp(m.scores[2]) + exp(m.scores[3]);
+    assert_true(fabs(adze_tensor_get(&probs, 2) - exp(m.scores[2]) / all) < 1e-6);
+    adze_tensor_free(&x);
+    adze_tensor_free(&probs);
+    adze_metrics_free(b.ctx, &m);
+    bench_close(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reconstruction_is_judged_by_its_numbers),
@@ -244,6 +417,10 @@ int main(void) {
         cmocka_unit_test(an_older_file_means_what_it_meant),
         cmocka_unit_test(what_is_remembered_comes_back),
         cmocka_unit_test(what_a_reconstruction_has_not_is_refused),
+        cmocka_unit_test(class_figures_are_of_what_the_loss_reads),
+        cmocka_unit_test(a_softmax_layer_is_one_for_every_loss),
+        cmocka_unit_test(sigmoids_far_out_stay_numbers),
+        cmocka_unit_test(means_are_of_what_the_loss_reads),
     };
     make_data();
     return cmocka_run_group_tests(tests, NULL, NULL);

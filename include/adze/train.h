@@ -106,9 +106,11 @@ typedef struct adze_metrics {
     double loss, nll, acc, top5;
     int64_t *confusion; /* classes x classes, row: true class; owned by whoever asked */
     double error;       /* squared error of a reconstruction, summed over its numbers, mean of the examples; NaN where the target is a class */
-    double *scores;     /* count x classes: the model's outputs, in the order of the examples; of adze_evaluate only, else NULL */
+    double *scores;     /* count x classes: the model's outputs (of sigmoid_xent the logarithms of their sigmoids), in the order of the examples; of
+                           adze_evaluate only, else NULL */
     int64_t *labels;    /* count, likewise */
-    bool probabilities; /* scores are such; else softmax makes them */
+    bool probabilities; /* scores are such; else softmax makes them, of sigmoid_xent the sigmoids over their sum, */
+    bool numbers;       /* or nothing does, as for mse or hinge: nll is NaN, and so is in a report what is of probabilities (auc is of scores) */
     int64_t values;     /* of a reconstruction: numbers of an example, and, of adze_evaluate only, */
     adze_fit fit;       /* theirs to those that the model read, over all examples; r2: 1 - squared error / that of the mean example */
 } adze_metrics;

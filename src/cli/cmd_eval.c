@@ -1,6 +1,6 @@
 /* adze eval: judges a trained model on a data set it was not trained on. */
 #include "cli/drop_opts.h"
-#include "train/options.h"
+#include "train/evaluate.h"
 
 #include <math.h>
 
@@ -64,12 +64,25 @@ static const char *loss_of(const judged *j) {
     return adze_loss_names[rebuilds && j->train.loss == ADZE_LOSS_AUTO ? ADZE_LOSS_MSE : j->train.loss];
 }
 
+/* What makes probabilities of the outputs; NULL: nothing does. */
+static const char *reading_of(const judged *j) {
+    return j->m->numbers ? NULL : adze_model_ends_in_softmax(j->model) ? "outputs" : j->train.loss == ADZE_LOSS_SIGMOID_XENT ? "sigmoids" : "softmax";
+}
+
 static const char *target_of(const judged *j) {
     return j->train.target == ADZE_TARGET_INPUT ? "input" : "label";
 }
 
 static const char *share(char *out, size_t n, double v) {
     snprintf(out, n, isfinite(v) ? "%.4f" : "-", v);
+    return out;
+}
+
+static const char *figure(char *out, size_t n, const char *format, double v) {
+    if (isnan(v)) {
+        return "-";
+    }
+    snprintf(out, n, format, v);
     return out;
 }
 
@@ -91,9 +104,15 @@ static int print_report(cli *c, const judged *j) {
         print_class(&t, adze_model_class_name(j->model, (int)k), &j->r.of[k]);
     }
     print_class(&t, "mean", &j->r.macro);
-    adze_text_add(&t, "\n%s examples %lld   negative log-likelihood %.4f   perplexity %.4g   bits %.4f", part, (long long)m->count, m->nll,
-                  j->r.perplexity, j->r.bits);
-    adze_text_add(&t, "\nMatthews correlation %.4f   calibration error %.4f   Brier score %.4f", j->r.matthews, j->r.ece, j->r.brier);
+    char a[32], b[32], d[32];
+    adze_text_add(&t, "\n%s examples %lld   loss %.6g (%s)%s", part, (long long)m->count, m->loss, loss_of(j),
+                  m->numbers                               ? ", for which no output is a probability"
+                  : strcmp(reading_of(j), "sigmoids") == 0 ? "; probabilities are sigmoids over their sum"
+                                                           : "");
+    adze_text_add(&t, "\nnegative log-likelihood %s   perplexity %s   bits %s", figure(a, sizeof(a), "%.4f", m->nll),
+                  figure(b, sizeof(b), "%.4g", j->r.perplexity), figure(d, sizeof(d), "%.4f", j->r.bits));
+    adze_text_add(&t, "\nMatthews correlation %.4f   calibration error %s   Brier score %s", j->r.matthews, figure(a, sizeof(a), "%.4f", j->r.ece),
+                  figure(b, sizeof(b), "%.4f", j->r.brier));
     if (m->classes > j->o->top) {
         adze_text_add(&t, "   top-%lld accuracy %.2f %%", (long long)j->o->top, 100 * adze_metrics_top(m, j->o->top));
     }
@@ -115,7 +134,7 @@ static void class_json(adze_text *t, const adze_class_report *r) {
     adze_text_add(t, "}");
 }
 
-static void report_json(adze_text *t, const adze_report *r) {
+static void report_json(adze_text *t, const adze_report *r, bool numbers) {
     adze_text_add(t, ",\"macro\":{");
     class_json(t, &r->macro);
     adze_text_add(t, ",\"micro\":{");
@@ -126,14 +145,14 @@ static void report_json(adze_text *t, const adze_report *r) {
     number(t, "brier", r->brier);
     number(t, "ece", r->ece);
     number(t, "mce", r->mce);
-    adze_text_add(t, ",\"bins\":[");
-    for (int b = 0; b < ADZE_BINS; b++) {
+    adze_text_add(t, numbers ? ",\"bins\":null" : ",\"bins\":[");
+    for (int b = 0; b < ADZE_BINS && !numbers; b++) {
         adze_text_add(t, "%s{\"examples\":%lld", b ? "," : "", (long long)r->bins[b].count);
         number(t, "confidence", r->bins[b].confidence);
         number(t, "accuracy", r->bins[b].accuracy);
         adze_text_add(t, "}");
     }
-    adze_text_add(t, "],\"class_numbers\":{\"examples\":%lld", (long long)r->micro.count);
+    adze_text_add(t, "%s,\"class_numbers\":{\"examples\":%lld", numbers ? "" : "]", (long long)r->micro.count);
     number(t, "mae", r->ordinal.mae);
     number(t, "rmse", r->ordinal.rmse);
     number(t, "r2", r->ordinal.r2);
@@ -183,15 +202,21 @@ static int print_rebuilt(cli *c, const judged *j) {
 static int print_json(cli *c, const judged *j) {
     adze_text t = {.ctx = c->ctx};
     const adze_metrics *m = j->m;
-    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g",
-                  j->o->part, (long long)m->count, m->acc, 100 * (1 - m->acc), m->top5, m->nll, m->loss);
-    adze_text_add(&t, ",\"loss_name\":\"%s\",\"target\":\"%s\"", loss_of(j), target_of(j));
+    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f", j->o->part,
+                  (long long)m->count, m->acc, 100 * (1 - m->acc), m->top5);
+    number(&t, "nll", m->nll);
+    number(&t, "loss", m->loss);
+    adze_text_add(&t, ",\"loss_name\":\"%s\",\"target\":\"%s\",\"probabilities\":", loss_of(j), target_of(j));
+    if (reading_of(j)) {
+        adze_json_string(&t, reading_of(j));
+    }
+    adze_text_add(&t, "%s", reading_of(j) ? "" : "null");
     adze_text_add(&t, ",\"dropout\":\"%s\",\"dropconnect\":\"%s\"", j->drop->dropout, j->drop->dropconnect);
     adze_text_add(&t, ",\"crops\":%lld,\"crop_pad\":%lld", (long long)j->o->crops, (long long)j->o->crop_pad);
     adze_text_add(&t, ",\"top\":{\"k\":%lld", (long long)j->o->top);
     number(&t, "accuracy", adze_metrics_top(m, j->o->top));
     adze_text_add(&t, "}");
-    report_json(&t, &j->r);
+    report_json(&t, &j->r, m->numbers);
     adze_text_add(&t, ",\"classes\":[");
     for (int64_t k = 0; k < m->classes; k++) {
         adze_text_add(&t, "%s{\"name\":", k ? "," : "");
@@ -273,6 +298,9 @@ static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *d
     const bool classes = status == ADZE_OK && m.classes > 0;
     if (classes) {
         status = adze_metrics_report(c->ctx, &m, &j.r);
+    }
+    if (status == ADZE_OK && m.numbers && o->reliability[0]) {
+        status = cli_usage_error(c, "--reliability draws probabilities, and the outputs of a model trained with %s are none", loss_of(&j));
     }
     if (status == ADZE_OK && o->reliability[0]) {
         status = draw_reliability(c, &j.r, o->reliability);

@@ -255,7 +255,7 @@ static int ask(judging *j, int m, int64_t *n) {
     TRY(adze_session_run(v->session));
     for (int64_t i = 0; i < *n; i++) {
         double *row = j->logp + (m * j->batch + i) * j->classes;
-        adze_scores_row(&v->y, i, j->classes, row);
+        adze_evaluator_row(v, i, row);
         to_log(row, j->classes, v->probabilities);
         j->labels[i] = label[i];
     }

@@ -21,6 +21,14 @@ void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double 
     }
 }
 
+/* The softmax of logarithms is what they are of over its sum: so scikit-learn's one-vs-rest makes probabilities of classes. */
+void adze_evaluator_row(const adze_evaluator *e, int64_t row, double *out) {
+    adze_scores_row(&e->y, row, e->classes, out);
+    for (int64_t c = 0; e->sigmoids && c < e->classes; c++) {
+        out[c] = fmin(out[c], 0) - log1p(exp(-fabs(out[c])));
+    }
+}
+
 int64_t adze_scores_rank(const double *scores, int64_t classes, int64_t label) {
     int64_t above = 0;
     for (int64_t c = 0; c < classes; c++) {
@@ -105,6 +113,8 @@ static int evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m,
     *e = (adze_evaluator){
         .ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .statistics = e->statistics, .keep = e->keep, .how = *how};
     e->probabilities = adze_model_ends_in_softmax(m);
+    e->sigmoids = !e->probabilities && o->loss == ADZE_LOSS_SIGMOID_XENT;
+    e->numbers = !e->probabilities && !adze_loss_links(o->loss);
     if (batch < 1) {
         return adze_fail(ctx, ADZE_EARG, "an evaluation needs a batch of at least 1, not %lld", (long long)batch);
     }
@@ -178,7 +188,7 @@ int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model 
         return adze_fail(ctx, ADZE_EARG, "passes and crops average what is said of classes, and model '%s' gives its input back", m->name);
     }
     if (how->passes > 0 || how->crops > 1) {
-        e->mixed = adze_alloc(ctx, batch, sizeof *e->mixed * (size_t)(e->classes + 1));
+        e->mixed = adze_alloc(ctx, batch + 1, sizeof *e->mixed * (size_t)(e->classes + 1)); /* the last: room for a row */
         TRY(e->mixed ? ADZE_OK : ADZE_ENOMEM);
     }
     return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
@@ -199,21 +209,23 @@ static int64_t rows_of_example(const adze_evaluator *e) {
     return e->how.crops > 1 ? e->how.crops : 1;
 }
 
-/* Adds the losses and the probabilities, or what softmax makes probabilities of, of the first n rows of the batch. */
+/* Whether the rows are such; mean logarithms want a softmax like any scores. */
+static bool gives_probabilities(const adze_evaluator *e) {
+    return e->mixed && !e->numbers ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
+}
+
+/* Adds the losses and the probabilities, or what softmax makes probabilities of, or numbers, of the first n rows of the batch. */
 static void mix_pass(adze_evaluator *e, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        double *sum = e->mixed + i / rows_of_example(e) * (e->classes + 1), top = -INFINITY, all = 0;
-        for (int64_t c = 0; c < e->classes; c++) {
-            top = fmax(top, adze_tensor_get(&e->y, i * e->classes + c));
-        }
-        for (int64_t c = 0; c < e->classes; c++) {
-            all += exp(adze_tensor_get(&e->y, i * e->classes + c) - top);
+        double *sum = e->mixed + i / rows_of_example(e) * (e->classes + 1), *row = e->mixed + e->batch * (e->classes + 1);
+        const bool mean = gives_probabilities(e);
+        adze_evaluator_row(e, i, row);
+        if (mean && !e->probabilities) {
+            adze_scores_to_probabilities(row, e->classes);
         }
         sum[0] += adze_tensor_get(&e->loss, i);
         for (int64_t c = 0; c < e->classes; c++) {
-            const double v = adze_tensor_get(&e->y, i * e->classes + c);
-            const bool mean = e->how.dropout != ADZE_DROPOUT_GEO;
-            sum[1 + c] += e->probabilities ? (mean ? v : log(v)) : mean ? exp(v - top) / all : v; /* a mean of logarithms but for a constant */
+            sum[1 + c] += e->probabilities && !mean ? log(row[c]) : row[c]; /* of logits: a mean of logarithms but for a constant */
         }
     }
 }
@@ -241,13 +253,8 @@ static void read_row(const adze_evaluator *e, int64_t row, double *scores) {
     if (e->mixed) {
         memcpy(scores, e->mixed + row * (e->classes + 1) + 1, sizeof *scores * (size_t)e->classes);
     } else {
-        adze_scores_row(&e->y, row, e->classes, scores);
+        adze_evaluator_row(e, row, scores);
     }
-}
-
-/* Whether the rows are such; mean logarithms want a softmax like any scores. */
-static bool gives_probabilities(const adze_evaluator *e) {
-    return e->mixed ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
 }
 
 /* -- evaluation ---------------------------------------------------------------------------------------------------------------------------------- */
@@ -293,7 +300,7 @@ static void tally_example(const adze_evaluator *e, int64_t row, double *scores, 
 }
 
 static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, adze_metrics *out) {
-    tally t = {0};
+    tally t = {.nll = e->numbers ? NAN : 0};
     for (int64_t b = 0; b < adze_loader_batches(l); b++) {
         int64_t n = 0;
         TRY(adze_loader_next(l, e->x, e->label, &n));
@@ -345,7 +352,7 @@ static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
 /* n: rows, which come in the order of their examples. */
 static int run_rows(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
     const int64_t examples = n / rows_of_example(e);
-    *out = (adze_metrics){.classes = e->rebuilds ? 0 : e->classes, .probabilities = gives_probabilities(e)};
+    *out = (adze_metrics){.classes = e->rebuilds ? 0 : e->classes, .probabilities = gives_probabilities(e), .numbers = e->numbers};
     TRY(evaluator_check(e, d));
     int64_t cells;
     if (!adze_mul_size(out->classes, out->classes, &cells)) {

@@ -51,5 +51,23 @@ expect 2 'no setting has target input' "$adze" compare classes.yaml --vary lr=0.
 [ -e no ] && fail "a refused comparison left a folder"
 expect 0 'target=input' "$adze" compare untold.yaml --vary target=label,input --seeds 2 "${common[@]}" --out both --metric val_loss
 
+# Of classes, what the loss reads: nothing is a probability for mse, the hinges and poisson; for sigmoid_xent the sigmoids over their sum are.
+for loss in mse hinge poisson; do
+    expect 0 '' "$adze" train classes.yaml "${common[@]}" --loss $loss --out c-$loss
+    expect 0 'negative log-likelihood -   perplexity -   bits -' "$adze" eval c-$loss --data data
+    grep -q "loss [0-9.]* ($loss)" out.txt && grep -q 'test accuracy [0-9]' out.txt && grep -q 'calibration error -' out.txt || fail "$loss: $(cat out.txt)"
+    expect 0 '"probabilities":null' "$adze" eval c-$loss --data data --json
+    for key in nll perplexity bits ece mce brier bins; do
+        grep -q "\"$key\":null" out.txt || fail "$key of $loss: $(cat out.txt)"
+    done
+    [ "$(of accuracy)" != null ] && [ "$(of matthews)" != null ] || fail "$loss: $(cat out.txt)"
+    expect 2 'draws probabilities' "$adze" eval c-$loss --data data --reliability sure.svg
+done
+expect 0 '' "$adze" train classes.yaml "${common[@]}" --loss sigmoid_xent --out c-sigmoid
+expect 0 'sigmoids over their sum' "$adze" eval c-sigmoid --data data --reliability sure.svg
+expect 0 '"probabilities":"sigmoids"' "$adze" eval c-sigmoid --data data --json
+expect 0 '"probabilities":"softmax"' "$adze" eval c-sigmoid --data data --json --loss softmax_xent
+expect 0 '(hinge)' "$adze" eval c-sigmoid --data data --loss hinge
+
 [ $bad -eq 0 ] && echo "models are judged by how they were trained"
 exit $bad
