@@ -224,7 +224,8 @@ ADZE_API int adze_recalibrate(adze_ctx *ctx, const adze_model *m, adze_store *s,
 /* Writes the trained model: the best epoch's weights from the checkpoints, those in memory without; averaged ones where the options have an average.
  */
 ADZE_API int adze_trainer_save_model(adze_trainer *t, const char *path);
-/* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
+/* Class probabilities (n, classes) of n preprocessed examples x (n, ...); outputs where nothing makes probabilities of them (adze_metrics.numbers).
+ */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 
 /* Stochastic gradient descent on linear regression, many runs at once: x of standard normal numbers, y = x . 1 + sigma noise, a new example each

@@ -491,7 +491,7 @@ static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor 
         TRY(run_batch(e, at, n));
         for (int64_t i = 0; i < n; i++) {
             read_row(e, i, scores);
-            if (!gives_probabilities(e)) {
+            if (!gives_probabilities(e) && !e->numbers) {
                 adze_scores_to_probabilities(scores, e->classes);
             }
             for (int64_t c = 0; c < e->classes; c++) {

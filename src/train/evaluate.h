@@ -35,7 +35,8 @@ int adze_evaluator_run(adze_evaluator *e, const adze_dataset *d, const int64_t *
 
 /* Are the data's examples, with a border of so many pixels, as large as the model's input? */
 int adze_example_check(adze_ctx *ctx, const adze_model *m, const adze_dataset *d, int64_t pad);
-int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x, adze_tensor *probs); /* x (n, ..); probs (n, classes): new */
+int adze_evaluator_predict(adze_evaluator *e, const adze_tensor *x,
+                           adze_tensor *probs); /* x (n, ..); probs (n, classes): new; or outputs, as adze_predict */
 
 /* The outputs of a row of the batch as a softmax takes them, or probabilities, or numbers: as the loss reads them. */
 void adze_evaluator_row(const adze_evaluator *e, int64_t row, double *out);

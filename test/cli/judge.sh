@@ -64,6 +64,12 @@ for loss in mse hinge poisson; do
     expect 2 'draws probabilities' "$adze" eval c-$loss --data data --reliability sure.svg
 done
 expect 0 '' "$adze" train classes.yaml "${common[@]}" --loss sigmoid_xent --out c-sigmoid
+expect 0 '' "$adze" data picture data --index 3 --out one.png
+expect 0 '"output":' "$adze" predict c-hinge one.png --json
+grep -q '"p":' out.txt && fail "the outputs of a hinge are called probabilities: $(cat out.txt)"
+expect 0 '"p":' "$adze" predict c-sigmoid one.png --json
+sed -E 's/"p":/\n/g' out.txt | awk 'NR > 1 { s += $1 } END { exit !((s - 1) ^ 2 < 1e-10) }' || fail "sigmoids are not normalised: $(cat out.txt)"
+expect 2 'give its input back' "$adze" predict net one.png
 expect 0 'sigmoids over their sum' "$adze" eval c-sigmoid --data data --reliability sure.svg
 expect 0 '"probabilities":"sigmoids"' "$adze" eval c-sigmoid --data data --json
 expect 0 '"probabilities":"softmax"' "$adze" eval c-sigmoid --data data --json --loss softmax_xent
