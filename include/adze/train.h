@@ -70,6 +70,9 @@ ADZE_API double adze_train_l2(const adze_train_opts *o);            /* the L2 fa
 /* out = o with the prior written as what it stands for with n training examples: gauss:S as l2 = 1 / (S^2 n), laplace:B as l1 = 1 / (B n). */
 ADZE_API int adze_train_prior(adze_ctx *ctx, const adze_train_opts *o, int64_t n, adze_train_opts *out);
 
+/* Defaults but for what a trainer has noted in the model (or its file): loss, target, label_smoothing, huber_delta and focal_gamma. */
+ADZE_API int adze_train_recall(adze_ctx *ctx, const adze_model *m, adze_train_opts *out);
+
 /* Losses, in the order of option `loss`. */
 typedef struct adze_loss_info {
     const char *formula, *targets, *source,
@@ -95,14 +98,21 @@ ADZE_API int adze_recipe_at(int i, adze_recipe *out);
 /* Sets what the recipe of that name sets, in options that hold their defaults or a person's own; ADZE_EARG with the nearest name. */
 ADZE_API int adze_recipe_apply(adze_ctx *ctx, const char *name, adze_train_opts *o);
 
+typedef struct adze_fit { /* of predicted numbers to true ones */
+    double mae, rmse, r2, spearman;
+} adze_fit;
 typedef struct adze_metrics {
     int64_t count, classes;
     double loss, nll, acc, top5;
     int64_t *confusion; /* classes x classes, row: true class; owned by whoever asked */
     double error;       /* squared error of a reconstruction, summed over its numbers, mean of the examples; NaN where the target is a class */
-    double *scores;     /* count x classes: the model's outputs, in the order of the examples; of adze_evaluate only, else NULL */
+    double *scores;     /* count x classes: the model's outputs (of sigmoid_xent the logarithms of their sigmoids), in the order of the examples; of
+                           adze_evaluate only, else NULL */
     int64_t *labels;    /* count, likewise */
-    bool probabilities; /* scores are such; else softmax makes them */
+    bool probabilities; /* scores are such; else softmax makes them, of sigmoid_xent the sigmoids over their sum, */
+    bool numbers;       /* or nothing does, as for mse or hinge: nll is NaN, and so is in a report what is of probabilities (auc is of scores) */
+    int64_t values;     /* of a reconstruction: numbers of an example, and, of adze_evaluate only, */
+    adze_fit fit;       /* theirs to those that the model read, over all examples; r2: 1 - squared error / that of the mean example */
 } adze_metrics;
 
 /* What follows from a confusion matrix and scores. A quotient of nothing is 0; classes that are neither there nor called are in no mean. */
@@ -115,9 +125,6 @@ typedef struct adze_bin { /* examples whose largest probability lies in a fiftee
     int64_t count;
     double confidence, accuracy; /* means; NaN of none */
 } adze_bin;
-typedef struct adze_fit { /* of predicted numbers to true ones */
-    double mae, rmse, r2, spearman;
-} adze_fit;
 typedef struct adze_report {
     adze_class_report *of;             /* classes */
     adze_class_report macro, micro;    /* mean over classes; over all decisions (where precision, recall and f1 are the accuracy) */
@@ -192,7 +199,8 @@ typedef struct adze_eval_opts {
     int64_t samples;    /* DropConnect by Gaussian moment matching with so many draws; 0: by mean weights */
     uint64_t seed;      /* of the draws */
     int64_t crops; /* adze_evaluate_with: mean of the probabilities of so many crops, as adze_dataset_crops cuts them; 0: the pictures as they are */
-    int64_t crop_pad; /* black pixels around the pictures before they are cut */
+    int64_t crop_pad;             /* black pixels around the pictures before they are cut */
+    const adze_train_opts *train; /* whose loss and target count; NULL: those that the model was trained with */
 } adze_eval_opts;
 /* Reads "weight-scale", "mc:50", "geo" or "geo:50" into dropout and passes, and "mean" or "gauss:100" into samples; either text may be NULL. */
 ADZE_API int adze_eval_parse(adze_ctx *ctx, const char *dropout, const char *dropconnect, adze_eval_opts *o);
@@ -217,7 +225,8 @@ ADZE_API int adze_recalibrate(adze_ctx *ctx, const adze_model *m, adze_store *s,
 /* Writes the trained model: the best epoch's weights from the checkpoints, those in memory without; averaged ones where the options have an average.
  */
 ADZE_API int adze_trainer_save_model(adze_trainer *t, const char *path);
-/* Class probabilities (n, classes) of n preprocessed examples x (n, ...). */
+/* Class probabilities (n, classes) of n preprocessed examples x (n, ...); outputs where nothing makes probabilities of them (adze_metrics.numbers).
+ */
 ADZE_API int adze_predict(adze_ctx *ctx, const adze_model *m, adze_store *s, adze_tensor x, adze_tensor *probs);
 
 /* Stochastic gradient descent on linear regression, many runs at once: x of standard normal numbers, y = x . 1 + sigma noise, a new example each

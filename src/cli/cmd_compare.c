@@ -2,6 +2,7 @@
 #include "cli/compare.h"
 #include "cli/progress.h"
 #include "cli/rundir.h"
+#include "train/options.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -15,8 +16,9 @@ static const adze_field FIELDS[] = {
      "KEY=A,B,..: an option of the training, or model, and its values; given more than once, every combination is a setting. The first is what the "
      "others are compared with"},
     {"seeds", ADZE_F_I64, 0, offsetof(compare_opts, seeds), 0, "5", 2, 1000, NULL, "runs of each setting, from --seed on"},
-    {"metric", ADZE_F_STR, 0, offsetof(compare_opts, metric), sizeof(((compare_opts *)0)->metric), "test_acc", 0, 0, NULL,
-     "test_acc, val_acc, val_loss, epochs_to:VALUE (until val_acc is as high), gap (training accuracy less test_acc), seconds"},
+    {"metric", ADZE_F_STR, 0, offsetof(compare_opts, metric), sizeof(((compare_opts *)0)->metric), "", 0, 0, NULL,
+     "test_acc, val_acc, val_loss, epochs_to:VALUE (until val_acc is as high), gap (training accuracy less test_acc), seconds, "
+     "error (mean square, of the test part's numbers, with target input: the default there, else test_acc)"},
     {"data", ADZE_F_STR, 0, offsetof(compare_opts, data), sizeof(((compare_opts *)0)->data), "fashion-mnist", 0, 0, NULL,
      "data set: a name or a folder"},
     {"recipe", ADZE_F_STR, 0, offsetof(compare_opts, recipe), sizeof(((compare_opts *)0)->recipe), "", 0, 0, NULL, CLI_RECIPE_HELP},
@@ -45,7 +47,7 @@ typedef struct job {
     adze_arena arena; /* of words */
     varied vary[CMP_KEYS];
     int nvary;
-    bool bar, plain;
+    bool bar, plain, rebuilds; /* rebuilds: a setting gives its input back */
 } job;
 
 enum { BATCH = 250, WORD = 1024 };
@@ -145,7 +147,7 @@ static int check_keys(const job *j, cli *c) {
 
 static int parse_metric(job *j, cli *c) {
     char name[64];
-    snprintf(name, sizeof(name), "%s", j->o.metric);
+    snprintf(name, sizeof(name), "%s", j->o.metric[0] ? j->o.metric : j->k.answers ? "test_acc" : "error");
     char *colon = strchr(name, ':');
     if (colon) {
         *colon = 0;
@@ -155,7 +157,13 @@ static int parse_metric(job *j, cli *c) {
         m++;
     }
     if (m == CMP_METRICS || (colon != NULL) != (m == CMP_EPOCHS_TO) || (colon && !adze_parse_f64(colon + 1, &j->k.target))) {
-        return cli_usage_error(c, "--metric: '%s' is not one of test_acc, val_acc, val_loss, epochs_to:VALUE, gap, seconds", j->o.metric);
+        return cli_usage_error(c, "--metric: '%s' is not one of test_acc, val_acc, val_loss, epochs_to:VALUE, gap, seconds, error", j->o.metric);
+    }
+    if (!j->k.answers && (m == CMP_TEST_ACC || m == CMP_VAL_ACC || m == CMP_EPOCHS_TO || m == CMP_GAP)) {
+        return cli_usage_error(c, "--metric %s: with target input there is no accuracy; take error or val_loss", name);
+    }
+    if (!j->rebuilds && m == CMP_ERROR) {
+        return cli_usage_error(c, "--metric error is of reconstructions, and no setting has target input");
     }
     j->k.metric = m;
     return ADZE_OK;
@@ -204,6 +212,8 @@ static int make_settings(job *j) {
             }
         }
         TRY(adze_train_check(k->c->ctx, &o));
+        k->answers = k->answers || o.target != ADZE_TARGET_INPUT;
+        j->rebuilds = j->rebuilds || o.target == ADZE_TARGET_INPUT;
     }
     return ADZE_OK;
 }
@@ -370,7 +380,8 @@ static int train(job *j, int s, int64_t seed) {
     return status == ADZE_ESTOPPED ? adze_fail(c->ctx, status, "interrupted and saved; the same command goes on where it stopped") : status;
 }
 
-/* The trained net's answers to the test part, one a line: what McNemar's test and later reports need, and the mark of a finished run. */
+/* The trained net's answers to the test part, one a line: what McNemar's test and later reports need, and the mark of a finished run. A net that
+ * gives its input back has one: its squared error. */
 static int answer(job *j, int s, int64_t seed) {
     cli *c = j->k.c;
     adze_model *model = NULL;
@@ -384,8 +395,10 @@ static int answer(job *j, int s, int64_t seed) {
     status = status == ADZE_OK ? adze_evaluate(c->ctx, model, store, "", d, NULL, 0, BATCH, &m) : status;
     if (status == ADZE_OK) {
         adze_text t = {.ctx = c->ctx};
-        adze_text_add(&t, "label,answer\n");
-        for (int64_t i = 0; i < m.count; i++) {
+        char error[64];
+        snprintf(error, sizeof(error), "error\n%.17g\n", m.fit.rmse * m.fit.rmse);
+        adze_text_add(&t, "%s", m.classes > 0 ? "label,answer\n" : error);
+        for (int64_t i = 0; i < m.count && m.classes > 0; i++) {
             const double *p = m.scores + i * m.classes;
             int64_t best = 0;
             for (int64_t k = 1; k < m.classes; k++) {
@@ -418,6 +431,12 @@ static int read_answers(job *j, const char *path, cmp_run *r) {
         adze_free(ctx, text);
         return ADZE_ENOMEM;
     }
+    if (strncmp(text, "error\n", 6) == 0) {
+        text[bytes - 1] = 0;
+        r->known = adze_parse_f64(text + 6, &r->value[CMP_ERROR]);
+        adze_free(ctx, text);
+        return ADZE_OK;
+    }
     char *line = strchr(text, '\n'), *end;
     for (line = line ? line + 1 : text + bytes; (end = strchr(line, '\n')); line = end + 1) {
         char *comma = strchr(line, ',');
@@ -428,7 +447,8 @@ static int read_answers(job *j, const char *path, cmp_run *r) {
             right += r->right[r->n++];
         }
     }
-    r->value[CMP_TEST_ACC] = r->n > 0 ? (double)right / (double)r->n : NAN; /* a diverged run has no answers */
+    r->known = r->n > 0; /* a diverged run has no answers */
+    r->value[CMP_TEST_ACC] = r->known ? (double)right / (double)r->n : NAN;
     adze_free(ctx, text);
     return ADZE_OK;
 }
@@ -442,7 +462,7 @@ static int read_run(job *j, int s, int64_t seed) {
     }
     TRY(run_path(j, s, seed, "answers.csv", path, sizeof(path)));
     TRY(read_answers(j, path, r));
-    if (r->n == 0) {
+    if (!r->known) {
         return ADZE_OK;
     }
     TRY(run_path(j, s, seed, "", path, sizeof(path)));
@@ -522,8 +542,8 @@ static int compare(job *j, cli *c) {
         memcpy(k->out, j->o.out, sizeof(k->out));
     }
     TRY(check_keys(j, c));
-    TRY(parse_metric(j, c));
     TRY(make_settings(j));
+    TRY(parse_metric(j, c));
     TRY(read_models(j));
     TRY(claim_folder(j));
     for (int s = 0; s < k->nsettings; s++) {

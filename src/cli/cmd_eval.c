@@ -1,10 +1,11 @@
 /* adze eval: judges a trained model on a data set it was not trained on. */
 #include "cli/drop_opts.h"
+#include "train/evaluate.h"
 
 #include <math.h>
 
 typedef struct eval_opts {
-    char data[512], part[16], reliability[512];
+    char data[512], part[16], reliability[512], loss[32], target[16];
     int64_t batch, top, bn_recal, passes, crops, crop_pad;
 } eval_opts;
 static const adze_field FIELDS[] = {
@@ -22,6 +23,10 @@ static const adze_field FIELDS[] = {
     {"crop_pad", ADZE_F_I64, 0, offsetof(eval_opts, crop_pad), 0, "0", 0, 1024, NULL, "black pixels around the pictures before the crops"},
     {"reliability", ADZE_F_STR, 0, offsetof(eval_opts, reliability), sizeof(((eval_opts *)0)->reliability), "", 0, 0, NULL,
      "draw how often the network is right against how sure it is, to this .svg or .png"},
+    {"loss", ADZE_F_STR, 0, offsetof(eval_opts, loss), sizeof(((eval_opts *)0)->loss), "", 0, 0, NULL,
+     "loss that is measured and by which the outputs are read (default: the one that the model was trained with)"},
+    {"target", ADZE_F_STR, 0, offsetof(eval_opts, target), sizeof(((eval_opts *)0)->target), "", 0, 0, NULL,
+     "label, or input: how well the model gives back what it reads (default: as it was trained)"},
     {0}};
 
 static int tables(cli_table *t) {
@@ -50,11 +55,34 @@ typedef struct judged {
     const adze_metrics *m;
     const eval_opts *o;
     const drop_opts *drop;
+    adze_train_opts train; /* what counts of it: loss and target */
     adze_report r;
 } judged;
 
+static const char *loss_of(const judged *j) {
+    const bool rebuilds = j->train.target == ADZE_TARGET_INPUT;
+    return adze_loss_names[rebuilds && j->train.loss == ADZE_LOSS_AUTO ? ADZE_LOSS_MSE : j->train.loss];
+}
+
+/* What makes probabilities of the outputs; NULL: nothing does. */
+static const char *reading_of(const judged *j) {
+    return j->m->numbers ? NULL : adze_model_ends_in_softmax(j->model) ? "outputs" : j->train.loss == ADZE_LOSS_SIGMOID_XENT ? "sigmoids" : "softmax";
+}
+
+static const char *target_of(const judged *j) {
+    return j->train.target == ADZE_TARGET_INPUT ? "input" : "label";
+}
+
 static const char *share(char *out, size_t n, double v) {
     snprintf(out, n, isfinite(v) ? "%.4f" : "-", v);
+    return out;
+}
+
+static const char *figure(char *out, size_t n, const char *format, double v) {
+    if (isnan(v)) {
+        return "-";
+    }
+    snprintf(out, n, format, v);
     return out;
 }
 
@@ -76,9 +104,15 @@ static int print_report(cli *c, const judged *j) {
         print_class(&t, adze_model_class_name(j->model, (int)k), &j->r.of[k]);
     }
     print_class(&t, "mean", &j->r.macro);
-    adze_text_add(&t, "\n%s examples %lld   negative log-likelihood %.4f   perplexity %.4g   bits %.4f", part, (long long)m->count, m->nll,
-                  j->r.perplexity, j->r.bits);
-    adze_text_add(&t, "\nMatthews correlation %.4f   calibration error %.4f   Brier score %.4f", j->r.matthews, j->r.ece, j->r.brier);
+    char a[32], b[32], d[32];
+    adze_text_add(&t, "\n%s examples %lld   loss %.6g (%s)%s", part, (long long)m->count, m->loss, loss_of(j),
+                  m->numbers                               ? ", for which no output is a probability"
+                  : strcmp(reading_of(j), "sigmoids") == 0 ? "; probabilities are sigmoids over their sum"
+                                                           : "");
+    adze_text_add(&t, "\nnegative log-likelihood %s   perplexity %s   bits %s", figure(a, sizeof(a), "%.4f", m->nll),
+                  figure(b, sizeof(b), "%.4g", j->r.perplexity), figure(d, sizeof(d), "%.4f", j->r.bits));
+    adze_text_add(&t, "\nMatthews correlation %.4f   calibration error %s   Brier score %s", j->r.matthews, figure(a, sizeof(a), "%.4f", j->r.ece),
+                  figure(b, sizeof(b), "%.4f", j->r.brier));
     if (m->classes > j->o->top) {
         adze_text_add(&t, "   top-%lld accuracy %.2f %%", (long long)j->o->top, 100 * adze_metrics_top(m, j->o->top));
     }
@@ -100,7 +134,7 @@ static void class_json(adze_text *t, const adze_class_report *r) {
     adze_text_add(t, "}");
 }
 
-static void report_json(adze_text *t, const adze_report *r) {
+static void report_json(adze_text *t, const adze_report *r, bool numbers) {
     adze_text_add(t, ",\"macro\":{");
     class_json(t, &r->macro);
     adze_text_add(t, ",\"micro\":{");
@@ -111,14 +145,14 @@ static void report_json(adze_text *t, const adze_report *r) {
     number(t, "brier", r->brier);
     number(t, "ece", r->ece);
     number(t, "mce", r->mce);
-    adze_text_add(t, ",\"bins\":[");
-    for (int b = 0; b < ADZE_BINS; b++) {
+    adze_text_add(t, numbers ? ",\"bins\":null" : ",\"bins\":[");
+    for (int b = 0; b < ADZE_BINS && !numbers; b++) {
         adze_text_add(t, "%s{\"examples\":%lld", b ? "," : "", (long long)r->bins[b].count);
         number(t, "confidence", r->bins[b].confidence);
         number(t, "accuracy", r->bins[b].accuracy);
         adze_text_add(t, "}");
     }
-    adze_text_add(t, "],\"class_numbers\":{\"examples\":%lld", (long long)r->micro.count);
+    adze_text_add(t, "%s,\"class_numbers\":{\"examples\":%lld", numbers ? "" : "]", (long long)r->micro.count);
     number(t, "mae", r->ordinal.mae);
     number(t, "rmse", r->ordinal.rmse);
     number(t, "r2", r->ordinal.r2);
@@ -126,17 +160,63 @@ static void report_json(adze_text *t, const adze_report *r) {
     adze_text_add(t, "}");
 }
 
+/* What the file says of the training, or the command line. */
+static int training_of(cli *c, judged *j) {
+    adze_train_opts *o = &j->train;
+    TRY(adze_train_recall(c->ctx, j->model, o));
+    if (j->o->loss[0]) {
+        TRY(adze_field_parse(c->ctx, adze_field_find(adze_train_fields(), "loss"), o, j->o->loss, "--loss"));
+        o->label_smoothing = adze_loss_smooths(o->loss) ? o->label_smoothing : 0;
+    }
+    if (j->o->target[0]) {
+        TRY(adze_field_parse(c->ctx, adze_field_find(adze_train_fields(), "target"), o, j->o->target, "--target"));
+    }
+    if (o->target == ADZE_TARGET_INPUT && j->o->reliability[0]) {
+        return cli_usage_error(c, "--reliability draws how sure a classifier is, and '%s' gives its input back", adze_model_name(j->model));
+    }
+    return adze_train_check(c->ctx, o);
+}
+
+/* Of a model that gives its input back. */
+static int print_rebuilt(cli *c, const judged *j) {
+    adze_text t = {.ctx = c->ctx};
+    const adze_metrics *m = j->m;
+    const double mse = m->fit.rmse * m->fit.rmse;
+    if (c->global.json) {
+        adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"loss_name\":\"%s\",\"target\":\"input\",\"values\":%lld", j->o->part,
+                      (long long)m->count, loss_of(j), (long long)m->values);
+        number(&t, "loss", m->loss);
+        number(&t, "mse", mse);
+        number(&t, "rmse", m->fit.rmse);
+        number(&t, "mae", m->fit.mae);
+        number(&t, "r2", m->fit.r2);
+        adze_text_add(&t, "}\n");
+    } else {
+        adze_text_add(&t, "%s examples %lld   rebuilt numbers of each %lld   loss %.6g (%s)\n", j->o->part, (long long)m->count, (long long)m->values,
+                      m->loss, loss_of(j));
+        adze_text_add(&t, "MSE %.6g   RMSE %.6g   MAE %.6g   R2 %.4f\n", mse, m->fit.rmse, m->fit.mae, m->fit.r2);
+    }
+    return cli_print_text(c, &t);
+}
+
 static int print_json(cli *c, const judged *j) {
     adze_text t = {.ctx = c->ctx};
     const adze_metrics *m = j->m;
-    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f,\"nll\":%.9g,\"loss\":%.9g",
-                  j->o->part, (long long)m->count, m->acc, 100 * (1 - m->acc), m->top5, m->nll, m->loss);
+    adze_text_add(&t, "{\"schema\":1,\"part\":\"%s\",\"examples\":%lld,\"accuracy\":%.6f,\"error\":%.6g,\"top5\":%.6f", j->o->part,
+                  (long long)m->count, m->acc, 100 * (1 - m->acc), m->top5);
+    number(&t, "nll", m->nll);
+    number(&t, "loss", m->loss);
+    adze_text_add(&t, ",\"loss_name\":\"%s\",\"target\":\"%s\",\"probabilities\":", loss_of(j), target_of(j));
+    if (reading_of(j)) {
+        adze_json_string(&t, reading_of(j));
+    }
+    adze_text_add(&t, "%s", reading_of(j) ? "" : "null");
     adze_text_add(&t, ",\"dropout\":\"%s\",\"dropconnect\":\"%s\"", j->drop->dropout, j->drop->dropconnect);
     adze_text_add(&t, ",\"crops\":%lld,\"crop_pad\":%lld", (long long)j->o->crops, (long long)j->o->crop_pad);
     adze_text_add(&t, ",\"top\":{\"k\":%lld", (long long)j->o->top);
     number(&t, "accuracy", adze_metrics_top(m, j->o->top));
     adze_text_add(&t, "}");
-    report_json(&t, &j->r);
+    report_json(&t, &j->r, m->numbers);
     adze_text_add(&t, ",\"classes\":[");
     for (int64_t k = 0; k < m->classes; k++) {
         adze_text_add(&t, "%s{\"name\":", k ? "," : "");
@@ -195,7 +275,8 @@ static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *d
     adze_metrics m = {0};
     judged j = {.model = model, .m = &m, .o = o, .drop = drop};
     char data[sizeof(o->data)];
-    int status = cli_data_of(c, o->data, name, data, sizeof(data));
+    int status = training_of(c, &j);
+    status = status == ADZE_OK ? cli_data_of(c, o->data, name, data, sizeof(data)) : status;
     if (status == ADZE_OK && o->bn_recal > 0) {
         status = recalibrate(c, model, store, data, o);
     }
@@ -211,16 +292,21 @@ static int eval(cli *c, const char *name, const eval_opts *o, const drop_opts *d
         how.passes = o->passes > 1 ? o->passes : how.passes;
         how.crops = o->crops;
         how.crop_pad = o->crop_pad;
+        how.train = &j.train;
         status = status == ADZE_OK ? adze_evaluate_with(c->ctx, model, store, &how, d, NULL, d->count, &m) : status;
     }
-    if (status == ADZE_OK) {
+    const bool classes = status == ADZE_OK && m.classes > 0;
+    if (classes) {
         status = adze_metrics_report(c->ctx, &m, &j.r);
+    }
+    if (status == ADZE_OK && m.numbers && o->reliability[0]) {
+        status = cli_usage_error(c, "--reliability draws probabilities, and the outputs of a model trained with %s are none", loss_of(&j));
     }
     if (status == ADZE_OK && o->reliability[0]) {
         status = draw_reliability(c, &j.r, o->reliability);
     }
     if (status == ADZE_OK) {
-        status = c->global.json ? print_json(c, &j) : print_report(c, &j);
+        status = !classes ? print_rebuilt(c, &j) : c->global.json ? print_json(c, &j) : print_report(c, &j);
     }
     adze_report_free(c->ctx, &j.r);
     adze_metrics_free(c->ctx, &m);
@@ -246,11 +332,12 @@ static int run(cli *c, int argc, const char **argv) {
     return status;
 }
 
-const cli_cmd CLI_EVAL = {"eval",
-                          "accuracy, confusion matrix, precision, recall, AUC, calibration on a data set",
-                          "eval MODEL.safetensors [options]",
-                          "  adze eval runs/mlp-001/model.safetensors\n  adze eval m.safetensors --data mnist --json\n"
-                          "  adze eval m.safetensors --data mnist --reliability sure.png\n"
-                          "  adze eval m.safetensors --dropout mc:50\n  adze eval m.safetensors --crops 10 --crop-pad 4\n",
-                          tables,
-                          run};
+const cli_cmd CLI_EVAL = {
+    "eval",
+    "accuracy, confusion matrix, AUC, calibration; of a reconstruction its error",
+    "eval MODEL.safetensors [options]",
+    "  adze eval runs/mlp-001/model.safetensors\n  adze eval m.safetensors --data mnist --json\n"
+    "  adze eval m.safetensors --data mnist --reliability sure.png\n"
+    "  adze eval m.safetensors --loss mse\n  adze eval m.safetensors --dropout mc:50\n  adze eval m.safetensors --crops 10 --crop-pad 4\n",
+    tables,
+    run};

@@ -2,6 +2,8 @@
 #include "cli/drop_opts.h"
 #include "train/evaluate.h"
 
+#include <math.h>
+
 typedef struct predict_opts {
     int64_t top;
     bool invert;
@@ -60,7 +62,7 @@ static int read_picture(cli *c, const adze_model *m, const char *path, bool inve
     return status;
 }
 
-static void print_answer(cli *c, const adze_model *m, const char *path, const adze_tensor *probs, int64_t top, adze_text *t) {
+static void print_answer(cli *c, const adze_model *m, const char *path, const adze_tensor *probs, int64_t top, bool numbers, adze_text *t) {
     int classes = (int)probs->dims[1];
     adze_text_add(t, c->global.json ? "{\"schema\":1,\"file\":" : "%s", path);
     if (c->global.json) {
@@ -68,7 +70,7 @@ static void print_answer(cli *c, const adze_model *m, const char *path, const ad
         adze_text_add(t, ",\"top\":[");
     }
     int64_t shown = 0;
-    for (double above = 2, last = -1; shown < top && shown < classes; shown++) {
+    for (double above = INFINITY, last = -1; shown < top && shown < classes; shown++) {
         int best = -1; /* the largest not above the last; equal ones in order of class */
         for (int k = 0; k < classes; k++) {
             double v = adze_tensor_get(probs, k);
@@ -84,7 +86,7 @@ static void print_answer(cli *c, const adze_model *m, const char *path, const ad
         if (c->global.json) {
             adze_text_add(t, "%s{\"class\":", shown ? "," : "");
             adze_json_string(t, adze_model_class_name(m, best));
-            adze_text_add(t, ",\"p\":%.6f}", above);
+            adze_text_add(t, ",\"%s\":%.6f}", numbers ? "output" : "p", above);
         } else {
             adze_text_add(t, "%s %s %.4f", shown ? "," : ":", adze_model_class_name(m, best), above);
         }
@@ -117,6 +119,10 @@ static int answer(queue *q) {
     if (q->e.batch != n) {
         adze_evaluator_close(&q->e);
         TRY(adze_evaluator_open_with(&q->e, q->c->ctx, q->m, q->s, n, &q->how));
+        if (q->e.rebuilds) {
+            return adze_fail(q->c->ctx, ADZE_EARG, "model '%s' was trained to give its input back: there is no class to predict",
+                             adze_model_name(q->m));
+        }
     }
     TRY(adze_tensor_slice(q->c->ctx, q->x, 0, 0, n, &x));
     TRY(adze_evaluator_predict(&q->e, &x, &probs));
@@ -125,7 +131,7 @@ static int answer(queue *q) {
     for (int64_t i = 0; i < n && status == ADZE_OK; i++) {
         status = adze_tensor_slice(q->c->ctx, probs, 0, i, i + 1, &row);
         if (status == ADZE_OK) {
-            print_answer(q->c, q->m, q->paths[i], &row, q->o->top, &t);
+            print_answer(q->c, q->m, q->paths[i], &row, q->o->top, q->e.numbers, &t);
         }
     }
     adze_tensor_free(&probs);

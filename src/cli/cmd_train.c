@@ -224,7 +224,9 @@ static void result_json(job *j, adze_text *t, adze_stop why, int status, double 
         adze_text_add(t, ",\"error\":%.17g,\"val_error\":%s", last->error, cli_json_number(a, sizeof(a), last->val_error));
     }
     if (best) {
-        adze_text_add(t, ",\"best_epoch\":%lld,\"best_val_acc\":%.6f", (long long)best->epoch + 1, best->val_acc);
+        adze_text_add(t, ",\"best_epoch\":%lld", (long long)best->epoch + 1);
+        adze_text_add(t, isfinite(best->val_acc) ? ",\"best_val_acc\":%.6f" : ",\"best_val_loss\":%.9g",
+                      isfinite(best->val_acc) ? best->val_acc : best->val_loss);
     }
     adze_text_add(t, "%s}\n", j->maxnorm);
 }
@@ -232,7 +234,8 @@ static void result_json(job *j, adze_text *t, adze_stop why, int status, double 
 static int save_result(job *j, adze_stop why, int status, double seconds) {
     const adze_epoch_stats *best = NULL;
     for (int64_t i = 0; i < j->run.n; i++) {
-        best = j->run.history[i].best && isfinite(j->run.history[i].val_acc) ? &j->run.history[i] : best;
+        const adze_epoch_stats *e = &j->run.history[i];
+        best = e->best && (isfinite(e->val_acc) || isfinite(e->val_loss)) ? e : best;
     }
     adze_text t = {.ctx = j->c->ctx};
     result_json(j, &t, why, status, seconds, best);
@@ -245,6 +248,9 @@ static int save_result(job *j, adze_stop why, int status, double seconds) {
     }
     if (saved == ADZE_OK && j->c->global.json) {
         fputs(s, stdout);
+    } else if (saved == ADZE_OK && status == ADZE_OK && best && !isfinite(best->val_acc)) {
+        printf("best validation loss %.6g at epoch %lld; model saved as %s/model.safetensors\n", best->val_loss, (long long)best->epoch + 1,
+               j->run.path);
     } else if (saved == ADZE_OK && status == ADZE_OK && best) {
         printf("best validation accuracy %.2f %% at epoch %lld; model saved as %s/model.safetensors\n", 100 * best->val_acc,
                (long long)best->epoch + 1, j->run.path);

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-const char *const CMP_METRIC_NAMES[] = {"test_acc", "val_acc", "val_loss", "epochs_to", "gap", "seconds", NULL};
+const char *const CMP_METRIC_NAMES[] = {"test_acc", "val_acc", "val_loss", "epochs_to", "gap", "seconds", "error", NULL};
 
 typedef struct sample { /* some numbers and where their mean lies */
     double *v;
@@ -127,7 +127,7 @@ static void print_differences(adze_text *t, const cmp *k, const verdict *v, int 
     char a[32];
     adze_text_add(t, "\npaired differences to %s\n%-*s %4s %9s %20s %20s %9s %9s", k->settings[0].label, width, "", "runs", "mean", "95 % (t)",
                   "95 % (bootstrap)", "p (t)", "p (sign)");
-    adze_text_add(t, "%s  McNemar's p, seed by seed\n", many ? "  Holm (t)    (sign)" : "");
+    adze_text_add(t, "%s%s\n", many ? "  Holm (t)    (sign)" : "", k->answers ? "  McNemar's p, seed by seed" : "");
     for (int s = 1; s < k->nsettings; s++) {
         adze_text_add(t, "%-*s %4lld", width, k->settings[s].label, (long long)v[s].diff.n);
         print_number(t, v[s].diff.mean);
@@ -139,8 +139,8 @@ static void print_differences(adze_text *t, const cmp *k, const verdict *v, int 
             print_p(t, v[s].p_t_holm);
             print_p(t, v[s].p_sign_holm);
         }
-        adze_text_add(t, " ");
-        for (int64_t i = 0; i < k->nseeds; i++) {
+        adze_text_add(t, k->answers ? " " : "");
+        for (int64_t i = 0; i < k->nseeds && k->answers; i++) {
             adze_text_add(t, " %s", show_p(a, sizeof(a), v[s].mcnemar[i]));
         }
         adze_text_add(t, "\n");

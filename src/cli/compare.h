@@ -5,13 +5,14 @@
 #include "cli/cli.h"
 
 enum { CMP_KEYS = 8, CMP_SETTINGS = 64, CMP_LABEL = 256 };
-enum { CMP_TEST_ACC, CMP_VAL_ACC, CMP_VAL_LOSS, CMP_EPOCHS_TO, CMP_GAP, CMP_SECONDS, CMP_METRICS };
+enum { CMP_TEST_ACC, CMP_VAL_ACC, CMP_VAL_LOSS, CMP_EPOCHS_TO, CMP_GAP, CMP_SECONDS, CMP_ERROR, CMP_METRICS };
 extern const char *const CMP_METRIC_NAMES[]; /* NULL ends */
 
 typedef struct cmp_run {
     double value[CMP_METRICS]; /* NaN: not known, not reached, diverged */
     uint8_t *right;            /* of each test example, 1 or 0 */
     int64_t n;
+    bool known; /* it came to an end and was judged */
 } cmp_run;
 
 typedef struct cmp_setting {
@@ -30,6 +31,7 @@ typedef struct cmp {
     cmp_run *runs; /* of setting s and seed k: runs[s * nseeds + k] */
     int metric;
     double target; /* of epochs_to */
+    bool answers;  /* a setting has classes to answer with: McNemar's test */
 } cmp;
 
 int cmp_report(cmp *k); /* prints the result; runs.csv, compare.json and compare.svg, .png go into the folder */

@@ -43,10 +43,13 @@ static int save(const adze_model *m, adze_store *s, const char *prefix, const ch
     adze_text pre = {.ctx = m->ctx}, classes = {.ctx = m->ctx};
     adze_preprocess_print(&m->pre, false, &pre);
     TRY(adze_text_finish(&pre, &text[1]));
-    adze_meta meta[4] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
+    adze_meta meta[5] = {{"adze.model", text[0]}, {"adze.preprocess", text[1]}};
     int n = 2;
     if (m->data[0]) {
         meta[n++] = (adze_meta){"adze.dataset", m->data};
+    }
+    if (m->training[0]) {
+        meta[n++] = (adze_meta){"adze.training", m->training};
     }
     if (m->nclass_names) {
         adze_class_names_print(m, false, &classes);
@@ -182,8 +185,9 @@ static int load(adze_ctx *ctx, const adze_safetensors *f, const char *path, cons
     TRY(status);
     TRY(read_extras(*m, f, path));
     TRY(read_features(*m, f, path));
-    const char *data = adze_safetensors_meta(f, "adze.dataset");
+    const char *data = adze_safetensors_meta(f, "adze.dataset"), *training = adze_safetensors_meta(f, "adze.training");
     snprintf((*m)->data, sizeof(*m)->data, "%s", data && strlen(data) < sizeof(*m)->data ? data : "");
+    snprintf((*m)->training, sizeof(*m)->training, "%s", training && strlen(training) < sizeof(*m)->training ? training : "");
     if (!s) {
         return ADZE_OK;
     }

@@ -230,6 +230,7 @@ static int copy_fitted(const adze_model *from, adze_model *to) {
     adze_model_set_preprocess(to, &p);
     to->pre_given = from->pre_given;
     memcpy(to->data, from->data, sizeof to->data);
+    memcpy(to->training, from->training, sizeof to->training);
     return ADZE_OK;
 }
 

@@ -182,6 +182,7 @@ struct adze_model {
     adze_ctx *ctx;
     adze_arena arena;
     char name[64], data[64]; /* data: the set that it was trained on; "": not known */
+    char training[192];      /* what its loss was, as options of a training: "loss=mse target=input .."; "": not known */
     int32_t task;            /* 0: classify, 1: regress */
     adze_ints input;
     char drop_path[32]; /* rule for all blocks; "": none */

@@ -251,7 +251,7 @@ static int ask(judging *j, int m, int64_t *n) {
     TRY(adze_session_run(v->session));
     for (int64_t i = 0; i < *n; i++) {
         double *row = j->logp + (m * j->batch + i) * j->classes;
-        adze_scores_row(&v->y, i, j->classes, row);
+        adze_evaluator_row(v, i, row);
         to_log(row, j->classes, v->probabilities);
         j->labels[i] = label[i];
     }
@@ -320,6 +320,9 @@ static int open_members(judging *j) {
     for (int m = 0; m < e->n; m++) {
         all += e->at[m].weight;
         TRY(adze_evaluator_plan(&e->at[m].eval, e->ctx, e->at[m].model, e->at[m].store, "", j->batch, NULL));
+        if (e->at[m].eval.rebuilds) {
+            return adze_fail(e->ctx, ADZE_EARG, "model '%s' gives its input back and tells no classes apart", adze_model_name(e->at[m].model));
+        }
         const int64_t bytes = adze_plan_describe(e->at[m].eval.plan).arena_bytes;
         arena = bytes > arena ? bytes : arena;
     }

@@ -22,6 +22,14 @@ void adze_scores_row(const adze_tensor *y, int64_t row, int64_t classes, double 
     }
 }
 
+/* The softmax of logarithms is what they are of over its sum: so scikit-learn's one-vs-rest makes probabilities of classes. */
+void adze_evaluator_row(const adze_evaluator *e, int64_t row, double *out) {
+    adze_scores_row(&e->y, row, e->classes, out);
+    for (int64_t c = 0; e->sigmoids && c < e->classes; c++) {
+        out[c] = fmin(out[c], 0) - log1p(exp(-fabs(out[c])));
+    }
+}
+
 int64_t adze_scores_rank(const double *scores, int64_t classes, int64_t label) {
     int64_t above = 0;
     for (int64_t c = 0; c < classes; c++) {
@@ -88,20 +96,26 @@ static int evaluator_build(adze_evaluator *e, adze_graph *g, const adze_train_op
     adze_val x = adze_input(g, "x", adze_model_input_type(e->model, e->batch, e->dtype));
     adze_val label = adze_input(g, "label", adze_type_make(ADZE_I64, 1, &e->batch));
     TRY(adze_model_build(e->model, g, x, &opts, &y));
-    adze_train_opts own = {0};
-    TRY(adze_train_loss(e->model, g, o != NULL ? o : &own, x, y, label, &terms));
+    TRY(adze_train_loss(e->model, g, o, x, y, label, &terms));
     adze_type t = adze_val_type(g, y);
     e->classes = t.dims[t.rank - 1];
     TRY(adze_output(g, "loss", terms.loss));
     e->rebuilds = terms.error.id != 0;
     TRY(e->rebuilds ? adze_output(g, "error", terms.error) : ADZE_OK);
+    TRY(e->rebuilds && e->keep ? adze_output(g, "guess", terms.guess) : ADZE_OK);
     return adze_output(g, "y", y);
 }
 
 static int evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m, const adze_store *s, const char *prefix, int64_t batch,
                           const adze_train_opts *o, const adze_eval_opts *how) {
-    *e = (adze_evaluator){.ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .statistics = e->statistics, .how = *how};
+    adze_train_opts own;
+    TRY(o != NULL ? ADZE_OK : adze_train_recall(ctx, m, &own));
+    o = o != NULL ? o : &own;
+    *e = (adze_evaluator){
+        .ctx = ctx, .model = m, .batch = batch, .dtype = store_dtype(s, prefix), .statistics = e->statistics, .keep = e->keep, .how = *how};
     e->probabilities = adze_model_ends_in_softmax(m);
+    e->sigmoids = !e->probabilities && o->loss == ADZE_LOSS_SIGMOID_XENT;
+    e->numbers = !e->probabilities && !adze_loss_links(o->loss);
     if (batch < 1) {
         return adze_fail(ctx, ADZE_EARG, "an evaluation needs a batch of at least 1, not %lld", (long long)batch);
     }
@@ -109,7 +123,7 @@ static int evaluator_plan(adze_evaluator *e, adze_ctx *ctx, const adze_model *m,
     TRY(adze_graph_new(ctx, &g));
     int st = evaluator_build(e, g, o);
     if (st == ADZE_OK) {
-        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = !e->statistics, .precision = o ? adze_train_precision(o) : ADZE_NONE};
+        const adze_compile_opts opts = {.size = sizeof opts, .keep_packed = !e->statistics, .precision = adze_train_precision(o)};
         st = adze_compile(g, &opts, &e->plan);
     }
     adze_graph_free(g);
@@ -128,6 +142,7 @@ int adze_evaluator_bind(adze_evaluator *e, adze_store *s, const char *prefix, ad
     TRY(adze_session_output(e->session, "loss", &e->loss));
     if (e->rebuilds) {
         TRY(adze_session_output(e->session, "error", &e->error));
+        TRY(e->keep ? adze_session_output(e->session, "guess", &e->guess) : ADZE_OK);
     }
     return adze_session_output(e->session, "y", &e->y);
 }
@@ -169,9 +184,12 @@ int adze_evaluator_open_with(adze_evaluator *e, adze_ctx *ctx, const adze_model 
     if (how->samples > 0) {
         TRY(check_gauss(ctx, m, how));
     }
-    TRY(evaluator_plan(e, ctx, m, s, prefix, batch, NULL, how));
+    TRY(evaluator_plan(e, ctx, m, s, prefix, batch, how->train, how));
+    if (e->rebuilds && (how->passes > 0 || how->crops > 0)) {
+        return adze_fail(ctx, ADZE_EARG, "passes and crops average what is said of classes, and model '%s' gives its input back", m->name);
+    }
     if (how->passes > 0 || how->crops > 1) {
-        e->mixed = adze_alloc(ctx, batch, sizeof *e->mixed * (size_t)(e->classes + 1));
+        e->mixed = adze_alloc(ctx, batch + 1, sizeof *e->mixed * (size_t)(e->classes + 1)); /* the last: room for a row */
         TRY(ADZE_GOT(e->mixed));
     }
     return adze_evaluator_bind(e, s, prefix, (adze_tensor){0});
@@ -192,21 +210,23 @@ static int64_t rows_of_example(const adze_evaluator *e) {
     return e->how.crops > 1 ? e->how.crops : 1;
 }
 
-/* Adds the losses and the probabilities, or what softmax makes probabilities of, of the first n rows of the batch. */
+/* Whether the rows are such; mean logarithms want a softmax like any scores. */
+static bool gives_probabilities(const adze_evaluator *e) {
+    return e->mixed && !e->numbers ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
+}
+
+/* Adds the losses and the probabilities, or what softmax makes probabilities of, or numbers, of the first n rows of the batch. */
 static void mix_pass(adze_evaluator *e, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
-        double *sum = e->mixed + i / rows_of_example(e) * (e->classes + 1), top = -INFINITY, all = 0;
-        for (int64_t c = 0; c < e->classes; c++) {
-            top = fmax(top, adze_tensor_get(&e->y, i * e->classes + c));
-        }
-        for (int64_t c = 0; c < e->classes; c++) {
-            all += exp(adze_tensor_get(&e->y, i * e->classes + c) - top);
+        double *sum = e->mixed + i / rows_of_example(e) * (e->classes + 1), *row = e->mixed + e->batch * (e->classes + 1);
+        const bool mean = gives_probabilities(e);
+        adze_evaluator_row(e, i, row);
+        if (mean && !e->probabilities) {
+            adze_scores_to_probabilities(row, e->classes);
         }
         sum[0] += adze_tensor_get(&e->loss, i);
         for (int64_t c = 0; c < e->classes; c++) {
-            const double v = adze_tensor_get(&e->y, i * e->classes + c);
-            const bool mean = e->how.dropout != ADZE_DROPOUT_GEO;
-            sum[1 + c] += e->probabilities ? (mean ? v : log(v)) : mean ? exp(v - top) / all : v; /* a mean of logarithms but for a constant */
+            sum[1 + c] += e->probabilities && !mean ? log(row[c]) : row[c]; /* of logits: a mean of logarithms but for a constant */
         }
     }
 }
@@ -234,27 +254,35 @@ static void read_row(const adze_evaluator *e, int64_t row, double *scores) {
     if (e->mixed) {
         memcpy(scores, e->mixed + row * (e->classes + 1) + 1, sizeof *scores * (size_t)e->classes);
     } else {
-        adze_scores_row(&e->y, row, e->classes, scores);
+        adze_evaluator_row(e, row, scores);
     }
-}
-
-/* Whether the rows are such; mean logarithms want a softmax like any scores. */
-static bool gives_probabilities(const adze_evaluator *e) {
-    return e->mixed ? e->how.dropout != ADZE_DROPOUT_GEO : e->probabilities;
 }
 
 /* -- evaluation ---------------------------------------------------------------------------------------------------------------------------------- */
 
-typedef struct tally { /* sums over examples, in their order */
-    double loss, nll, error;
+typedef struct tally { /* sums over examples, in their order; of rebuilt numbers: |off|, its square, and the square about the mean example */
+    double loss, nll, error, off, squares, spread;
     int64_t right, top, n;
 } tally;
 
+/* mean: of the examples so far (Welford 1962). */
+static void tally_rebuilt(const adze_evaluator *e, int64_t row, double *mean, tally *t) {
+    const int64_t values = e->keep ? e->guess.dims[1] : 0;
+    t->loss += adze_tensor_get(&e->loss, row);
+    t->error += adze_tensor_get(&e->error, row);
+    t->n++;
+    for (int64_t i = 0; i < values; i++) {
+        const double x = adze_tensor_get(&e->x, row * values + i), off = adze_tensor_get(&e->guess, row * values + i) - x, step = x - mean[i];
+        mean[i] += step / (double)t->n;
+        t->off += fabs(off);
+        t->squares += off * off;
+        t->spread += step * (x - mean[i]);
+    }
+}
+
 static void tally_example(const adze_evaluator *e, int64_t row, double *scores, tally *t, adze_metrics *out) {
     if (e->rebuilds) {
-        t->loss += adze_tensor_get(&e->loss, row);
-        t->error += adze_tensor_get(&e->error, row);
-        t->n++;
+        tally_rebuilt(e, row, scores, t);
         return;
     }
     int64_t label = ((const int64_t *)adze_tensor_data(&e->label))[row * rows_of_example(e)];
@@ -273,7 +301,7 @@ static void tally_example(const adze_evaluator *e, int64_t row, double *scores, 
 }
 
 static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, adze_metrics *out) {
-    tally t = {0};
+    tally t = {.nll = e->numbers ? NAN : 0};
     for (int64_t b = 0; b < adze_loader_batches(l); b++) {
         int64_t n = 0;
         TRY(adze_loader_next(l, e->x, e->label, &n));
@@ -293,6 +321,12 @@ static int evaluator_batches(adze_evaluator *e, adze_loader *l, double *scores, 
     out->acc = (double)t.right / count;
     out->top5 = (double)t.top / count;
     out->error = e->rebuilds ? t.error / count : NAN;
+    if (e->rebuilds) {
+        out->nll = out->acc = out->top5 = NAN;
+        out->values = e->keep ? e->guess.dims[1] : 0;
+        count *= (double)out->values;
+        out->fit = (adze_fit){t.off / count, sqrt(t.squares / count), t.spread > 0 ? 1 - t.squares / t.spread : NAN, NAN};
+    }
     return ADZE_OK;
 }
 
@@ -318,7 +352,7 @@ static int evaluator_check(const adze_evaluator *e, const adze_dataset *d) {
 /* n: rows, which come in the order of their examples. */
 static int run_rows(adze_evaluator *e, const adze_dataset *d, const int64_t *ids, int64_t n, adze_metrics *out) {
     const int64_t examples = n / rows_of_example(e);
-    *out = (adze_metrics){.classes = e->rebuilds ? 0 : e->classes, .probabilities = gives_probabilities(e)};
+    *out = (adze_metrics){.classes = e->rebuilds ? 0 : e->classes, .probabilities = gives_probabilities(e), .numbers = e->numbers};
     TRY(evaluator_check(e, d));
     int64_t cells;
     if (!adze_mul_size(out->classes, out->classes, &cells)) {
@@ -330,7 +364,7 @@ static int run_rows(adze_evaluator *e, const adze_dataset *d, const int64_t *ids
     double *scores = adze_alloc(e->ctx, e->classes, sizeof *scores);
     out->confusion = adze_alloc(e->ctx, cells, sizeof *out->confusion);
     int st = ADZE_GOT(scores && out->confusion);
-    if (st == ADZE_OK && e->keep) {
+    if (st == ADZE_OK && e->keep && !e->rebuilds) {
         out->scores = adze_alloc(e->ctx, examples, sizeof *scores * (size_t)e->classes);
         out->labels = adze_alloc(e->ctx, examples, sizeof *out->labels);
         st = ADZE_GOT(out->scores && out->labels);
@@ -422,7 +456,7 @@ int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const 
     enum { BATCH = 250 };
     const adze_eval_opts how = eval_opts(o);
     const int64_t rows = how.crops > 1 ? how.crops : 1, most = how.batch != 0 ? how.batch : BATCH;
-    adze_evaluator e = {0};
+    adze_evaluator e = {.keep = true};
     *out = (adze_metrics){0};
     int64_t count = ids == NULL && n == 0 ? d->count : n;
     if (how.crops < (how.crop_pad != 0)) {
@@ -430,7 +464,6 @@ int adze_evaluate_with(adze_ctx *ctx, const adze_model *m, adze_store *s, const 
                          (long long)how.crop_pad);
     }
     int st = adze_evaluator_open_with(&e, ctx, m, s, most > 0 && most < rows ? rows : most / rows * rows, &how);
-    e.keep = true;
     if (st == ADZE_OK) {
         st = adze_evaluator_run(&e, d, ids, count, out);
     }
@@ -458,7 +491,7 @@ static int predict_batches(adze_evaluator *e, const adze_tensor *x, adze_tensor 
         TRY(run_batch(e, at, n));
         for (int64_t i = 0; i < n; i++) {
             read_row(e, i, scores);
-            if (!gives_probabilities(e)) {
+            if (!gives_probabilities(e) && !e->numbers) {
                 adze_scores_to_probabilities(scores, e->classes);
             }
             for (int64_t c = 0; c < e->classes; c++) {

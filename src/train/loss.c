@@ -241,7 +241,8 @@ static int reconstruction(const adze_model *m, adze_graph *g, const adze_train_o
     adze_train_opts own = *o;
     own.loss = o->loss == ADZE_LOSS_AUTO ? ADZE_LOSS_MSE : o->loss;
     const adze_val p = adze_reshape(g, x, (int64_t[]){t.dims[0], t.dims[1] / share}, 2);
-    out->error = adze_sum(g, adze_square(g, adze_sub(g, guess_of(g, own.loss, y, p), p)), LAST, 1, false);
+    out->guess = guess_of(g, own.loss, y, p);
+    out->error = adze_sum(g, adze_square(g, adze_sub(g, out->guess, p)), LAST, 1, false);
     return adze_loss_build(g, &own, y, p, &out->loss);
 }
 

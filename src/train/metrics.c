@@ -198,7 +198,7 @@ static int fit_class_numbers(adze_ctx *ctx, const adze_metrics *m, const double 
 /* -- all of it ----------------------------------------------------------------------------------------------------------------------------------- */
 
 static int report_fill(adze_ctx *ctx, const adze_metrics *m, double *probs, ranking *ranks, adze_report *r) {
-    for (int64_t i = 0; i < m->count && !m->probabilities; i++) {
+    for (int64_t i = 0; i < m->count && !m->probabilities && !m->numbers; i++) {
         adze_scores_to_probabilities(probs + i * m->classes, m->classes);
     }
     for (int64_t k = 0; k < m->classes; k++) {
@@ -210,6 +210,11 @@ static int report_fill(adze_ctx *ctx, const adze_metrics *m, double *probs, rank
     r->matthews = matthews(m, r->of);
     r->perplexity = exp(m->nll);
     r->bits = m->nll / log(2);
+    if (m->numbers) {
+        r->brier = r->ece = r->mce = NAN;
+        r->ordinal = (adze_fit){NAN, NAN, NAN, NAN};
+        return ADZE_OK;
+    }
     calibrate(m, probs, r);
     return fit_class_numbers(ctx, m, probs, &r->ordinal);
 }

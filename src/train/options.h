@@ -82,6 +82,7 @@ static inline adze_dtype adze_train_dtype(const adze_train_opts *o) {
     return o->dtype == 1 ? ADZE_F64 : ADZE_F32;
 }
 
+void adze_train_remember(const adze_train_opts *o, adze_model *m);  /* in the model and so in its file: what adze_train_recall reads */
 void adze_schedule_remark(adze_ctx *ctx, const adze_train_opts *o); /* a warning when no milestone falls within the epochs */
 void adze_idle_remarks(adze_ctx *ctx, const adze_train_opts *o);    /* one for each given option that the others leave without use (idle.c) */
 

@@ -1,4 +1,5 @@
 /* Recipes: the training options of published results, by name. */
+#include "model/layer.h"
 #include "train/options.h"
 
 #include <stdio.h>
@@ -27,27 +28,45 @@ int adze_recipe_at(int i, adze_recipe *out) {
     return ADZE_OK;
 }
 
-/* One word, key=value. */
-static int set(adze_ctx *ctx, const char *word, size_t n, adze_train_opts *o) {
-    char key[ADZE_OPTION_TEXT];
-    snprintf(key, sizeof key, "%.*s", (int)n, word);
-    char *value = strchr(key, '=');
-    *value++ = 0;
-    return adze_field_parse(ctx, adze_field_find(adze_train_fields(), key), o, value, key);
+/* Words key=value with blanks between. */
+static int set_all(adze_ctx *ctx, const char *words, adze_train_opts *o) {
+    for (size_t n; *words != 0; words += n + (words[n] == ' ')) {
+        char key[ADZE_OPTION_TEXT + 1] = ""; /* a word without '=' has the value "" */
+        n = strcspn(words, " ");
+        snprintf(key, ADZE_OPTION_TEXT, "%.*s", (int)n, words);
+        char *value = key + strcspn(key, "=");
+        *value++ = 0;
+        const adze_field *f = adze_field_find(adze_train_fields(), key);
+        TRY(f != NULL ? adze_field_parse(ctx, f, o, value, key) : adze_fail(ctx, ADZE_EARG, "there is no option '%s'", key));
+    }
+    return ADZE_OK;
 }
 
 int adze_recipe_apply(adze_ctx *ctx, const char *name, adze_train_opts *o) {
     for (size_t i = 0; i < ADZE_COUNT(RECIPES); i++) {
-        for (const char *word = RECIPES[i].options; strcmp(RECIPES[i].name, name) == 0; word++) {
-            const size_t n = strcspn(word, " ");
-            TRY(set(ctx, word, n, o));
-            word += n;
-            if (*word == 0) {
-                return ADZE_OK;
-            }
+        if (strcmp(RECIPES[i].name, name) == 0) {
+            return set_all(ctx, RECIPES[i].options, o);
         }
     }
     const char *near = adze_suggest(name, &RECIPES[0].name, ADZE_COUNT(RECIPES), sizeof RECIPES[0]);
     return adze_fail(ctx, ADZE_EARG, "there is no recipe '%s'%s%s%s (`adze list recipes` names them; a file of one ends in .yaml)", name,
                      near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+static const char *const REMEMBERED[] = {"loss", "target", "label_smoothing", "huber_delta", "focal_gamma"};
+
+void adze_train_remember(const adze_train_opts *o, adze_model *m) {
+    m->training[0] = 0;
+    for (size_t i = 0; i < ADZE_COUNT(REMEMBERED); i++) {
+        char value[64];
+        const size_t used = strlen(m->training);
+        adze_field_print(adze_field_find(adze_train_fields(), REMEMBERED[i]), o, value, sizeof value);
+        snprintf(m->training + used, sizeof m->training - used, "%s%s=%s", i ? " " : "", REMEMBERED[i], value);
+    }
+}
+
+int adze_train_recall(adze_ctx *ctx, const adze_model *m, adze_train_opts *o) {
+    TRY(adze_fields_default(adze_train_fields(), o));
+    const int st = set_all(ctx, m->training, o);
+    return st != ADZE_EARG ? st : adze_fail(ctx, ADZE_EFORMAT, "how model '%s' was trained: %s", adze_model_name(m), adze_errmsg(ctx));
 }

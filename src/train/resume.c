@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { META = 6, EXCERPT = 48 };
+enum { META = 8, EXCERPT = 48 };
 
 /* -- what every checkpoint says about the training it belongs to ------------------------------------------------------------------------------- */
 
@@ -74,7 +74,9 @@ static int save_as(adze_trainer *t, const identity *d) {
     TRY(adze_progress_print(t, &state));
     adze_meta meta[META] = {
         {"adze.checkpoint", "1"}, {"adze.data", d->data}, {"adze.model", d->model}, {"adze.options", d->options}, {"adze.preprocess", d->preprocess}};
-    int n = META - 1;
+    int n = META - 3;
+    meta[n++] = (adze_meta){"adze.dataset", t->model->data};
+    meta[n++] = (adze_meta){"adze.training", t->model->training};
     if (d->classes != NULL) {
         meta[n++] = (adze_meta){"adze.classes", d->classes};
     }

@@ -102,6 +102,7 @@ static inline bool adze_clips_whole(const adze_train_opts *o) { /* all gradients
 /* The loss per example (N) that the options ask for: x the model's input, y (N, C) its output, label i64 (N). */
 typedef struct adze_train_terms {
     adze_val loss, error; /* (N); error: {0} unless the target is the input */
+    adze_val guess;       /* (N, numbers of an example), likewise: what the outputs say of them */
 } adze_train_terms;
 int adze_train_loss(const adze_model *m, adze_graph *g, const adze_train_opts *o, adze_val x, adze_val y, adze_val label, adze_train_terms *out);
 

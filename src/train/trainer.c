@@ -72,6 +72,7 @@ static int prepare_model(adze_trainer *t) {
     }
     adze_model_set_preprocess(t->model, &p);
     memcpy(t->model->data, t->data->name, sizeof t->model->data);
+    adze_train_remember(&t->o, t->model);
     int classes = adze_model_classes(t->model);
     if (classes > 0 && t->data->classes > classes) {
         return adze_fail(t->ctx, ADZE_EARG, "data set '%s' has %d classes, but model '%s' tells %d apart", t->data->name, t->data->classes,

@@ -51,7 +51,7 @@ grep -q 'run 8 of 8: optimizer=adam batch=16 seed 8' err.txt || fail "plain prog
 
 # A setting that diverges is left out and said so; it is not tried again.
 expect 0 'diverged' "$adze" compare net.yaml --vary lr=0.05,1e30 --seeds 2 "${common[@]}" --optimizer sgd --out wild
-grep -q '^lr=1e30,1,,,,,,$' wild/runs.csv || fail "a diverged run in runs.csv: $(cat wild/runs.csv)"
+grep -q '^lr=1e30,1,,,,,,,$' wild/runs.csv || fail "a diverged run in runs.csv: $(cat wild/runs.csv)"
 
 # Interrupted and gone on with, it says what it would have said.
 "$adze" compare net.yaml --vary lr=0.01,0.05 --seeds 2 --data data --val-count 20 --batch 8 --epochs 30 --out whole > whole.txt 2>&1
