@@ -168,11 +168,14 @@ static int on_epoch(void *user, adze_trainer *t, const adze_epoch_stats *s) {
 }
 
 static void introduce(job *j) {
-    char a[32], b[32];
+    char a[48], b[32];
     const adze_type *e = &j->data->example;
     cli_progress *p = &j->progress;
     const int64_t pad = adze_model_preprocess(j->trainer->model)->pad;
-    snprintf(a, sizeof(a), pad > 0 ? ", in a border of %lld" : "", (long long)pad);
+    a[0] = 0;
+    if (pad > 0) {
+        snprintf(a, sizeof(a), ", in a border of %lld", (long long)pad);
+    }
     cli_progress_say(p, "data   %s  %lld examples, %lldx%lldx%lld%s, %d classes", j->data->name, (long long)j->data->count, (long long)e->dims[0],
                      (long long)(e->rank > 1 ? e->dims[1] : 1), (long long)(e->rank > 2 ? e->dims[2] : 1), a, j->data->classes);
     cli_progress_say(p, "model  %s  %lld params (%s)  memory %s at batch %lld", adze_model_name(j->model), (long long)adze_model_params(j->model),
