@@ -77,7 +77,13 @@ static int unknown_flag(cli *c, const cli_args *a, const char *shown, const char
             names[n++] = row->name;
         }
     }
+    static const char *const abroad[][2] = {{"batch_size", "batch"}, {"learning_rate", "lr"}, {"num_epochs", "epochs"}, {"scheduler", "schedule"}};
     const char *near = adze_suggest(name, names, n, sizeof(names[0]));
+    for (size_t i = 0; i < ADZE_COUNT(abroad); i++) { /* as other systems call it */
+        for (size_t k = 0; k < n && strcmp(name, abroad[i][0]) == 0; k++) {
+            near = strcmp(names[k], abroad[i][1]) == 0 ? names[k] : near;
+        }
+    }
     if (!near) {
         return cli_usage_error(c, "unknown option '%s'", shown);
     }

@@ -45,6 +45,9 @@ static int append(const cli_rundir *r, const char *name, const char *text) {
 /* Until the process ends. A file system without locks lets everybody in. */
 static int lock_folder(cli_rundir *r) {
     r->lock = open(r->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (r->lock < 0 && errno == ENOTDIR) {
+        return adze_fail(r->c->ctx, ADZE_EARG, "'%s' is a file: give the folder of the run, which holds config.yaml", r->path);
+    }
     if (r->lock > 0 && flock(r->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
         return adze_fail(r->c->ctx, ADZE_ECOMM, "another process is training in '%s': wait for it, or stop it first", r->path);
     }

@@ -81,6 +81,8 @@ expect 0 '' "$adze" train net.yaml "${train[@]}" --epochs 1 --optimizer sgd --mo
 (ulimit -f 1 && expect 4 'too large' "$adze" train net.yaml "${train[@]}" --epochs 1 --out small --quiet; exit $bad) || bad=1
 expect 2 'takes no smoothed targets' "$adze" train lenet5 --data data --label-smoothing 0.1 --dry-run
 expect 2 'no rate to look for' "$adze" schedule range net.yaml --data data --optimizer lbfgs
+expect 2 "did you mean '--lr'" "$adze" train net.yaml "${train[@]}" --learning-rate 0.1
+expect 2 'give the folder of the run' "$adze" train --resume far/ckpt/last
 expect 2 'ends in .png' "$adze" data show data --out sheet.jpg
 
 # Pictures are answered in their order, whether they fill a batch or not, and one that fails does not silence the others.
