@@ -228,6 +228,8 @@ static void faults_are_told_in_words(void **state) {
         assert_string_equal(adze_errmsg(ctx), CASES[i].message);
         assert_memory_equal(&s, &before, sizeof s);
     }
+    assert_int_equal(adze_field_parse(ctx, adze_field_find(SAMPLE, "no such"), &s, "1", "here"), ADZE_EARG);
+    assert_string_equal(adze_errmsg(ctx), "here: there is no such option, or no value for it");
     adze_ctx_free(ctx);
 }
 

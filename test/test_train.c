@@ -105,6 +105,13 @@ static void idle_options_are_remarked_upon(void **state) {
     must(&b, bench_open(&b, &plain));
     assert_null(strstr(b.notes, "does nothing"));
     bench_close(&b);
+    plain.o.epochs = 4;
+    for (int k = 0; k < 2; k++) { /* a rate that never arrives is one, too */
+        plain.o.warmup_epochs = k ? 4 : 3;
+        must(&b, bench_open(&b, &plain));
+        assert_true((strstr(b.notes, "never arrives") != NULL) == k);
+        bench_close(&b);
+    }
 }
 
 static void wrong_options_are_refused_with_their_range(void **state) {

@@ -112,7 +112,7 @@ static const adze_field train_fields[] = {
     {"average", ADZE_F_ENUM, 0, AT(average), 0, "none", 0, 0, averages,
      "average of the weights that is judged and becomes the model: of all updates; exponential; of epochs at a high rate"},
     {"average_start", ADZE_F_I64, 0, AT(average_start), 0, "0", 0, 1e9, NULL, "polyak, ema: epochs before the average begins"},
-    {"ema_decay", ADZE_F_F64, 0, AT(ema_decay), 0, "0.999", 0, 0.9999999, NULL, "ema: share of the old average that an update leaves"},
+    {"ema_decay", ADZE_F_F64, 0, AT(ema_decay), 0, "0.999", 0, 0.9999999, NULL, "ema: most of the old average that an update leaves"},
     {"swa_start", ADZE_F_I64, 0, AT(swa_start), 0, "-1", -1, 1e9, NULL, "swa: epochs before the average begins; -1: three quarters"},
     {"swa_lr", ADZE_F_F64, 0, AT(swa_lr), 0, "0", 0, 1e300, NULL, "swa: learning rate from then on; 0: half of lr"},
     {"swa_cycle", ADZE_F_I64, 0, AT(swa_cycle), 0, "0", 0, 1e9, NULL,
